@@ -1,0 +1,86 @@
+"""
+Follow LaunchDarkly's auto-configuration stream from a blocking Python program.
+
+A :class:`StreamManager` connects to the service, and calls a :class:`MessageHandler` for each environment and payload
+filter that is added, updated or deleted: in order, never with stale data, across reconnections.
+"""
+
+from .config import HTTPConfig, RetryPolicy
+from .environments import (
+    EnvIdentifiers,
+    EnvironmentParams,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    ExpiringSDKKey,
+    FilterParams,
+    FilterRep,
+    SDKKeyRep,
+)
+from .exceptions import (
+    AutoConfigError,
+    ClosedError,
+    ConnectionFailedError,
+    EventTooLargeError,
+    KeyRejectedError,
+    MalformedMessageError,
+    StreamEndedError,
+    StreamError,
+    UnexpectedStatusError,
+)
+from .handler import MessageHandler
+from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
+from .manager import StreamManager
+from .messages import (
+    DELETE_EVENT,
+    PATCH_EVENT,
+    PUT_EVENT,
+    RECONNECT_EVENT,
+    DeleteMessageData,
+    PatchMessageData,
+    PutContent,
+    PutMessageData,
+)
+from .receiver import Action, Item, MessageReceiver
+from .version import __version__
+
+__all__ = [
+    "DELETE_EVENT",
+    "PATCH_EVENT",
+    "PUT_EVENT",
+    "RECONNECT_EVENT",
+    "Action",
+    "AutoConfigError",
+    "AutoConfigKey",
+    "ClosedError",
+    "ConnectionFailedError",
+    "DeleteMessageData",
+    "EnvIdentifiers",
+    "EnvironmentID",
+    "EnvironmentParams",
+    "EnvironmentRep",
+    "EventTooLargeError",
+    "ExpiringKeyRep",
+    "ExpiringSDKKey",
+    "FilterID",
+    "FilterKey",
+    "FilterParams",
+    "FilterRep",
+    "HTTPConfig",
+    "Item",
+    "KeyRejectedError",
+    "MalformedMessageError",
+    "MessageHandler",
+    "MessageReceiver",
+    "MobileKey",
+    "PatchMessageData",
+    "PutContent",
+    "PutMessageData",
+    "RetryPolicy",
+    "SDKKey",
+    "SDKKeyRep",
+    "StreamEndedError",
+    "StreamError",
+    "StreamManager",
+    "UnexpectedStatusError",
+    "__version__",
+]

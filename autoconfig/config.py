@@ -1,0 +1,172 @@
+"""Options, frozen and validated: a wrong one is an error where it is written, not minutes later in a thread."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import requests
+
+from .validation import check_header_value, check_instance, check_number, check_seconds, check_url
+
+Path = str | os.PathLike[str]
+
+# What the protocol itself sets; a second opinion on these could only break the stream or replace the key.
+_RESERVED_HEADERS = frozenset({"accept", "accept-encoding", "authorization", "cache-control", "host", "last-event-id"})
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
+
+
+def _positive(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(attribute.name, value)
+
+
+def _not_negative(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(attribute.name, value, zero=True)
+
+
+def _ratio(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= check_number(attribute.name, value) <= 1:
+        raise ValueError(f"{attribute.name} must be from 0 to 1, not {value}")
+
+
+@attrs.frozen
+class RetryPolicy:
+    """
+    How long to wait before the next attempt to connect.
+
+    The delay starts at the manager's ``initial_retry_delay`` (or at what the service's last ``retry:`` line said) and
+    doubles with every attempt.
+
+    Attributes:
+        max_delay: The longest delay, in seconds.
+        jitter: The largest part of a delay that is taken off at random, from 0 (none) to 1 (all), so that many clients
+            do not return at the same moment.
+        reset_after: How many seconds a connection must have been good for the delay to start anew.
+
+    Raises:
+        TypeError: A value is not a number.
+        ValueError: A value is out of its range; the text names the field.
+    """
+
+    max_delay: float = attrs.field(default=30.0, validator=_positive)
+    jitter: float = attrs.field(default=0.5, validator=_ratio)
+    reset_after: float = attrs.field(default=60.0, validator=_not_negative)
+
+
+def _to_paths(value: Path | Iterable[Path] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return tuple(os.fspath(one) for one in ([value] if isinstance(value, str | os.PathLike) else value))
+
+
+def _to_pair(value: Path | tuple[Path, Path] | None) -> str | tuple[str, ...] | None:
+    paths = _to_paths(value)
+    return paths[0] if paths and len(paths) == 1 else paths
+
+
+def _existing(_: Any, attribute: attrs.Attribute[Any], value: str | tuple[str, ...] | None) -> None:
+    if value is None:
+        return
+    paths = (value,) if isinstance(value, str) else value
+    if not paths or not all(paths):
+        raise ValueError(f"{attribute.name} must name at least one file and no empty path")
+    if attribute.name == "client_cert" and len(paths) > 2:
+        raise ValueError("client_cert must be a path or a pair of certificate and key")
+    for path in paths:
+        if not os.path.exists(path):
+            raise ValueError(f"{attribute.name}: there is no file {path!r}")
+
+
+def _http_url(_: Any, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    if value is None:
+        return
+    check_url(attribute.name, value)
+
+
+def _to_headers(value: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"headers must be a mapping, not {type(value).__name__}")
+    return MappingProxyType(dict(value))
+
+
+def _headers(_: Any, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
+    for name, text in value.items():
+        if not _HEADER_NAME.fullmatch(check_instance("the name of a header", name, str)):
+            raise ValueError(f"headers: {name!r} is not the name of a header")
+        if name.lower() in _RESERVED_HEADERS:
+            raise ValueError(f"headers: {name} is set by the protocol and cannot be replaced")
+        check_header_value(f"headers[{name!r}]", text)
+
+
+def _header_value(_: Any, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    if value is not None:
+        check_header_value(attribute.name, value)
+
+
+def _size(_: Any, attribute: attrs.Attribute[int], value: int) -> None:
+    if check_instance(attribute.name, value, int) <= 0:
+        raise ValueError(f"{attribute.name} must be more than zero, not {value}")
+
+
+def _mask_url(url: str | None) -> str:
+    if url is None:
+        return "None"
+    parts = urlsplit(url)
+    userinfo = "…@" if "@" in parts.netloc else ""
+    return repr(f"{parts.scheme}://{userinfo}{parts.netloc.rpartition('@')[2]}")
+
+
+def _mask_headers(headers: Mapping[str, str]) -> str:
+    return repr(dict.fromkeys(headers, "…"))
+
+
+def _callable(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"{attribute.name} must be callable, not {type(value).__name__}")
+
+
+@attrs.frozen
+class HTTPConfig:
+    """
+    How to reach the service.
+
+    Where nothing is said here, the environment counts: ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE`` and so on.
+
+    Attributes:
+        proxy_url: The proxy for everything, whatever the environment says; may hold a user and a password
+            (percent-encoded). Masked in the repr.
+        ca_certs: A file of CA certificates (PEM) or a directory of them, or several; trusted instead of the default
+            ones.
+        client_cert: A file with the client's certificate and key, or a pair of files.
+        connect_timeout: Seconds for a TCP connection to one address, a TLS handshake, and a proxy's answer, each.
+        read_timeout: Seconds without a complete line after which the stream counts as dead. The service sends a
+            heartbeat every three minutes.
+        headers: Further headers of each request; they go to the service's own origin only. Their values are masked in
+            the repr.
+        user_agent: What to send as ``User-Agent`` instead of the library's own name and version.
+        max_event_bytes: The largest event that is accepted. It bounds the memory that a stream can take: a few times
+            this number.
+        session_factory: Called in the reader's thread before each attempt for a new ``requests.Session``, which the
+            library closes. For proxies or sign-on schemes that need adapters or ``session.auth`` of their own.
+
+    Raises:
+        TypeError: A value has the wrong type.
+        ValueError: A value is out of its range, or a file does not exist; the text names the field.
+    """
+
+    proxy_url: str | None = attrs.field(default=None, validator=_http_url, repr=_mask_url)
+    ca_certs: tuple[str, ...] | None = attrs.field(default=None, converter=_to_paths, validator=_existing)
+    client_cert: str | tuple[str, ...] | None = attrs.field(default=None, converter=_to_pair, validator=_existing)
+    connect_timeout: float = attrs.field(default=10.0, validator=_positive)
+    read_timeout: float = attrs.field(default=300.0, validator=_positive)
+    headers: Mapping[str, str] = attrs.field(
+        factory=dict, converter=_to_headers, validator=_headers, repr=_mask_headers
+    )
+    user_agent: str | None = attrs.field(default=None, validator=_header_value)
+    max_event_bytes: int = attrs.field(default=64 * 2**20, validator=_size)
+    session_factory: Callable[[], requests.Session] | None = attrs.field(default=None, validator=_callable)

@@ -1,0 +1,60 @@
+"""What the application implements: six methods that keep it in step with the stream."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from .environments import EnvironmentParams, FilterParams
+from .identifiers import EnvironmentID, FilterID
+
+
+@runtime_checkable
+class MessageHandler(Protocol):
+    """
+    The application's side of the stream.
+
+    Any object with these six methods will do; inheriting from this class is optional and makes every method that is not
+    overridden do nothing.
+
+    The methods are called one at a time, from one thread whose name begins with ``autoconfig-dispatcher``, in the order
+    that the stream implies. An id is added before it is updated or deleted, and deleted once. A method that raises
+    stops nothing: the error is logged with its traceback, and the next message for the same id brings the change again.
+    No lock is held during a call, so a method may call ``StreamManager.close()``.
+    """
+
+    def add_environment(self, params: EnvironmentParams) -> None:
+        """Take up an environment that was not known, or that was deleted before."""
+
+    def update_environment(self, params: EnvironmentParams) -> None:
+        """Replace all that is known of an environment; any field except the id may have changed."""
+
+    def received_all_environments(self) -> None:
+        """
+        Note that a full configuration has been handed over.
+
+        Called at the end of every ``put``: once after the first connection, and again after each reconnection.
+        """
+
+    def delete_environment(self, id: EnvironmentID) -> None:
+        """Drop an environment."""
+
+    def add_filter(self, params: FilterParams) -> None:
+        """Take up a payload filter that was not known, or that was deleted before. A filter is never updated."""
+
+    def delete_filter(self, id: FilterID) -> None:
+        """Drop a payload filter."""
+
+
+_METHODS = [name for name in vars(MessageHandler) if not name.startswith("_")]
+
+
+def check_handler(handler: object) -> None:
+    """
+    Check that the object can be called as a handler.
+
+    Raises:
+        TypeError: It lacks a method; the text names it.
+    """
+    missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]
+    if missing:
+        raise TypeError(f"handler must have the six methods of MessageHandler; it lacks {', '.join(missing)}")

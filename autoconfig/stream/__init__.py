@@ -1,0 +1,1 @@
+"""The way from bytes on a socket to messages on a queue: the reader's thread and what it uses."""

@@ -1,0 +1,205 @@
+"""One connection to the service: the request, the redirects, and the bytes of the answer as they come."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from ..config import HTTPConfig
+from ..exceptions import ConnectionFailedError, KeyRejectedError, StreamEndedError, UnexpectedStatusError
+from ..version import __version__
+from .adapter import InterruptibleAdapter
+from .cancel import CancelToken
+from .failures import describe
+
+PATH = "relay_auto_config"
+EVENT_STREAM = "text/event-stream"
+USER_AGENT = f"autoconfig-python/{__version__} (Python {platform.python_version()})"
+_READ = 65536  # bytes; larger reads gain nothing
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 10
+_REJECTIONS = frozenset({401, 403})
+# What every header carries unharmed (RFC 9110, 5.5); servers refuse the others, and long ones, and would do so at each
+# attempt.
+_CARRIED = re.compile(rb"[\x21-\x7e\x80-\xff]([\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
+_LONGEST_ID = 1024  # bytes
+
+
+def endpoint(stream_uri: str, protocol_version: int) -> str:
+    """
+    Return the URL of the stream: the path joined, cleaned of double slashes and dots, the caller's query kept.
+
+    User and password are left out: the only credential of this service is the key.
+    """
+    parts = urlsplit(stream_uri)
+    segments: list[str] = []
+    for segment in [*parts.path.split("/"), PATH]:
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(quote(segment, safe="%/:@!$&'()*+,;=~-._"))
+    query = [parts.query] if parts.query else []
+    if protocol_version > 1:
+        query.append(f"rpacProtocolVersion={protocol_version}")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "/" + "/".join(segments), "&".join(query), ""))
+
+
+class Connector:
+    """
+    Makes connections to one endpoint, one at a time, from the reader's thread.
+
+    Args:
+        key: The auto-configuration key; a secret.
+        url: The endpoint.
+        config: Proxies, certificates, timeouts and so on.
+        token: Interrupts whatever blocks.
+    """
+
+    def __init__(self, key: str, url: str, config: HTTPConfig, token: CancelToken) -> None:
+        self._key = key
+        self._url = url
+        self._config = config
+        self._token = token
+
+    @contextmanager
+    def connect(self, last_event_id: str) -> Iterator[Iterator[bytes]]:
+        """
+        Request the stream; the value is an iterator over its bytes, which ends when the token is cancelled.
+
+        Blocks until the headers of the answer are there. Everything is closed at the end of the ``with`` block.
+
+        Raises:
+            KeyRejectedError: The service does not accept the key.
+            ConnectionFailedError: There is no usable answer; the text says why.
+            StreamEndedError: Raised by the iterator: the answer ended, broke off or was silent for too long.
+        """
+        try:
+            with self._session() as session, closing(self._request(session, last_event_id)) as response:
+                _check(response)
+                yield self._pieces(response)
+        finally:
+            self._token.release()
+
+    def _session(self) -> requests.Session:
+        # A session for each attempt: no connection, cookie or proxy decision of an earlier one is used again.
+        try:
+            session = (self._config.session_factory or requests.Session)()
+            for prefix, adapter in list(session.adapters.items()):
+                if type(adapter) is HTTPAdapter:  # an adapter of the user's own stays
+                    session.mount(prefix, InterruptibleAdapter(self._token, self._config.ca_certs))
+        except Exception as error:
+            raise ConnectionFailedError(f"cannot make a session: {describe(error)}") from None
+        return session
+
+    def _request(self, session: requests.Session, last_event_id: str) -> requests.Response:
+        url, trusted = self._url, True
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = self._get(session, url, self._headers(last_event_id) if trusted else self._public_headers())
+            if response.status_code not in _REDIRECTS:
+                return response
+            location = response.headers.get("Location")
+            response.close()  # unread: its body may be endless
+            if location is None:
+                raise UnexpectedStatusError(response.status_code)
+            url = _redirected(url, location)
+            trusted = trusted and _origin(url) == _origin(self._url)
+        raise ConnectionFailedError(f"more than {_MOST_REDIRECTS} redirects")
+
+    def _get(self, session: requests.Session, url: str, headers: dict[str, str | bytes]) -> requests.Response:
+        config = self._config
+        try:
+            response = session.get(
+                url,
+                headers=headers,
+                # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
+                auth=None if session.auth else _keep_headers,
+                timeout=(config.connect_timeout, config.read_timeout),
+                allow_redirects=False,  # requests would read their bodies to the end and let netrc in again
+                stream=True,
+                # Given here, each wins over the environment; None leaves it to the environment.
+                proxies={"http": config.proxy_url, "https": config.proxy_url} if config.proxy_url else None,
+                verify=config.ca_certs[0] if config.ca_certs else None,
+                cert=config.client_cert,  # type: ignore[arg-type]
+            )
+        except Exception as error:  # not all of them are requests' own: also ValueError, OSError, urllib3's
+            raise ConnectionFailedError(describe(error)) from None  # its text may hold the query or a header
+        self._watch(response)
+        return response
+
+    def _watch(self, response: requests.Response) -> None:
+        """Make sure that the answer's socket is known to the token, whatever adapter it came through."""
+        try:
+            self._token.watch(response.raw.fileno())
+        except (OSError, ValueError, AttributeError):  # it has ended already, or has no socket
+            return
+
+    def _public_headers(self) -> dict[str, str | bytes]:
+        return {
+            "Accept": EVENT_STREAM,
+            "Accept-Encoding": "identity",  # a compressed stream is decoded all the same, but events would come late
+            "Cache-Control": "no-cache",
+            "User-Agent": self._config.user_agent or USER_AGENT,
+        }
+
+    def _headers(self, last_event_id: str) -> dict[str, str | bytes]:
+        headers = {**self._public_headers(), **self._config.headers, "Authorization": self._key}
+        encoded = last_event_id.encode("utf-8", "replace")
+        if len(encoded) <= _LONGEST_ID and _CARRIED.fullmatch(encoded):
+            headers["Last-Event-ID"] = encoded
+        return headers
+
+    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
+        limit = self._config.read_timeout
+        dead_at = time.monotonic() + limit
+        while not self._token.cancelled:
+            try:
+                piece = response.raw.read1(_READ, decode_content=True)
+            except Exception as error:  # urllib3's, OSError, ValueError, AttributeError
+                raise StreamEndedError(describe(error)) from None
+            if not piece:
+                raise StreamEndedError("the service ended the stream")
+            # Bytes alone are no sign of life: a dead stream may trickle. A full read is one, however long its line.
+            if b"\n" in piece or b"\r" in piece or len(piece) == _READ:
+                dead_at = time.monotonic() + limit
+            elif time.monotonic() > dead_at:
+                raise StreamEndedError(f"no complete line for {limit:g} s")
+            yield piece
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _check(response: requests.Response) -> None:
+    status = response.status_code
+    if status in _REJECTIONS:
+        raise KeyRejectedError(status)
+    if status != requests.codes.ok:
+        raise UnexpectedStatusError(status)
+    content_type = response.headers.get("Content-Type", "")
+    if content_type.partition(";")[0].strip().lower() != EVENT_STREAM:
+        raise ConnectionFailedError(f"the answer is not an event stream but {content_type[:100]!r}")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConnectionFailedError("a redirect to something else than an http:// or https:// URL")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))

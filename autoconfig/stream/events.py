@@ -1,0 +1,168 @@
+"""
+From bytes to whole server-sent events.
+
+The grammar is that of the event-stream format (WHATWG HTML, 9.2.6). ``sseclient-py`` interprets the events; what comes
+before it here gives it only what it reads rightly: whole events, one kind of line end, valid UTF-8, no comments, no
+fields but ``event`` and ``data``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from sseclient import SSEClient
+
+_BOM = b"\xef\xbb\xbf"
+# What LaunchDarkly sends, nearly always. Anchored to the start of a line, so that events which follow one another
+# without a gap are told from others by the number of line ends alone: three each.
+_CANONICAL = re.compile(r"^event: ?([^\n]*)\ndata: ?([^\n]*)\n\n", re.MULTILINE)
+_LINES_EACH = 3
+_COMMENTS = re.compile(rb"(?::[^\n]*\n)+")
+_RETRY = re.compile(rb"^retry: ?([0-9]+)$", re.MULTILINE)
+_RETRY_DIGITS = 32  # more than any delay needs, and far from the number of digits that int() refuses
+_MANY_LINES = 64  # data lines; sseclient-py takes a time that grows with the square of their number
+
+
+class ServerSentEvent(NamedTuple):
+    """
+    One event of the stream.
+
+    Attributes:
+        event: Its name; ``"message"`` if it has none.
+        data: Its data lines, joined; ``None`` if there is none. The standard does not dispatch such an event, the relay
+            does.
+    """
+
+    event: str
+    data: str | None
+
+
+class EventParser:
+    """
+    Takes the bytes of one connection in pieces of any size and returns the events that each piece completes.
+
+    An event is returned as soon as its last byte is there. What the stream's end leaves incomplete is never returned.
+
+    Args:
+        max_event_bytes: The most that is kept of an event that is not complete yet, and the size above which an event
+            is refused.
+        last_event_id: What an earlier connection left.
+
+    Attributes:
+        last_event_id: The last ``id:`` of a complete event, on this connection or before it; ``""`` if there is none.
+        oversized: Whether an event was larger than ``max_event_bytes``. The parser is of no use any more then; the
+            events before it were returned.
+    """
+
+    def __init__(self, *, max_event_bytes: int, last_event_id: str = "") -> None:
+        self.last_event_id = last_event_id
+        self.oversized = False
+        self._limit = max_event_bytes
+        self._pending = bytearray()  # from the end of the last event on, line ends normalised
+        self._retry: int | None = None
+        self._at_start = True  # nothing but a part of a byte order mark has come
+        self._after_cr = False  # the last piece ended with CR, so an LF at the start of the next one belongs to it
+
+    @property
+    def retry(self) -> int | None:
+        """The last valid ``retry:`` line in milliseconds, of an incomplete event too; ``None`` without one."""
+        lines = bytes(self._pending[: self._pending.rfind(b"\n") + 1])
+        return self._last_retry(lines) if b"retry" in lines else self._retry
+
+    def feed(self, piece: bytes) -> list[ServerSentEvent]:
+        """Take the next bytes and return the events that are complete with them, in order."""
+        piece = self._normalise(piece)
+        if self.oversized or not piece:
+            return []
+        scanned = max(0, len(self._pending) - 1)
+        self._pending += piece
+        end = self._pending.rfind(b"\n\n", scanned) + 2
+        complete = b""
+        if end >= 2:
+            complete = bytes(self._pending) if end == len(self._pending) else bytes(self._pending[:end])
+            del self._pending[:end]
+        if b"\n" in piece:
+            self._drop_comments()
+        events = self._parse(complete) if complete else []
+        self.oversized |= len(self._pending) > self._limit
+        return events
+
+    def _normalise(self, piece: bytes) -> bytes:
+        """Return the piece without a byte order mark at the start of the stream and with every line end as LF."""
+        if self._at_start:
+            piece = bytes(self._pending) + piece
+            self._pending.clear()
+            if len(piece) < len(_BOM) and _BOM.startswith(piece):
+                self._pending += piece
+                return b""
+            self._at_start = False
+            piece = piece.removeprefix(_BOM)
+        if self._after_cr and piece:
+            self._after_cr = False
+            piece = piece.removeprefix(b"\n")
+        if b"\r" in piece:
+            self._after_cr = piece.endswith(b"\r")
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return piece
+
+    def _drop_comments(self) -> None:
+        """Forget complete comments before the next event, so that heartbeats do not pile up."""
+        if self._pending.startswith(b":") and (comments := _COMMENTS.match(self._pending)):
+            end = comments.end()
+            del comments  # it locks the buffer's size
+            del self._pending[:end]
+
+    def _parse(self, complete: bytes) -> list[ServerSentEvent]:
+        if len(complete) > self._limit and (place := self._first_oversized(complete)) is not None:
+            self.oversized = True
+            complete = complete[:place]
+        # Whole lines only, so no character is torn apart here.
+        text = complete.decode("utf-8", "replace")
+        found = _CANONICAL.findall(text)
+        if len(found) * _LINES_EACH == text.count("\n"):
+            return [ServerSentEvent(name or "message", data) for name, data in found]
+        return [event for block in text.split("\n\n") if block and (event := self._interpret(block))]
+
+    def _first_oversized(self, complete: bytes) -> int | None:
+        place = 0
+        while place < len(complete):
+            end = complete.index(b"\n\n", place) + 2
+            if end - place > self._limit:
+                return place
+            place = end
+        return None
+
+    def _interpret(self, block: str) -> ServerSentEvent | None:
+        """Return what a block of any form means; ``None`` if it has neither a name nor data."""
+        if found := _CANONICAL.fullmatch(block + "\n\n"):
+            return ServerSentEvent(found[1] or "message", found[2])
+        names, data = [], []
+        for line in block.split("\n"):
+            field, _, value = line.partition(":")
+            if field == "data":
+                data.append(line)
+            elif field == "event":
+                names.append(line)
+            elif field == "id" and "\0" not in value:
+                self.last_event_id = value.removeprefix(" ")
+            elif field == "retry":
+                self._retry = self._last_retry(line.encode())
+        if not data:
+            name = _interpret_clean([*names, "data"]).event
+            return ServerSentEvent(name, None) if name != "message" else None
+        if len(data) > _MANY_LINES:
+            joined = "\n".join(line[5:].removeprefix(" ") for line in data)
+            return ServerSentEvent(_interpret_clean([*names, "data"]).event, joined)
+        return _interpret_clean([*names, *data])
+
+    def _last_retry(self, lines: bytes) -> int | None:
+        found = _RETRY.findall(lines)
+        return int(found[-1].lstrip(b"0")[:_RETRY_DIGITS] or b"0") if found else self._retry
+
+
+def _interpret_clean(lines: list[str]) -> ServerSentEvent:
+    """Let sseclient-py read one event of ``event`` and ``data`` lines; there is at least one of the latter."""
+    block = "\n".join([*lines, "", ""]).encode()
+    event = next(SSEClient(iter([block])).events())
+    return ServerSentEvent(event.event, event.data)

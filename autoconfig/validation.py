@@ -1,0 +1,93 @@
+"""Checks of what users pass in. Each error names the argument and the rule, and holds no value that may be secret."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+
+_LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow, and nobody means it
+
+
+def check_number(name: str, value: float) -> float:
+    """
+    Return the value if it is a finite number.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is infinite or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, not {value}")
+    return float(value)
+
+
+def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
+    """
+    Return the value if it is a usable number of seconds.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is not finite, negative, longer than a year, or zero where ``zero`` does not allow that.
+    """
+    check_number(name, value)
+    if value > _LONGEST:
+        raise ValueError(f"{name} must be at most {_LONGEST:.0f} seconds, not {value}")
+    if value < 0 or (value == 0 and not zero):
+        raise ValueError(f"{name} must be {'zero or more' if zero else 'more than zero'} seconds, not {value}")
+    return float(value)
+
+
+def check_url(name: str, value: str) -> None:
+    """
+    Check that the value is an absolute http or https URL with a host.
+
+    The error's text does not hold the URL, which may hold a password.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is no such URL.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no number
+        usable = False
+    if not usable or not value.isprintable() or " " in value:
+        raise ValueError(f"{name} must be an http:// or https:// URL with a host")
+
+
+def check_header_value(name: str, value: str) -> None:
+    """
+    Check that a header can carry the value: printable ASCII with no space at either end.
+
+    The error's text does not hold the value.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is empty or has other characters.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise ValueError(f"{name} must be printable ASCII, with no line break and no space at either end")
+
+
+def check_instance(name: str, value: object, kind: type[T]) -> T:
+    """
+    Return the value if it is of the class.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+    return value

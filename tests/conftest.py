@@ -1,0 +1,124 @@
+"""Every test is also a test for what it leaves behind: threads, file descriptors, exceptions that nobody saw."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.recorder import Recorder
+
+GRACE = 2.0  # seconds that threads and descriptors are given to end after a test
+POLL = 0.01  # seconds between two looks at the descriptors
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "leaks(*kinds): the test may leave these behind: 'threads', 'descriptors', 'thread_exceptions'.",
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_proxies() -> Iterator[None]:
+    """Keep the environment's proxies, which know nothing of this machine's loopback, out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test after which more file descriptors are open than before it (Linux only)."""
+    if not DESCRIPTORS.is_dir() or may_leak(request, "descriptors"):
+        yield
+        return
+    before = open_descriptors()
+    yield
+    left = descriptors_left(before)
+    assert not left, f"the test left file descriptors open: {left}"
+
+
+@pytest.fixture(autouse=True)
+def no_thread_leaks(request: pytest.FixtureRequest, no_descriptor_leaks: None) -> Iterator[None]:
+    """Fail a test that leaves a thread behind; it goes first, because a thread that ends closes its descriptors."""
+    if may_leak(request, "threads"):
+        yield
+        return
+    before = set(threading.enumerate())
+    yield
+    left = threads_left(before)
+    assert not left, f"the test left threads running: {left}"
+
+
+@pytest.fixture(autouse=True)
+def no_thread_exceptions(request: pytest.FixtureRequest, no_thread_leaks: None) -> Iterator[None]:
+    """Fail a test in which a thread died of an exception, ``SystemExit`` included."""
+    if may_leak(request, "thread_exceptions"):
+        yield
+        return
+    died: list[str] = []
+
+    def note(args: threading.ExceptHookArgs) -> None:
+        # Text only: an exception would keep its frames, and with them sockets, alive.
+        died.append(f"{args.thread.name if args.thread else 'a thread'}: {args.exc_value!r}")
+        sys.__excepthook__(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", note)
+        yield
+    assert not died, f"threads died: {died}"
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """A ``MessageHandler`` that records its calls."""
+    return Recorder()
+
+
+def may_leak(request: pytest.FixtureRequest, kind: str) -> bool:
+    """Return whether the test is marked as one that leaves this kind behind."""
+    return any(kind in mark.args for mark in request.node.iter_markers("leaks"))
+
+
+def open_descriptors() -> dict[str, str]:
+    """Return every open file descriptor and what it leads to."""
+    found = {}
+    for entry in os.listdir(DESCRIPTORS):
+        try:
+            found[entry] = os.readlink(DESCRIPTORS / entry)
+        except FileNotFoundError:  # the one that listdir itself had open
+            continue
+    return found
+
+
+def descriptors_left(before: dict[str, str]) -> dict[str, str]:
+    """Return the descriptors that are new, once waiting did not bring their number down to what it was."""
+    deadline = time.monotonic() + GRACE
+    now = open_descriptors()
+    if len(now) > len(before):
+        gc.collect()  # only here: it takes longer than most tests
+        now = open_descriptors()
+    pause = threading.Event()
+    while len(now) > len(before) and time.monotonic() < deadline:
+        pause.wait(POLL)
+        now = open_descriptors()
+    if len(now) <= len(before):
+        return {}
+    return dict(now.items() - before.items())
+
+
+def threads_left(before: set[threading.Thread]) -> list[str]:
+    """Return the names of the threads that were started since and do not end in time."""
+    deadline = time.monotonic() + GRACE
+    new = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in new:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in new if thread.is_alive()]

@@ -1,0 +1,162 @@
+"""Imports go down the floors of docs/architecture.md, never up or in a circle, and never to what is not declared."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import autoconfig
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(autoconfig.__file__).parent
+
+# Rooms, as module names within the package. A package stands for all of its modules. A room need not exist yet.
+FLOORS = {
+    "cli": 6,
+    "__main__": 6,
+    "manager": 5,
+    "registry": 5,
+    "testing": 5,
+    "dispatcher": 4,
+    "stream.reader": 4,
+    "stream.connection": 3,
+    "stream.adapter": 3,
+    "stream.failures": 3,
+    "stream.cancel": 3,
+    "stream.events": 3,
+    "stream.retry": 3,
+    "messages": 2,
+    "receiver": 2,
+    "handler": 2,
+    "environments": 1,
+    "identifiers": 0,
+    "exceptions": 0,
+    "config": 0,
+    "validation": 0,
+    "version": 0,
+}
+FACADE = ""  # autoconfig/__init__.py
+IMPORT_NAMES = {"attrs": {"attr", "attrs"}, "sseclient-py": {"sseclient"}}  # where they differ from the distribution's
+EXTRAS = {"cli": "cli", "testing": "tests"}  # rooms that may also import what an extra installs
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its name within it; the package itself is ``""``."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def room_of(module: str) -> str | None:
+    """Return the room that a module belongs to."""
+    return next((room for room in FLOORS if module == room or module.startswith(f"{room}.")), None)
+
+
+def absolute_imports(module: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what a module imports, also lazily or for types only: modules, and the names taken from each."""
+    path = MODULES[module]
+    package = ["autoconfig", *module.split(".")] if module else ["autoconfig"]
+    if path.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, []
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            yield ".".join([*base, *filter(None, [node.module])]), [alias.name for alias in node.names]
+
+
+def inner_imports(module: str) -> set[str]:
+    """Return which of the package's modules a module imports; ``from . import x`` counts as ``x`` if that is one."""
+    found = set()
+    for target, names in absolute_imports(module):
+        if target.partition(".")[0] != "autoconfig":
+            continue
+        inner = target.partition(".")[2]
+        submodules = {f"{inner}.{name}".lstrip(".") for name in names} & MODULES.keys()
+        found |= submodules
+        if len(submodules) < len(names) or not names:
+            found.add(inner)
+    return found - {module}
+
+
+def may_import(module: str, target: str) -> bool:
+    """Return whether the floors allow an import; rooms of one floor may use each other if they belong together."""
+    room, other = room_of(module), room_of(target)
+    if room is None or other is None:
+        return False
+    same_package = module.partition(".")[0] == target.partition(".")[0]
+    foundations = FLOORS[room] == 0
+    return FLOORS[other] < FLOORS[room] or (FLOORS[other] == FLOORS[room] and (same_package or foundations))
+
+
+def is_facade(module: str) -> bool:
+    """Return whether a module is a package's ``__init__`` that stands in no room: it may only hand names on."""
+    return module in (FACADE, "stream")
+
+
+def declared(*extras: str) -> set[str]:
+    """Return the import names of the run-time dependencies and those of the given extras."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    lines = setup["options"]["install_requires"].split("\n")
+    for extra in extras:
+        lines += setup["options.extras_require"][extra].split("\n")
+    names = [re.split(r"[^\w.-]", line)[0] for line in lines if line.strip()]
+    return {name for dist in names for name in IMPORT_NAMES.get(dist, {dist})}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_is_in_a_room(module: str) -> None:
+    assert is_facade(module) or room_of(module), f"autoconfig.{module} is on no floor of docs/architecture.md"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not is_facade(name)])
+def test_imports_only_from_lower_floors(module: str) -> None:
+    wrong = {target or "autoconfig" for target in inner_imports(module) if not may_import(module, target)}
+    assert not wrong, f"autoconfig.{module} may not import {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_nothing_undeclared(module: str) -> None:
+    room = room_of(module) or ""
+    allowed = {"autoconfig", *sys.stdlib_module_names, *declared(*[EXTRAS[room]] if room in EXTRAS else [])}
+    undeclared = {target.partition(".")[0] for target, _ in absolute_imports(module)} - allowed
+    assert not undeclared, f"autoconfig.{module} imports what setup.cfg does not declare"
+
+
+def test_imports_form_no_circle() -> None:
+    left = {module: inner_imports(module) & MODULES.keys() for module in MODULES}
+    while free := [module for module, targets in left.items() if not targets]:
+        left = {module: targets.difference(free) for module, targets in left.items() if module not in free}
+    assert not left, f"these import each other, or something that does: {left}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_facade(name)])
+def test_a_facade_only_hands_names_on(module: str) -> None:
+    body = ast.parse(MODULES[module].read_text("utf-8")).body
+    extra = [node for node in body if not isinstance(node, ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Expr)]
+    assert not extra, f"line {extra[0].lineno} is more than an import, an assignment or a docstring"
+
+
+def test_the_architecture_page_has_the_same_rooms() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", page, re.MULTILINE)
+    rooms = {
+        name.removesuffix("/").removesuffix(".py").replace("/", "."): int(floor)
+        for floor, cell in rows
+        for name in re.findall(r"`([^`]+)`", cell)
+    }
+    assert rooms == FLOORS

@@ -1,0 +1,122 @@
+"""What the project says about itself in several places is the same everywhere."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import autoconfig
+
+ROOT = Path(__file__).parent.parent
+LEFT_BY_TOOLS = {".hypothesis", ".pytest_cache", "__pycache__"}
+
+
+def files() -> list[Path]:
+    """Return the project's files: those that git tracks or would track; all of them in an unpacked sdist."""
+    if (ROOT / ".git").exists():
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        found = [ROOT / name for name in listed.split("\0") if name]
+    else:
+        found = [path for path in ROOT.rglob("*") if not LEFT_BY_TOOLS & set(path.relative_to(ROOT).parts)]
+    return [path for path in found if path.is_file()]
+
+
+def fenced_blocks(page: Path, language: str) -> list[str]:
+    """Return the code of a Markdown page's fenced blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", "utf-8")
+    return parser
+
+
+def requirements(section: str, key: str, path: str = "setup.cfg") -> list[str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / path, "utf-8")
+    return [line for line in parser[section][key].split("\n") if line and not line.startswith("#")]
+
+
+PAGES = [path for path in files() if path.suffix == ".md"]
+PROGRAMS = fenced_blocks(ROOT / "README.md", "python")
+# The commands on the README's first screen. Those for installing from an index come later and cannot be run here.
+COMMANDS = [line for block in fenced_blocks(ROOT / "README.md", "sh")[:2] for line in block.splitlines()]
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """A plain literal, so that setuptools can read it without importing the package."""
+    tree = ast.parse((Path(autoconfig.__file__).parent / "version.py").read_text("utf-8"))
+    literals = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
+    assert literals == [autoconfig.__version__]
+    assert setup_cfg()["metadata"]["version"] == "attr: autoconfig.version.__version__"
+    assert metadata.version("ld-autoconfig") == autoconfig.__version__
+
+
+def test_the_changelog_has_the_version_or_unreleased_changes() -> None:
+    headings = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] in ("Unreleased", autoconfig.__version__)
+
+
+def test_the_readme_has_two_commands_for_a_newcomer() -> None:
+    assert len(COMMANDS) == 2
+    assert COMMANDS[0].endswith("autoconfig demo")
+    assert COMMANDS[1].endswith("tox -e py")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ci_runs_the_readmes_commands_to_the_letter(command: str) -> None:
+    lines = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    assert command in [line.strip() for line in lines]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_the_readmes_programs_compile(program: str) -> None:
+    compile(program, "README.md", "exec")
+
+
+def test_the_readme_has_both_programs() -> None:
+    assert len(PROGRAMS) >= 2
+    assert "ready.result(timeout=10)" in PROGRAMS[0]
+    assert "with StreamManager(" in PROGRAMS[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+    inner = [target for target in targets if not re.match(r"[a-z]+:", target)]
+    # Sphinx takes a page's name without its suffix too.
+    missing = [t for t in inner if not (page.parent / t).exists() and not (page.parent / f"{t}.md").exists()]
+    assert missing == []
+
+
+def test_the_lowest_environment_has_the_floors() -> None:
+    floors = requirements("options", "install_requires") + requirements("options.extras_require", "cli")
+    pins = requirements("testenv:lowest", "deps", path="tox.ini")
+    assert pins == sorted(line.split(",")[0].replace(">=", "==") for line in floors)
+
+
+def test_the_installed_package_says_what_setup_cfg_says() -> None:
+    installed = metadata.metadata("ld-autoconfig")
+    assert installed["Requires-Python"] == setup_cfg()["options"]["python_requires"]
+    assert set(installed.get_all("Provides-Extra", [])) == set(setup_cfg()["options.extras_require"])
+    assert (Path(autoconfig.__file__).parent / "py.typed").is_file()
+
+
+def test_tox_and_the_classifiers_have_the_same_pythons() -> None:
+    classifiers = re.findall(r":: 3\.(\d+)$", setup_cfg()["metadata"]["classifiers"], re.MULTILINE)
+    environments = re.findall(r"\bpy3(\d+)\b", (ROOT / "tox.ini").read_text("utf-8").split("[testenv]")[0])
+    assert environments == classifiers
+
+
+def test_no_file_holds_the_path_of_its_checkout() -> None:
+    pattern = re.compile(rb"(?<![\w.~/-])" + re.escape(str(ROOT).encode()) + rb"(?![\w-])")
+    assert [path for path in files() if pattern.search(path.read_bytes())] == []

@@ -1,0 +1,44 @@
+"""The recorded behaviour of LaunchDarkly's Go relay, played against the client over a loopback connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support import vectors
+from support.vectors import Vector
+
+VECTORS = [vector for vector in vectors.load("reference.json") if "decided_otherwise" not in vector]
+
+
+def plays() -> Iterator[Any]:
+    """Yield every vector with every way of cutting the stream and of framing the answer."""
+    for vector in VECTORS:
+        own = vector.get("options", {}).get("framing")
+        for framing in [own] if own else ["chunked", "close"]:
+            for chunking in ["event", "byte"]:
+                yield pytest.param(vector, framing, chunking, id=f"{vector['name']}-{framing}-{chunking}")
+
+
+@pytest.mark.parametrize(("vector", "framing", "chunking"), list(plays()))
+def test_the_client_does_what_the_relay_did(vector: Vector, framing: str, chunking: str) -> None:
+    """Callbacks, requests and readiness are those of the recording."""
+    outcome = vectors.play(vector, vector["connections"], framing=framing, chunking=chunking)
+    expect = vector["expect"]
+    callbacks, sizes = vectors.expected_callbacks(expect["callbacks"])
+    assert vectors.canonical(outcome.callbacks, sizes) == vectors.canonical(callbacks, sizes)
+    assert len(outcome.requests) == expect["connections"]
+    vectors.check_requests(outcome.requests, expect["requests"])
+    assert readiness(outcome.ready) == readiness(expect["ready"])
+
+
+def readiness(ready: str | None) -> str | None:
+    """Return what a readiness means: the recording's text of a failure is the relay's, not ours."""
+    return ready if ready in (None, "none") else "failed"
+
+
+def test_every_group_is_played() -> None:
+    """The file is whole, and what is decided otherwise is left to its own tests."""
+    assert {vector["group"] for vector in VECTORS} == {"scenario", "http", "sse", "json", "random"}
+    assert len(VECTORS) == 374
