@@ -1,0 +1,517 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+import threading
+import time
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import attrs
+import pytest
+import requests
+from testing.conftest import Connect
+from testing.plain_client import TIMEOUT, PlainClient, dechunk, events, messages
+
+from autoconfig.environments import EnvironmentRep, FilterRep, SDKKeyRep
+from autoconfig.testing import DEMO_KEY, Emulator, answer, environment_json, filter_json
+from autoconfig.testing.answer import Answer
+
+PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", "shop", "Shop", SDKKeyRep("sdk-1"), version=5)
+STAGING = EnvironmentRep("env-2", "staging", "Zürich", "mob-2", "shop", "Shop", SDKKeyRep("sdk-2"), version=2)
+MOBILE = FilterRep("shop", "mobile", 3)
+PATH = "/relay_auto_config"
+
+
+def stream_of(client: PlainClient, marker: str) -> list[tuple[str, object]]:
+    """Read a chunked stream up to a marker; return all its messages."""
+    client.read_until(marker.encode())
+    client.read_until(b"\n\n\r\n")
+    while not client.received.endswith(b"\n\n\r\n"):
+        client.received += client.socket.recv(65536)
+    return messages(dechunk(client.body)[0])
+
+
+# What a client gets
+
+
+def test_a_stream_begins_with_everything_and_goes_on_with_changes(served: tuple[Emulator, Connect]) -> None:
+    emulator, connect = served
+    emulator.set_environment(PRODUCTION)
+    emulator.set_filter("f-1", MOBILE)
+    client = connect()
+    emulator.wait_for_connections(1)
+    emulator.set_environment(STAGING)
+    emulator.delete_environment("env-1")
+    emulator.delete_filter("f-1")
+    assert stream_of(client, "/filters/f-1") == [
+        (
+            "put",
+            {
+                "path": "/",
+                "data": {
+                    "environments": {"env-1": environment_json(PRODUCTION)},
+                    "filters": {"f-1": filter_json(MOBILE)},
+                },
+            },
+        ),
+        ("patch", {"path": "/environments/env-2", "data": environment_json(STAGING)}),
+        ("delete", {"path": "/environments/env-1", "version": 6}),
+        ("delete", {"path": "/filters/f-1", "version": 4}),
+    ]
+
+
+def test_the_head_says_event_stream_in_chunks(served: tuple[Emulator, Connect]) -> None:
+    client = served[1]()
+    client.read_until(b"\r\n\r\n")
+    assert client.head.decode().split("\r\n") == [
+        "HTTP/1.1 200 OK",
+        "Content-Type: text/event-stream",
+        "Cache-Control: no-cache",
+        "Transfer-Encoding: chunked",
+    ]
+
+
+def test_a_stream_without_chunks_ends_with_the_connection() -> None:
+    with Emulator([PRODUCTION], framing="close") as emulator, PlainClient(emulator.uri) as client:
+        client.read_until(b"\n\n")
+        emulator.send_heartbeat()
+        emulator.drop_connections("eof")
+        client.read_rest()
+    assert b"Transfer-Encoding" not in client.head
+    assert b"Connection: close" in client.head
+    assert [name for name, _ in events(client.body)] == ["put", ":"]
+
+
+def test_a_client_of_http_1_0_gets_no_chunks() -> None:
+    with Emulator() as emulator, PlainClient(emulator.uri, version="HTTP/1.0") as client:
+        client.read_until(b"\n\n")
+    assert [name for name, _ in events(client.body)] == ["put"]
+
+
+def test_requests_can_read_it(closing: ExitStack) -> None:
+    emulator = closing.enter_context(Emulator([PRODUCTION]))
+    headers = {"Authorization": DEMO_KEY}
+    response = closing.enter_context(requests.get(emulator.uri + PATH, headers=headers, stream=True, timeout=TIMEOUT))
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert messages(response.raw.read1(65536)) == [
+        ("put", {"path": "/", "data": {"environments": {"env-1": environment_json(PRODUCTION)}}})
+    ]
+    sent = emulator.set_environment(PRODUCTION)
+    assert messages(response.raw.read1(65536)) == [
+        ("patch", {"path": "/environments/env-1", "data": environment_json(sent)})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", False),
+        ("?rpacProtocolVersion=1", False),
+        ("?rpacProtocolVersion=2", True),
+        ("?a=b&rpacProtocolVersion=10", True),
+        ("?rpacProtocolVersion=x2", False),
+        ("?rpacProtocolVersion=", False),
+    ],
+)
+def test_only_the_second_protocol_version_is_told_of_filters(query: str, told: bool) -> None:
+    with Emulator(filters={"f-1": MOBILE}) as emulator, PlainClient(emulator.uri, target=PATH + query) as client:
+        emulator.wait_for_connections(1)
+        emulator.set_filter("f-2", MOBILE)
+        emulator.delete_filter("f-1")
+        emulator.set_environment(PRODUCTION)
+        found = stream_of(client, "/environments/env-1")
+    assert ("filters" in found[0][1]["data"]) is told
+    assert [name for name, _ in found] == (["put", "patch", "delete", "patch"] if told else ["put", "patch"])
+
+
+def test_several_clients_get_the_same(served: tuple[Emulator, Connect]) -> None:
+    emulator, connect = served
+    clients = [connect() for _ in range(5)]
+    emulator.wait_for_connections(5)
+    emulator.set_environment(PRODUCTION)
+    found = [stream_of(client, "/environments/env-1") for client in clients]
+    assert [name for name, _ in found[0]] == ["put", "patch"]
+    assert all(one == found[0] for one in found)
+
+
+def test_a_big_configuration_arrives_whole(served: tuple[Emulator, Connect]) -> None:
+    emulator, connect = served
+    environments = [EnvironmentRep(f"env-{n}", env_name="n" * 1000, version=1) for n in range(3000)]
+    emulator.replace(environments)
+    client = connect()
+    [(name, data)] = stream_of(client, "env-2999")
+    assert name == "put"
+    assert data["data"]["environments"] == {rep.env_id: environment_json(rep) for rep in environments}
+
+
+def test_no_change_is_lost_or_sent_twice_around_a_connect(closing: ExitStack) -> None:
+    """The put and the patches after it form one unbroken row of versions, whenever the client came."""
+    emulator = closing.enter_context(Emulator())
+    stop = threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            emulator.set_environment(PRODUCTION)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        clients = [closing.enter_context(PlainClient(emulator.uri)) for _ in range(20)]
+        emulator.wait_for_connections(20)
+    finally:
+        stop.set()
+        changer.join()
+    last = emulator.set_environment(PRODUCTION).version
+    for client in clients:
+        (_, put), *patches = stream_of(client, f'"version":{last}}}')
+        known = put["data"]["environments"].get("env-1", {"version": 4})["version"]
+        assert [patch["data"]["version"] for _, patch in patches] == list(range(known + 1, last + 1))
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_heartbeats_come_by_themselves(framing: str) -> None:
+    before = time.monotonic()
+    with Emulator(heartbeat_interval=0.02, framing=framing) as emulator, PlainClient(emulator.uri) as client:
+        end = b":\n\r\n" if framing == "chunked" else b":\n"
+        for _ in range(3):
+            client.read_until(end)
+            client.received = client.received.replace(end, b"", 1)
+        assert time.monotonic() - before >= 0.06
+
+
+def test_a_heartbeat_interval_may_be_endless() -> None:
+    with Emulator(heartbeat_interval=math.inf) as emulator, PlainClient(emulator.uri) as client:
+        client.read_until(b"event: put")
+
+
+def test_an_idle_stream_sleeps_until_its_next_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float | None] = []
+
+    class Selector(answer.selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[object]:
+            timeouts.append(timeout)
+            return super().select(timeout)
+
+    monkeypatch.setattr(answer.selectors, "DefaultSelector", Selector)
+    with Emulator(heartbeat_interval=100) as emulator, PlainClient(emulator.uri) as client:
+        client.read_until(b"event: put")
+        emulator.send_heartbeat()
+        client.read_until(b":\n")
+        client.socket.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            client.socket.recv(1)
+    waits = [timeout for timeout in timeouts if timeout is not None]
+    assert 0 < len(waits) < 20
+    assert min(waits) > 90
+
+
+# Requests that get no stream
+
+
+@pytest.mark.parametrize("target", [PATH, f"/base/path{PATH}", f"//a//b{PATH}?x=y", f"http://example.com{PATH}"])
+def test_the_stream_is_below_any_base_path(target: str) -> None:
+    with Emulator() as emulator, PlainClient(emulator.uri, target=target) as client:
+        client.read_until(b"event: put")
+        assert emulator.requests[0].target == target
+
+
+@pytest.mark.parametrize("target", ["/", f"{PATH}/", f"{PATH}2", f"/?x={PATH}", "http://["])
+def test_elsewhere_is_nothing(target: str) -> None:
+    with Emulator() as emulator, PlainClient(emulator.uri, target=target) as client:
+        assert client.read_answer().startswith(b"HTTP/1.1 404 Not Found\r\n")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+def test_other_methods_are_not_allowed(method: str) -> None:
+    with Emulator() as emulator, PlainClient(emulator.uri, method=method) as client:
+        assert client.read_answer().startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
+        assert b"\r\nAllow: GET" in client.head
+        assert emulator.requests[0].method == method
+
+
+def test_the_answer_to_head_has_no_body(closing: ExitStack) -> None:
+    emulator = closing.enter_context(Emulator())
+    session = closing.enter_context(requests.Session())
+    assert session.head(emulator.uri + PATH, timeout=TIMEOUT).status_code == 405
+    assert session.head(emulator.uri + PATH, timeout=TIMEOUT).status_code == 405
+
+
+def test_a_body_is_read_and_the_connection_used_again(closing: ExitStack) -> None:
+    emulator = closing.enter_context(Emulator())
+    client = closing.enter_context(PlainClient(emulator.uri, method="POST", headers={"Content-Length": "3"}))
+    client.socket.sendall(b"abc")
+    client.read_answer()
+    client.ask()
+    client.socket.sendall(b"abc")
+    assert client.read_answer().startswith(b"HTTP/1.1 405 ")
+
+
+def test_the_connection_ends_after_a_body_of_unknown_length() -> None:
+    chunked = {"Transfer-Encoding": "chunked"}
+    with Emulator() as emulator, PlainClient(emulator.uri, method="POST", headers=chunked) as client:
+        assert client.read_rest().startswith(b"HTTP/1.1 405 ")
+        assert b"Connection: close" in client.head
+
+
+@pytest.mark.parametrize("key", [None, "", "rel-other", f"Bearer {DEMO_KEY}", DEMO_KEY.upper(), f"{DEMO_KEY}x"])
+def test_a_wrong_key_is_refused(key: str | None) -> None:
+    with Emulator() as emulator, PlainClient(emulator.uri, key=key) as client:
+        assert client.read_answer().startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        assert emulator.connections == 0
+
+
+def test_a_new_key_counts_from_the_next_request_on(closing: ExitStack) -> None:
+    emulator = closing.enter_context(Emulator())
+    early = closing.enter_context(PlainClient(emulator.uri))
+    early.read_until(b"event: put")
+    emulator.key = "rel-new"
+    assert closing.enter_context(PlainClient(emulator.uri)).read_answer().startswith(b"HTTP/1.1 401 ")
+    closing.enter_context(PlainClient(emulator.uri, key="rel-new")).read_until(b"event: put")
+    emulator.send_heartbeat()
+    early.read_until(b":\n")
+    assert emulator.key == "rel-new"
+
+
+def test_what_is_not_http_is_refused_without_repeating_it(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), Emulator() as emulator, PlainClient(emulator.uri) as client:
+        client.read_until(b"event: put")
+        with PlainClient(emulator.uri, method=f"Authorization: {DEMO_KEY} and more") as broken:
+            assert broken.read_rest().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert DEMO_KEY.encode() not in broken.received
+    assert DEMO_KEY not in caplog.text
+
+
+# What the caller is told
+
+
+def test_requests_are_recorded(closing: ExitStack) -> None:
+    emulator = closing.enter_context(Emulator())
+    headers = {"X-Two": "a", "x-two": "b"}
+    closing.enter_context(PlainClient(emulator.uri, headers=headers)).read_until(b"event: put")
+    closing.enter_context(PlainClient(emulator.uri, key="rel-wrong")).read_answer()
+    first, second = emulator.requests
+    assert (first.method, first.target, first.status) == ("GET", f"{PATH}?rpacProtocolVersion=2", 200)
+    assert first.headers["authorization"] == DEMO_KEY
+    assert first.headers["x-two"] == "a, b"
+    assert second.status == 401
+
+
+def test_no_repr_shows_a_key() -> None:
+    with Emulator([PRODUCTION]) as emulator, PlainClient(emulator.uri) as client:
+        client.read_until(b"event: put")
+        shown = repr(emulator) + repr(emulator.requests)
+    assert DEMO_KEY not in shown
+    assert shown.count("rel-…7e13") == 2
+
+
+def test_nothing_is_printed_and_no_key_logged(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG), Emulator([PRODUCTION]) as emulator:
+        with PlainClient(emulator.uri, target=f"{PATH}?key={DEMO_KEY}") as client:
+            client.read_until(b"event: put")
+        with PlainClient(emulator.uri, target="/elsewhere") as client:
+            client.read_answer()
+        emulator.wait_for_connections(0)
+    assert "GET /relay_auto_config: 200" in caplog.text
+    assert "GET /elsewhere: 404" in caplog.text
+    assert DEMO_KEY not in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_leaves_an_idle_stream_is_noticed(served: tuple[Emulator, Connect], how: str) -> None:
+    emulator, connect = served
+    client = connect()
+    client.read_until(b"event: put")
+    assert emulator.connections == 1
+    if how == "reset":
+        client.socket.setsockopt(answer.socket.SOL_SOCKET, answer.socket.SO_LINGER, answer._RESET_ON_CLOSE)
+    client.socket.close()
+    emulator.wait_for_connections(0)
+
+
+def test_a_tls_client_that_says_goodbye_is_noticed(certificate: tuple[Path, Path], trust: object) -> None:
+    with Emulator(certificate=certificate) as emulator, PlainClient(emulator.uri, trust=trust) as client:
+        client.read_until(b"event: put")
+        client.socket.settimeout(0)
+        with contextlib.suppress(OSError):
+            client.socket.unwrap()  # sends close_notify, and does not wait for the other side's
+        emulator.wait_for_connections(0)
+
+
+@pytest.mark.parametrize("what", ["connections", "requests"])
+def test_a_wait_that_takes_too_long_says_what_for(what: str) -> None:
+    noun = "open streams" if what == "connections" else what
+    text = re.escape(f"waited 0.01 s for 2 {noun} of the emulator; there are 0")
+    with Emulator() as emulator, pytest.raises(TimeoutError, match=f"^{text}$"):
+        getattr(emulator, f"wait_for_{what}")(2, timeout=0.01)
+
+
+# Changes
+
+
+def test_versions_only_grow() -> None:
+    emulator = Emulator([PRODUCTION])
+    assert emulator.set_environment(PRODUCTION).version == 6
+    assert emulator.set_environment(EnvironmentRep("env-1", version=20)).version == 20
+    emulator.delete_environment("env-1")
+    assert emulator.environments == {}
+    assert emulator.set_environment(PRODUCTION).version == 22
+    assert emulator.environments == {"env-1": attrs.evolve(PRODUCTION, version=22)}
+
+
+def test_an_unknown_environment_keeps_its_version() -> None:
+    assert Emulator().set_environment(EnvironmentRep("env-1", version=-3)).version == -3
+
+
+def test_the_versions_of_filters_only_grow() -> None:
+    emulator = Emulator(filters={"f-1": MOBILE})
+    assert emulator.set_filter("f-1", MOBILE).version == 4
+    emulator.delete_filter("f-1")
+    assert emulator.filters == {}
+    assert emulator.set_filter("f-1", MOBILE) == FilterRep("shop", "mobile", 6)
+    assert emulator.filters == {"f-1": FilterRep("shop", "mobile", 6)}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda emulator: emulator.delete_environment("none"),
+        lambda emulator: emulator.delete_filter("none"),
+        lambda emulator: emulator.rotate_sdk_key("none", "sdk-9"),
+    ],
+)
+def test_an_unknown_id_is_an_error(call: object) -> None:
+    with pytest.raises(KeyError, match="none"):
+        call(Emulator([PRODUCTION]))
+
+
+def test_a_rotated_key_expires_after_the_grace_period() -> None:
+    before = time.time_ns() // 1_000_000
+    with Emulator([PRODUCTION]) as emulator, PlainClient(emulator.uri) as client:
+        emulator.wait_for_connections(1)
+        rep = emulator.rotate_sdk_key("env-1", "sdk-new", grace=timedelta(minutes=2))
+        assert stream_of(client, "sdk-new")[-1][1]["data"] == environment_json(rep)
+    after = time.time_ns() // 1_000_000
+    assert rep.version == 6
+    assert rep.sdk_key.value == "sdk-new"
+    assert rep.sdk_key.expiring.value == "sdk-1"
+    assert before + 120_000 <= rep.sdk_key.expiring.timestamp <= after + 120_000
+    assert emulator.environments["env-1"] == rep
+
+
+def test_replace_sends_one_put_with_new_versions_for_what_differs(closing: ExitStack) -> None:
+    kept, changed, gone = (EnvironmentRep(f"env-{n}", version=5) for n in range(3))
+    with Emulator([kept, changed, gone], {"f-1": MOBILE, "f-2": MOBILE}) as emulator:
+        client = closing.enter_context(PlainClient(emulator.uri))
+        emulator.wait_for_connections(1)
+        emulator.replace([EnvironmentRep("env-0", version=1), EnvironmentRep("env-1", "new"), STAGING], {"f-2": MOBILE})
+        emulator.send_event("last", "{}")
+        _, (name, data), _ = stream_of(client, "event: last")
+    assert name == "put"
+    versions = {id: value["version"] for id, value in data["data"]["environments"].items()}
+    assert versions == {"env-0": 5, "env-1": 6, "env-2": 6}
+    assert data["data"]["filters"] == {"f-2": filter_json(MOBILE)}
+    assert emulator.set_filter("f-1", MOBILE).version == 5  # above its deletion
+
+
+def test_replace_takes_a_higher_version_of_the_same() -> None:
+    emulator = Emulator([PRODUCTION])
+    emulator.replace([attrs.evolve(PRODUCTION, version=9)])
+    assert emulator.environments["env-1"].version == 9
+
+
+def test_what_is_handed_out_are_copies() -> None:
+    emulator = Emulator([PRODUCTION], {"f-1": MOBILE})
+    emulator.environments.clear()
+    emulator.filters.clear()
+    assert (len(emulator.environments), len(emulator.filters)) == (1, 1)
+
+
+def test_a_put_can_be_sent_again() -> None:
+    with Emulator([PRODUCTION]) as emulator, PlainClient(emulator.uri) as client:
+        emulator.wait_for_connections(1)
+        emulator.send_put()
+        emulator.send_event("last", "{}")
+        first, second, _ = stream_of(client, "event: last")
+    assert first == second
+
+
+# Starting and closing
+
+
+def test_it_listens_only_while_it_runs() -> None:
+    emulator = Emulator([PRODUCTION])
+    with pytest.raises(RuntimeError, match="not started"):
+        _ = emulator.uri
+    with emulator:
+        with pytest.raises(RuntimeError, match="is running"):
+            emulator.start()
+        PlainClient(emulator.uri).socket.close()
+    with pytest.raises(ConnectionRefusedError):
+        PlainClient(emulator.uri)
+
+
+def test_it_can_come_back_on_the_same_port() -> None:
+    emulator = Emulator([PRODUCTION])
+    with emulator, PlainClient(emulator.uri) as client:
+        client.read_until(b"env-1")
+        uri = emulator.uri
+        emulator.close()
+        emulator.close()
+        assert emulator.connections == 0
+        emulator.start()
+        assert emulator.uri == uri
+        with PlainClient(uri) as second:
+            second.read_until(b"env-1")
+
+
+def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_behind() -> None:
+    with Emulator() as first:
+        second = Emulator(port=int(first.uri.rpartition(":")[2]))
+        with pytest.raises(OSError, match="in use"):
+            second.start()
+        second.close()
+
+
+def test_it_serves_ipv6(closing: ExitStack) -> None:
+    emulator = Emulator(host="::1")
+    try:
+        closing.enter_context(emulator)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    assert re.fullmatch(r"http://\[::1\]:\d+", emulator.uri)
+    with requests.get(emulator.uri + PATH, timeout=TIMEOUT) as response:
+        assert response.status_code == 401
+
+
+@pytest.mark.parametrize("interval", [0, -1, math.nan])
+def test_the_heartbeat_interval_is_above_zero(interval: float) -> None:
+    with pytest.raises(ValueError, match="heartbeat_interval: must be above zero"):
+        Emulator(heartbeat_interval=interval)
+
+
+def test_a_certificate_is_read_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Emulator(certificate=(tmp_path / "none.pem", tmp_path / "none.key"))
+
+
+def test_a_bug_in_a_connections_thread_is_logged_as_one(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> bool:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(Answer, "run", fail)
+    with Emulator() as emulator, PlainClient(emulator.uri) as client:
+        with pytest.raises((EOFError, ConnectionError)):
+            client.read_until(b"event: put")
+        emulator.wait_for_connections(0)
+    assert "A connection's thread failed" in caplog.text
+    assert "LookupError: a bug" in caplog.text
