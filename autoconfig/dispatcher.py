@@ -59,7 +59,7 @@ class Dispatcher:
             while batch := self._batches.get():
                 for message in batch:
                     self._dispatch(message)
-                del batch, message  # a put is large; it need not wait for the next one to be let go
+                del batch, message  # a put is large; it must not stay until the next batch comes
         except _StoppedError:
             return
 
@@ -87,7 +87,7 @@ class Dispatcher:
         self._log.info(
             "Received all: %d environments and %d filters, %d changes", len(environments), len(filters), changes
         )
-        self._call("received_all_environments")
+        self._call(None, "", "received_all_environments")
 
     def _patch(self, message: PatchMessageData) -> None:
         item = message.data
@@ -102,7 +102,7 @@ class Dispatcher:
         else:
             self._log.debug("Ignored a patch of the unknown path %.100a", message.path)
             return
-        if changed:
+        if changed and self._log.isEnabledFor(logging.INFO):
             self._log.info("Received a change of %s", item.describe())
 
     def _delete(self, message: DeleteMessageData) -> None:
@@ -110,12 +110,12 @@ class Dispatcher:
             action = self._environments.delete(env_id, message.version)
             if action is Action.DELETE:
                 self._log.info("Received the deletion of environment %s", env_id)
-                self._call_for(self._environments, env_id, "delete_environment", env_id)
+                self._call(self._environments, env_id, "delete_environment", env_id)
         elif (id := filter_id(message.path)) is not None:
             action = self._filters.delete(id, message.version)
             if action is Action.DELETE:
                 self._log.info("Received the deletion of filter %s", id)
-                self._call_for(self._filters, id, "delete_filter", id)
+                self._call(self._filters, id, "delete_filter", id)
         else:
             self._log.debug("Ignored a deletion of the unknown path %.100a", message.path)
 
@@ -127,13 +127,13 @@ class Dispatcher:
         if action is Action.NOOP:
             return False
         callback = "add_environment" if action is Action.INSERT else "update_environment"
-        self._call_for(self._environments, env_id, callback, rep.to_params())
+        self._call(self._environments, env_id, callback, rep.to_params())
         return True
 
     def _upsert_filter(self, id: FilterID, rep: FilterRep) -> bool:
         action = self._filters.upsert(id, rep, rep.version)
         if action is Action.INSERT:  # there is no callback for a filter's update, but its version counts
-            self._call_for(self._filters, id, "add_filter", rep.to_params(id))
+            self._call(self._filters, id, "add_filter", rep.to_params(id))
         return action is not Action.NOOP
 
     def _forget_others(self, receiver: MessageReceiver, listed: Mapping[Any, object], callback: str) -> int:
@@ -141,16 +141,12 @@ class Dispatcher:
         changes = 0
         for id in receiver.ids():
             if id not in listed and receiver.forget(id) is Action.DELETE:
-                self._call_for(receiver, id, callback, id)
+                self._call(receiver, id, callback, id)
                 changes += 1
         return changes
 
-    def _call_for(self, receiver: MessageReceiver, id: str, callback: str, argument: object) -> None:
-        if not self._call(callback, argument, id=id):
-            receiver.undo()
-
-    def _call(self, callback: str, *arguments: object, id: str = "") -> bool:
-        """Call the handler; return whether that went well. Whatever it raises stays here: the thread has to live on."""
+    def _call(self, receiver: MessageReceiver | None, id: str, callback: str, *arguments: object) -> None:
+        """Call the handler. Whatever it raises stays here, because the thread has to live on; the record is undone."""
         if self._token.cancelled:
             raise _StoppedError
         self.running = callback
@@ -158,10 +154,10 @@ class Dispatcher:
             getattr(self._handler, callback)(*arguments)
         except BaseException:
             self._log.exception("The handler failed in %s %.100s", callback, id)
-            return False
+            if receiver:
+                receiver.undo()
         finally:
             self.running = None
-        return True
 
 
 class _StoppedError(Exception):

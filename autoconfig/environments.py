@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import attrs
 
+from .construction import quick_constructor
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask_repr
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -81,6 +82,10 @@ class EnvironmentParams:
         return attrs.evolve(self, identifiers=attrs.evolve(self.identifiers, filter_key=key))
 
 
+_quick_identifiers = quick_constructor(EnvIdentifiers)
+_quick_params = quick_constructor(EnvironmentParams)
+
+
 @attrs.frozen(weakref_slot=False)
 class FilterParams:
     """
@@ -111,7 +116,8 @@ class ExpiringKeyRep:
     timestamp: int = 0
 
 
-_NO_EXPIRING_KEY = ExpiringKeyRep()  # frozen, so one is enough for all
+NO_EXPIRING_KEY = ExpiringKeyRep()
+"""What ``sdkKey.expiring`` is without such a key; frozen, so one is enough for all."""
 
 
 @attrs.frozen(weakref_slot=False)
@@ -125,7 +131,7 @@ class SDKKeyRep:
     """
 
     value: SDKKey = attrs.field(default=SDKKey(""), repr=mask_repr)
-    expiring: ExpiringKeyRep = _NO_EXPIRING_KEY
+    expiring: ExpiringKeyRep = NO_EXPIRING_KEY
 
 
 @attrs.frozen(weakref_slot=False)
@@ -168,9 +174,9 @@ class EnvironmentRep:
         Times beyond what :mod:`datetime` can hold become the nearest that it can.
         """
         expiring = self.sdk_key.expiring
-        return EnvironmentParams(
+        return _quick_params(
             self.env_id,
-            EnvIdentifiers(self.env_key, self.env_name, self.proj_key, self.proj_name),
+            _quick_identifiers(self.env_key, self.env_name, self.proj_key, self.proj_name, FilterKey("")),
             self.sdk_key.value,
             self.mob_key,
             ExpiringSDKKey(expiring.value, _instant(expiring.timestamp)) if expiring.value else None,

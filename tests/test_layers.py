@@ -18,8 +18,8 @@ PACKAGE = Path(autoconfig.__file__).parent
 
 # Rooms, as module names within the package. A package stands for all of its modules. A room need not exist yet.
 FLOORS = {
+    "__main__": 7,
     "cli": 6,
-    "__main__": 6,
     "manager": 5,
     "registry": 5,
     "testing": 5,
@@ -30,6 +30,8 @@ FLOORS = {
     "stream.failures": 3,
     "stream.cancel": 3,
     "stream.events": 3,
+    "stream.decoding": 3,
+    "stream.fields": 3,
     "stream.retry": 3,
     "messages": 2,
     "receiver": 2,
@@ -38,6 +40,7 @@ FLOORS = {
     "identifiers": 0,
     "exceptions": 0,
     "config": 0,
+    "construction": 0,
     "validation": 0,
     "version": 0,
 }

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
-from autoconfig.stream.events import EventParser
 from hypothesis import given
 from hypothesis import strategies as st
 from support import vectors
 from support.scripted_server import Item, ScriptedServer
+
+from autoconfig.stream.events import EventParser
 
 VECTORS = vectors.load("sse.json")
 LIMIT = 64 * 2**20

@@ -158,6 +158,7 @@ class Connector:
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
         limit = self._config.read_timeout
         dead_at = time.monotonic() + limit
+        unfinished = 0  # bytes since the last sign of life
         while not self._token.cancelled:
             try:
                 piece = response.raw.read1(_READ, decode_content=True)
@@ -165,9 +166,11 @@ class Connector:
                 raise StreamEndedError(describe(error)) from None
             if not piece:
                 raise StreamEndedError("the service ended the stream")
-            # Bytes alone are no sign of life: a dead stream may trickle. A full read is one, however long its line.
-            if b"\n" in piece or b"\r" in piece or len(piece) == _READ:
+            # Bytes alone are no sign of life: a dead stream may trickle. Many are one: a large event on a slow line.
+            unfinished += len(piece)
+            if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
                 dead_at = time.monotonic() + limit
+                unfinished = 0
             elif time.monotonic() > dead_at:
                 raise StreamEndedError(f"no complete line for {limit:g} s")
             yield piece

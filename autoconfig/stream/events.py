@@ -16,9 +16,11 @@ from sseclient import SSEClient
 _BOM = b"\xef\xbb\xbf"
 # What LaunchDarkly sends, nearly always. Anchored to the start of a line, so that events which follow one another
 # without a gap are told from others by the number of line ends alone: three each.
-_CANONICAL = re.compile(r"^event: ?([^\n]*)\ndata: ?([^\n]*)\n\n", re.MULTILINE)
+_CANONICAL = re.compile(r"^event:(?! ?\n) ?([^\n]+)\ndata: ?([^\n]*)\n\n", re.MULTILINE)
 _LINES_EACH = 3
-_COMMENTS = re.compile(rb"(?::[^\n]*\n)+")
+_CANONICAL_BYTES = re.compile(_CANONICAL.pattern.encode())
+_LARGE = 1 << 18  # bytes from which on it matters how often an event is copied
+_NOTHING = re.compile(rb"(?:(?::[^\n]*)?\n)+")  # comments and empty lines between events
 _RETRY = re.compile(rb"^retry: ?([0-9]+)$", re.MULTILINE)
 _RETRY_DIGITS = 32  # more than any delay needs, and far from the number of digits that int() refuses
 _MANY_LINES = 64  # data lines; sseclient-py takes a time that grows with the square of their number
@@ -78,15 +80,18 @@ class EventParser:
         scanned = max(0, len(self._pending) - 1)
         self._pending += piece
         end = self._pending.rfind(b"\n\n", scanned) + 2
-        complete = b""
-        if end >= 2:
-            complete = bytes(self._pending) if end == len(self._pending) else bytes(self._pending[:end])
-            del self._pending[:end]
+        events = self._parse(self._take(end)) if end >= 2 else []
         if b"\n" in piece:
             self._drop_comments()
-        events = self._parse(complete) if complete else []
         self.oversized |= len(self._pending) > self._limit
         return events
+
+    def _take(self, end: int) -> bytearray:
+        """Return the pending bytes up to the end of the last complete event, and keep the rest."""
+        complete = self._pending
+        self._pending = complete[end:]
+        del complete[end:]
+        return complete
 
     def _normalise(self, piece: bytes) -> bytes:
         """Return the piece without a byte order mark at the start of the stream and with every line end as LF."""
@@ -108,23 +113,27 @@ class EventParser:
 
     def _drop_comments(self) -> None:
         """Forget complete comments before the next event, so that heartbeats do not pile up."""
-        if self._pending.startswith(b":") and (comments := _COMMENTS.match(self._pending)):
-            end = comments.end()
-            del comments  # it locks the buffer's size
+        if nothing := _NOTHING.match(self._pending):
+            end = nothing.end()
+            del nothing  # it locks the buffer's size
             del self._pending[:end]
 
-    def _parse(self, complete: bytes) -> list[ServerSentEvent]:
+    def _parse(self, complete: bytearray) -> list[ServerSentEvent]:
         if len(complete) > self._limit and (place := self._first_oversized(complete)) is not None:
             self.oversized = True
-            complete = complete[:place]
+            del complete[place:]
+        if len(complete) > _LARGE and (whole := _CANONICAL_BYTES.fullmatch(complete)):
+            start, end = whole.span(2)
+            data = str(memoryview(complete)[start:end], "utf-8", "replace")
+            return [ServerSentEvent(whole[1].decode("utf-8", "replace"), data)]
         # Whole lines only, so no character is torn apart here.
         text = complete.decode("utf-8", "replace")
         found = _CANONICAL.findall(text)
         if len(found) * _LINES_EACH == text.count("\n"):
-            return [ServerSentEvent(name or "message", data) for name, data in found]
+            return list(map(ServerSentEvent._make, found))
         return [event for block in text.split("\n\n") if block and (event := self._interpret(block))]
 
-    def _first_oversized(self, complete: bytes) -> int | None:
+    def _first_oversized(self, complete: bytearray) -> int | None:
         place = 0
         while place < len(complete):
             end = complete.index(b"\n\n", place) + 2
@@ -136,7 +145,7 @@ class EventParser:
     def _interpret(self, block: str) -> ServerSentEvent | None:
         """Return what a block of any form means; ``None`` if it has neither a name nor data."""
         if found := _CANONICAL.fullmatch(block + "\n\n"):
-            return ServerSentEvent(found[1] or "message", found[2])
+            return ServerSentEvent(found[1], found[2])
         names, data = [], []
         for line in block.split("\n"):
             field, _, value = line.partition(":")

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
-from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, decode
+from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch
 from .cancel import CancelToken
 from .connection import Connector
+from .decoding import decode
 from .events import EventParser, ServerSentEvent
 from .failures import describe
 from .retry import Backoff

@@ -1,0 +1,208 @@
+"""
+From an event's data to a message; strict, as the relay's Go decoder is.
+
+A field of the wrong type anywhere drops the whole event. ``null`` and a missing field leave the zero value; unknown
+fields are ignored. Python's ``json`` alone is more lenient (``True`` is an ``int``, ``1.0 == 1``, ``NaN``).
+
+There are two decoders. The quick one turns each JSON object into its class as soon as it is read, which saves memory
+and lets other threads run meanwhile. It does so only with objects that are exactly what LaunchDarkly sends; whenever
+that leaves anything unclear, the careful one starts again from the text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, TypeVar
+
+from ..construction import quick_constructor
+from ..environments import NO_EXPIRING_KEY, EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
+from ..exceptions import MalformedMessageError
+from ..identifiers import EnvironmentID, FilterKey, MobileKey, SDKKey
+from ..messages import (
+    DELETE_EVENT,
+    PATCH_EVENT,
+    PUT_EVENT,
+    DeleteMessageData,
+    Message,
+    PatchMessageData,
+    PutContent,
+    PutMessageData,
+    environment_id,
+    filter_id,
+)
+from .fields import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    MINUS_ZERO,
+    PLUS_ZERO,
+    DoubtError,
+    WrongError,
+    boolean,
+    integer,
+    object_of,
+    string,
+    unsigned,
+)
+
+Item = TypeVar("Item", EnvironmentRep, FilterRep)
+
+
+def decode(event: str, data: str) -> Message:
+    """
+    Return the message of a ``put``, ``patch`` or ``delete`` event.
+
+    Raises:
+        MalformedMessageError: The data is not JSON, or a field has the wrong type. The error's text holds no value.
+        KeyError: The event has another name.
+    """
+    build = _BUILDERS[event]
+    try:
+        return build(_load(data, _QUICK))
+    except DoubtError:
+        reason = ""
+    except WrongError as error:
+        reason = str(error)
+    if not reason:
+        try:
+            return build(_load(data, _CAREFUL))
+        except WrongError as error:
+            reason = str(error)
+    # Raised here, outside of the except blocks: the errors caught there hold the data in their frames.
+    raise MalformedMessageError(event, reason)
+
+
+def _load(data: str, decoder: json.JSONDecoder) -> Any:
+    if "\\u" in data and _SURROGATE.search(data):
+        # Before decoding, so that ids are compared as the text that they become. Pairs and other escapes stay.
+        data = _ESCAPE.sub(lambda escape: escape[0] if escape[1] or escape[2] else "\ufffd", data)
+    try:
+        document, end = decoder.raw_decode(data) if data.startswith("{") else (None, 0)
+        return document if end == len(data) > 0 else decoder.decode(data)  # which allows white space around it
+    except json.JSONDecodeError as error:
+        reason = f"not JSON: {error.msg} at character {error.pos}"
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError:  # int() refuses more than some thousand digits
+        reason = "a number has too many digits"
+    raise WrongError(reason)
+
+
+def _reject_constant(name: str) -> None:
+    raise WrongError(f"not JSON: {name}")
+
+
+def _parse_int(digits: str) -> int:
+    return _ZEROS[digits] if digits in _ZEROS else int(digits)
+
+
+def _quick_object(fields: dict[str, Any]) -> Any:
+    """Return the object's class filled, if it is one of the wire's with all fields there and right; else the object."""
+    count = len(fields)
+    if count == 1:
+        value = fields.get("value")
+        return _quick_sdk_key(value, NO_EXPIRING_KEY) if type(value) is str else fields
+    if count >= len(_ENVIRONMENT_TYPES):
+        try:
+            values = _environment_fields(fields)
+        except KeyError:
+            return fields
+        right = tuple(map(type, values)) == _ENVIRONMENT_TYPES
+        if right and MIN_INTEGER <= values[7] <= MAX_INTEGER and MIN_INTEGER <= values[9] <= MAX_INTEGER:
+            return _quick_environment(*values)
+    return fields
+
+
+_ZEROS = {"0": PLUS_ZERO, "-0": MINUS_ZERO}
+_QUICK = json.JSONDecoder(parse_constant=_reject_constant, object_hook=_quick_object)
+_CAREFUL = json.JSONDecoder(parse_constant=_reject_constant, parse_int=_parse_int)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rf"({_HIGH}{_LOW})|{_HIGH}|{_LOW}|(\\.)")
+
+_quick_sdk_key = quick_constructor(SDKKeyRep)
+_quick_environment = quick_constructor(EnvironmentRep)
+_environment_fields = itemgetter(
+    "envID", "envKey", "envName", "mobKey", "projKey", "projName", "sdkKey", "defaultTtl", "secureMode", "version"
+)
+_ENVIRONMENT_TYPES = (str, str, str, str, str, str, SDKKeyRep, int, bool, int)
+
+
+def _put(document: Any) -> PutMessageData:
+    fields = object_of(document, "the message")
+    path = string(fields, "path")
+    content = object_of(fields.get("data"), "data")
+    environments = _items(content, "environments", _environment)
+    filters = _items(content, "filters", _filter)
+    return PutMessageData(path, PutContent(environments, filters))  # type: ignore[arg-type]  # the ids are strings
+
+
+def _items(content: dict[str, Any], name: str, build: Callable[[Any], Item]) -> dict[str, Item]:
+    values = object_of(content.get(name), name)
+    id = ""
+    try:
+        for id, value in values.items():
+            if type(value) is not EnvironmentRep or build is not _environment:
+                values[id] = build(value)  # same keys, so the dictionary may be changed on the way
+    except WrongError as error:
+        raise WrongError(f"{name}[{id[:100]!a}]: {error}") from None
+    return values
+
+
+def _patch(document: Any) -> PatchMessageData:
+    fields = object_of(document, "the message")
+    path = string(fields, "path")
+    build: Callable[[Any], EnvironmentRep | FilterRep]
+    if environment_id(path) is not None:
+        build = _environment
+    elif filter_id(path) is not None:
+        build = _filter
+    else:
+        return PatchMessageData(path)
+    if "data" not in fields:
+        raise WrongError("data is missing")
+    return PatchMessageData(path, build(fields["data"]))
+
+
+def _delete(document: Any) -> DeleteMessageData:
+    fields = object_of(document, "the message")
+    return DeleteMessageData(string(fields, "path"), integer(fields, "version"))
+
+
+def _environment(document: Any) -> EnvironmentRep:
+    if type(document) is EnvironmentRep:
+        return document
+    fields = object_of(document, "data")
+    return EnvironmentRep(
+        EnvironmentID(string(fields, "envID")),
+        string(fields, "envKey"),
+        string(fields, "envName"),
+        MobileKey(string(fields, "mobKey")),
+        string(fields, "projKey"),
+        string(fields, "projName"),
+        _sdk_key(fields.get("sdkKey")),
+        integer(fields, "defaultTtl"),
+        boolean(fields, "secureMode"),
+        integer(fields, "version"),
+    )
+
+
+def _sdk_key(document: Any) -> SDKKeyRep:
+    if type(document) is SDKKeyRep:
+        return document
+    fields = object_of(document, "sdkKey")
+    value = SDKKey(string(fields, "value"))
+    expiring = object_of(fields.get("expiring"), "sdkKey.expiring")
+    if not expiring:
+        return SDKKeyRep(value)
+    return SDKKeyRep(value, ExpiringKeyRep(SDKKey(string(expiring, "value")), unsigned(expiring, "timestamp")))
+
+
+def _filter(document: Any) -> FilterRep:
+    fields = object_of(document, "data")
+    return FilterRep(string(fields, "projKey"), FilterKey(string(fields, "key")), integer(fields, "version"))
+
+
+_BUILDERS: dict[str, Callable[[Any], Message]] = {PUT_EVENT: _put, PATCH_EVENT: _patch, DELETE_EVENT: _delete}
