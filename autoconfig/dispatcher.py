@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from .environments import EnvironmentRep, FilterRep
@@ -55,13 +56,16 @@ class Dispatcher:
 
     def run(self) -> None:
         """Take messages and call the handler until the stream is over or the token is cancelled."""
-        try:
-            while batch := self._batches.get():
-                for message in batch:
+        while batch := self._batches.get():
+            for message in batch:
+                try:
                     self._dispatch(message)
-                del batch, message  # a put is large; it must not stay until the next batch comes
-        except _StoppedError:
-            return
+                except _StoppedError:
+                    return
+                except Exception:  # such as a logger of the application's that raises: the thread has to live on
+                    with suppress(Exception):
+                        self._log.exception("Failed to handle a message")
+            del batch, message  # a put is large; it must not stay until the next batch comes
 
     def _dispatch(self, message: Message) -> None:
         match message:

@@ -6,6 +6,7 @@ The exception tree: one base, so that one ``except AutoConfigError`` suffices.
     AutoConfigError
     ├── KeyRejectedError          the service refused the key (401, 403); ends the stream
     ├── ClosedError               the manager was closed
+    ├── ForkedError               the manager runs in the parent process, not in this fork
     └── StreamError               trouble that is logged and retried; never raised into the application
         ├── ConnectionFailedError     no usable answer: network, TLS, proxy, redirect, content type
         │   └── UnexpectedStatusError     an answer with another status than 200
@@ -41,6 +42,13 @@ class KeyRejectedError(AutoConfigError):
 
 class ClosedError(AutoConfigError):
     """The manager is closed; a closed manager cannot be started again."""
+
+
+class ForkedError(AutoConfigError):
+    """The manager was started before a fork: its threads run in the parent process only, so this one needs its own."""
+
+    def __init__(self) -> None:
+        super().__init__("the manager runs in the parent process only; after a fork, make and start a new one")
 
 
 class StreamError(AutoConfigError):

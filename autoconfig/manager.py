@@ -1,33 +1,31 @@
-"""The owner of a stream: its two threads and the queue between them are started and stopped here and nowhere else."""
+"""What the application holds: the owner of a stream, which it starts, waits for and closes."""
 
 from __future__ import annotations
 
-import itertools
 import logging
+import os
 import queue
 import threading
 import time
+import weakref
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from types import TracebackType
 
 from .config import HTTPConfig, RetryPolicy
 from .dispatcher import Dispatcher
-from .exceptions import AutoConfigError, ClosedError, KeyRejectedError
+from .exceptions import AutoConfigError, ClosedError, ForkedError, KeyRejectedError
 from .handler import MessageHandler, check_handler
 from .identifiers import AutoConfigKey, mask
 from .messages import Batch
-from .stream.cancel import CancelToken, Latch
+from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
 from .stream.reader import StreamReader
 from .stream.retry import Backoff
+from .threads import QUEUED_BATCHES, StreamThreads
 from .validation import check_header_value, check_instance, check_number, check_seconds, check_url
 
-_QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only hold memory while the handler is slow
-# Seconds that close() gives the reader. All that can take longer is the look-up of a name, which nothing interrupts.
-_INTERRUPTION = 0.75
 _DEFAULT_RETRY_DELAY = 1.0  # seconds
-_numbers = itertools.count(1)
 
 
 class StreamManager:
@@ -59,7 +57,7 @@ class StreamManager:
         stream_uri: str,
         handler: MessageHandler,
         http_config: HTTPConfig | None = None,
-        initial_retry_delay: float = 1.0,
+        initial_retry_delay: float = _DEFAULT_RETRY_DELAY,
         protocol_version: int = 2,
         logger: logging.Logger | None = None,
         *,
@@ -68,44 +66,44 @@ class StreamManager:
         check_header_value("key", key)
         check_url("stream_uri", stream_uri)
         check_handler(handler)
+        config = check_instance("http_config", http_config or HTTPConfig(), HTTPConfig)
+        if check_number("initial_retry_delay", initial_retry_delay) <= 0:
+            initial_retry_delay = _DEFAULT_RETRY_DELAY
+        check_seconds("initial_retry_delay", initial_retry_delay)
         if check_instance("protocol_version", protocol_version, int) < 1:
             raise ValueError(f"protocol_version must be 1 or more, not {protocol_version}")
-        config = check_instance("http_config", http_config or HTTPConfig(), HTTPConfig)
         policy = check_instance("retry_policy", retry_policy or RetryPolicy(), RetryPolicy)
-        delay = (
-            initial_retry_delay
-            if check_number("initial_retry_delay", initial_retry_delay) > 0
-            else _DEFAULT_RETRY_DELAY
-        )
 
         self._log = logger or logging.getLogger("autoconfig")
-        self._number = next(_numbers)
-        self._shown = f"StreamManager({mask(key)!r}, {stream_uri.partition('?')[0].rpartition('@')[2]!r})"
+        url = endpoint(stream_uri, protocol_version)
+        self._shown = f"{mask(key)} at {url.partition('?')[0]}"
         self._ready: Future[None] = Future()
-        self._error: KeyRejectedError | None = None  # why the stream is off, if it ended by itself
-        self._lock = (
-            threading.RLock()
-        )  # guards _threads and _closed; reentrant, because a signal handler may call close() inside close()
-        self._waking = threading.Lock()  # held while the threads are woken; never waited for
+        self._rejected: KeyRejectedError | None = None  # why the stream is off, if it ended by itself
+        self._lock = threading.RLock()  # guards the next three; reentrant, because a signal handler may call close()
+        self._started = False
         self._closed = False
-        self._threads: tuple[threading.Thread, ...] = ()
-        self._off = Latch()  # set when no callback will begin any more
-
+        self._forked = False
         self._token = CancelToken()
-        self._batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
-        self._dispatcher = Dispatcher(handler, self._batches, self._token, self._log)
-        self._reader = StreamReader(
-            Connector(key, endpoint(stream_uri, protocol_version), config, self._token),
-            self._batches,
+        batches: queue.Queue[Batch] = queue.Queue(QUEUED_BATCHES)
+        self._threads = StreamThreads(
+            StreamReader(
+                Connector(key, url, config, self._token),
+                batches,
+                self._token,
+                Backoff(initial_retry_delay, policy),
+                max_event_bytes=config.max_event_bytes,
+                on_connected=self._connected,
+                logger=self._log,
+            ),
+            Dispatcher(handler, batches, self._token, self._log),
+            batches,
             self._token,
-            Backoff(check_seconds("initial_retry_delay", delay), policy),
-            max_event_bytes=config.max_event_bytes,
-            on_connected=self._connected,
+            on_rejected=self._key_rejected,
             logger=self._log,
         )
 
     def __repr__(self) -> str:
-        return f"<{self._shown}>"
+        return f"<{type(self).__name__} {self._shown}>"
 
     def start(self) -> Future[None]:
         """
@@ -114,33 +112,33 @@ class StreamManager:
         Returns:
             A future that is done when the service first answers with a stream: with ``None`` then, with
             :class:`KeyRejectedError` if the key is refused, with :class:`ClosedError` if the manager is closed before.
-            It says nothing of the first configuration; that is there when ``received_all_environments`` is called.
+            It says nothing of the first configuration; that is complete when ``received_all_environments`` is called.
 
         Raises:
             RuntimeError: It was called before.
             ClosedError: The manager is closed; make a new one.
+            ForkedError: The manager was started before a fork, in the parent process; make a new one.
         """
         with self._lock:
+            if self._forked:
+                raise ForkedError
             if self._closed:
                 raise ClosedError("a closed manager cannot be started; make a new one")
-            if self._threads:
-                raise RuntimeError("the manager was started already")
+            if self._started:
+                raise RuntimeError("the manager was started before")
+            self._started = True
             self._ready.set_running_or_notify_cancel()  # so that nobody can cancel it
-            self._threads = tuple(
-                threading.Thread(target=target, name=f"autoconfig-{name}-{self._number}", daemon=True)
-                for name, target in (("dispatcher", self._run_dispatcher), ("reader", self._run_reader))
-            )
-            for thread in self._threads:
-                thread.start()
+            _started.add(self)
+            self._threads.start()
         return self._ready
 
     def close(self, timeout: float = 5.0) -> bool:
         """
         Stop everything; after the return no method of the handler begins any more.
 
-        May be called from any thread, from inside a callback (which then is the last), before :meth:`start`, and again.
-        Interrupts whatever the network is doing. Only a running callback is waited for, when called from another
-        thread.
+        May be called from any thread, from a signal handler, from inside a callback (which then is the last), before
+        :meth:`start`, and again. Interrupts whatever the network is doing. Only a running callback is waited for, when
+        the call comes from another thread. In a forked child it does nothing.
 
         Args:
             timeout: How many seconds to wait for a running callback.
@@ -153,14 +151,12 @@ class StreamManager:
             ValueError: It is negative.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
+        if self._forked:
+            return True
         with self._lock:
             self._closed = True
-        self._token.cancel()
         self._settle(ClosedError("the manager was closed before it was connected"))
-        self._wake_threads()
-        ended = not self._threads or self._join(deadline)
-        self._off.set()
-        return ended
+        return self._threads.stop(deadline)
 
     def join(self, timeout: float | None = None) -> bool:
         """
@@ -176,16 +172,19 @@ class StreamManager:
             KeyRejectedError: The stream is off because the key was refused.
             RuntimeError: The manager was not started, or the call comes from inside a callback, which would wait for
                 itself.
+            ForkedError: The manager was started before a fork, in the parent process.
         """
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
-        if threading.current_thread() in self._threads:
-            raise RuntimeError("join() inside a callback would wait for itself")
-        if not self._threads and not self._closed:
+        if self._forked:
+            raise ForkedError
+        if not self._started and not self._closed:
             raise RuntimeError("the manager was not started")
-        off = self._off.wait(timeout)
-        if off and self._error:
-            raise KeyRejectedError(self._error.status)  # a new one: a traceback grows each time its exception is raised
+        if self._threads.is_one(threading.current_thread()):
+            raise RuntimeError("join() inside a callback would wait for itself")
+        off = self._threads.off.wait(timeout)
+        if off and self._rejected:
+            raise KeyRejectedError(self._rejected.status)  # a new one, because each raise adds to a traceback
         return off
 
     def __enter__(self) -> StreamManager:
@@ -197,26 +196,15 @@ class StreamManager:
     ) -> None:
         self.close()
 
-    def _run_reader(self) -> None:
-        try:
-            self._reader.run()
-        except KeyRejectedError as error:
-            self._error = KeyRejectedError(error.status)  # without the traceback, whose frames hold the key
-            self._log.error("The stream has ended: %s", self._error)
-            self._settle(self._error)
-        finally:
-            self._batches.put([])
-
-    def _run_dispatcher(self) -> None:
-        try:
-            self._dispatcher.run()
-        finally:
-            self._off.set()
-
     def _connected(self) -> None:
         if not self._ready.done():
             self._log.info("Connected")
             self._settle(None)
+
+    def _key_rejected(self, status: int) -> None:
+        self._rejected = KeyRejectedError(status)
+        self._log.error("The stream has ended: %s", self._rejected)
+        self._settle(self._rejected)
 
     def _settle(self, error: AutoConfigError | None) -> None:
         """Give the future its outcome, unless it has one."""
@@ -226,39 +214,26 @@ class StreamManager:
             else:
                 self._ready.set_exception(error)
 
-    def _wake_threads(self) -> None:
-        """Wake a reader that waits for room in the queue and a dispatcher that waits for a message."""
-        # Another thread that closes is doing it, or this one is, below a signal handler: the queue's lock would wait
-        # for itself.
-        if not self._waking.acquire(blocking=False):
-            return
-        try:
-            with suppress(queue.Empty):
-                while True:
-                    self._batches.get_nowait()
-            with suppress(queue.Full):  # then the dispatcher is not waiting
-                self._batches.put_nowait([])
-        finally:
-            self._waking.release()
+    def _abandon(self) -> None:
+        """In a forked child: let go of what belongs to the parent, without its locks, which may be held for ever."""
+        self._forked = True
+        self._lock = threading.RLock()
+        self._token.abandon()
+        reset = getattr(getattr(self._ready, "_condition", None), "_at_fork_reinit", None)
+        if reset and not self._ready.done():
+            reset()
+            self._settle(ForkedError())
+        self._log.warning("%r runs in the parent process only: this fork has to make and start its own", self)
 
-    def _join(self, deadline: float) -> bool:
-        dispatcher, reader = self._threads
-        waited_until = min(deadline, time.monotonic() + _INTERRUPTION)
-        return all(
-            [
-                self._ended(reader, waited_until, "the network, probably the look-up of a name"),
-                self._ended(dispatcher, deadline, "the handler"),
-            ]
-        )
 
-    def _ended(self, thread: threading.Thread, deadline: float, place: str) -> bool:
-        """Wait for a thread, unless it is this one; if it does not end in time, say where it is."""
-        if thread is threading.current_thread():
-            return True
-        thread.join(max(0.0, deadline - time.monotonic()))
-        if thread.is_alive():
-            callback = self._dispatcher.running if place == "the handler" else None
-            where = f"{place}'s {callback}" if callback else place
-            self._log.warning("close() gave up waiting for the thread %s, which is still in %s", thread.name, where)
-            return False
-        return True
+_started: weakref.WeakSet[StreamManager] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for manager in list(_started):
+        manager._abandon()
+    _started.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -18,11 +18,12 @@ PACKAGE = Path(autoconfig.__file__).parent
 
 # Rooms, as module names within the package. A package stands for all of its modules. A room need not exist yet.
 FLOORS = {
-    "__main__": 7,
-    "cli": 6,
-    "manager": 5,
-    "registry": 5,
-    "testing": 5,
+    "__main__": 8,
+    "cli": 7,
+    "manager": 6,
+    "registry": 6,
+    "testing": 6,
+    "threads": 5,
     "dispatcher": 4,
     "stream.reader": 4,
     "stream.connection": 3,

@@ -54,7 +54,7 @@ class CancelToken:
         self._lock = (
             threading.RLock()
         )  # guards _sockets; reentrant, because a signal handler may call cancel() inside cancel()
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[tuple[socket.socket, int]] = []  # duplicates, and the descriptors of the originals
 
     @property
     def cancelled(self) -> bool:
@@ -65,7 +65,7 @@ class CancelToken:
         """Stop everything: ends waits and system calls at once, never blocks, and may be called again."""
         with self._lock:
             self._cancelled.set()
-            for duplicate in self._sockets:
+            for duplicate, _ in self._sockets:
                 _shut_down(duplicate)
 
     def wait(self, timeout: float) -> bool:
@@ -76,7 +76,7 @@ class CancelToken:
         """Let :meth:`cancel` interrupt this socket, from now until :meth:`release`; at once if it was called before."""
         duplicate = socket.socket(fileno=os.dup(descriptor))
         with self._lock:
-            self._sockets.append(duplicate)
+            self._sockets.append((duplicate, descriptor))
             if self.cancelled:
                 _shut_down(duplicate)
 
@@ -84,7 +84,22 @@ class CancelToken:
         """Close the duplicates, because the attempt is over."""
         with self._lock:
             while self._sockets:
-                self._sockets.pop().close()
+                self._sockets.pop()[0].close()
+
+    def abandon(self) -> None:
+        """
+        In a forked child: close its descriptors of the parent's sockets, so that the parent alone says when they end.
+
+        They are not shut down, which would end the parent's connection, and no lock is waited for, because a thread of
+        the parent may have held it.
+        """
+        self._lock = threading.RLock()
+        for duplicate, original in self._sockets:
+            with contextlib.suppress(OSError):
+                if os.path.sameopenfile(duplicate.fileno(), original):  # else it was closed, and its number used again
+                    os.close(original)
+            duplicate.close()
+        self._sockets = []
 
 
 def _shut_down(duplicate: socket.socket) -> None:

@@ -7,6 +7,7 @@ import math
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
 from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch
@@ -68,7 +69,7 @@ class StreamReader:
         """
         while not self._token.cancelled:
             parser = EventParser(max_event_bytes=self._max_event_bytes, last_event_id=self._last_event_id)
-            connected_at = math.inf
+            connected_at, failure = math.inf, None
             try:
                 with self._connector.connect(parser.last_event_id) as pieces:
                     connected_at = time.monotonic()
@@ -77,11 +78,13 @@ class StreamReader:
             except KeyRejectedError:
                 raise
             except Exception as error:  # whatever it is, the thread lives on and tries again
-                self._note(error)
+                failure = error.with_traceback(None)  # whose frames would keep the answer
             self._last_event_id = parser.last_event_id
             good_for = max(0.0, time.monotonic() - connected_at)
             delay = self._backoff.next_delay(good_for, parser.retry)
-            self._log.debug("Connecting again in %.3f s", delay)
+            if failure and not self._token.cancelled:
+                with suppress(Exception):  # a logger of the application's may raise, too
+                    self._note(failure, delay)
             self._token.wait(delay)
 
     def _follow(self, parser: EventParser, pieces: Iterator[bytes]) -> None:
@@ -108,10 +111,8 @@ class StreamReader:
                 if not self._token.cancelled:
                     self._batches.put(batch)
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, error: Exception, delay: float) -> None:
         """Log why the connection ended: the first failure of a series as a WARNING, the others at DEBUG."""
-        if self._token.cancelled:
-            return
         if isinstance(error, _ReconnectRequestedError):
             self._log.info("The service asked for a new connection")
             return
@@ -119,7 +120,7 @@ class StreamReader:
         if isinstance(error, MalformedMessageError | EventTooLargeError):
             level = logging.ERROR
         text = str(error) if isinstance(error, StreamError) else f"unexpected {describe(error)}"
-        self._log.log(level, "The stream failed and will be tried again: %s", text)
+        self._log.log(level, "The stream failed: %s; next attempt in %.1f s", text, delay)
         if not self._failures:
             self._failing_since = time.monotonic()
         self._failures += 1

@@ -1,0 +1,132 @@
+"""The two threads of a stream and the queue between them: started and stopped here, and nowhere else."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from .dispatcher import Dispatcher
+from .exceptions import KeyRejectedError
+from .messages import Batch
+from .stream.cancel import CancelToken, Latch
+from .stream.reader import StreamReader
+
+QUEUED_BATCHES = 8
+"""Size of the queue: enough to keep both threads busy; more would only hold memory while the handler is slow."""
+
+# Seconds that stop() gives the reader. All that can take longer is the look-up of a name, which nothing interrupts.
+_INTERRUPTION = 0.75
+_numbers = itertools.count(1)
+
+
+class StreamThreads:
+    """
+    Runs a reader and a dispatcher, each in a daemon thread.
+
+    Args:
+        reader: Fills the queue.
+        dispatcher: Empties it.
+        batches: The queue.
+        token: Stops both.
+        on_rejected: Called in the reader's thread if the key is refused, with the HTTP status.
+        logger: For a thread that does not end.
+
+    Attributes:
+        off: Set when no callback will begin any more.
+    """
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        dispatcher: Dispatcher,
+        batches: queue.Queue[Batch],
+        token: CancelToken,
+        *,
+        on_rejected: Callable[[int], None],
+        logger: logging.Logger,
+    ) -> None:
+        self.off = Latch()
+        self._reader = reader
+        self._dispatcher = dispatcher
+        self._batches = batches
+        self._token = token
+        self._on_rejected = on_rejected
+        self._log = logger
+        number = next(_numbers)
+        self._threads = {
+            name: threading.Thread(target=target, name=f"autoconfig-{name}-{number}", daemon=True)
+            for name, target in (("dispatcher", self._dispatch), ("reader", self._read))
+        }
+        self._waking = threading.Lock()  # held while the threads are woken; never waited for
+
+    def start(self) -> None:
+        """Start both threads."""
+        for thread in self._threads.values():
+            thread.start()
+
+    def stop(self, deadline: float) -> bool:
+        """
+        Stop both threads, and wait for those that are not the caller's own.
+
+        Args:
+            deadline: Until when to wait for a running callback, in monotonic time. The reader is given less.
+
+        Returns:
+            Whether they have ended. If not, a WARNING says which has not and where it is.
+        """
+        self._token.cancel()
+        self._wake()
+        reader_deadline = min(deadline, time.monotonic() + _INTERRUPTION)
+        ended = self._join("reader", reader_deadline), self._join("dispatcher", deadline)
+        self.off.set()
+        return all(ended)
+
+    def is_one(self, thread: threading.Thread) -> bool:
+        """Return whether it is one of the two."""
+        return thread in self._threads.values()
+
+    def _read(self) -> None:
+        try:
+            self._reader.run()
+        except KeyRejectedError as error:
+            self._on_rejected(error.status)
+        finally:
+            self._batches.put([])
+
+    def _dispatch(self) -> None:
+        try:
+            self._dispatcher.run()
+        finally:
+            self.off.set()
+
+    def _wake(self) -> None:
+        """Wake a reader that waits for room in the queue and a dispatcher that waits for a message."""
+        # If this is taken, another thread is doing it, or this one is, below a signal handler; in that case the queue's
+        # lock would wait for itself.
+        if not self._waking.acquire(blocking=False):
+            return
+        try:
+            with suppress(queue.Empty):
+                while True:
+                    self._batches.get_nowait()
+            with suppress(queue.Full):  # then the dispatcher is not waiting
+                self._batches.put_nowait([])
+        finally:
+            self._waking.release()
+
+    def _join(self, name: str, deadline: float) -> bool:
+        thread = self._threads[name]
+        if thread is threading.current_thread() or thread.ident is None:  # itself, or never started
+            return True
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if not thread.is_alive():
+            return True
+        callback = self._dispatcher.running
+        place = "the look-up of a name" if name == "reader" else f"the handler's {callback}" if callback else "Python"
+        self._log.warning("Gave up waiting for the thread %s; it is still in %s", thread.name, place)
+        return False
