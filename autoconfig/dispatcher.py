@@ -84,7 +84,8 @@ class Dispatcher:
         changes = 0
         for env_id, environment in environments.items():
             changes += self._upsert_environment(env_id, environment)
-        changes += self._forget_others(self._environments, environments, "delete_environment")
+        listed = {**environments, **message.data.flawed} if message.data.flawed else environments
+        changes += self._forget_others(self._environments, listed, "delete_environment")
         for id, rep in filters.items():
             changes += self._upsert_filter(id, rep)
         changes += self._forget_others(self._filters, filters, "delete_filter")

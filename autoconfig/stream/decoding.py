@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any
 
 from ..construction import quick_constructor
-from ..environments import NO_EXPIRING_KEY, EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
+from ..environments import NO_EXPIRING_KEY, NO_EXTRA, EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
 from ..exceptions import MalformedMessageError
 from ..identifiers import EnvironmentID, FilterKey, MobileKey, SDKKey
 from ..messages import (
@@ -40,14 +41,14 @@ from .fields import (
     PLUS_ZERO,
     DoubtError,
     WrongError,
+    array_of,
     boolean,
+    check_plain,
     integer,
     object_of,
     string,
     unsigned,
 )
-
-Item = TypeVar("Item", EnvironmentRep, FilterRep)
 
 
 def decode(event: str, data: str) -> Message:
@@ -104,14 +105,14 @@ def _quick_object(fields: dict[str, Any]) -> Any:
     if count == 1:
         value = fields.get("value")
         return _quick_sdk_key(value, NO_EXPIRING_KEY) if type(value) is str else fields
-    if count >= len(_ENVIRONMENT_TYPES):
+    if count == len(_ENVIRONMENT_TYPES):
         try:
             values = _environment_fields(fields)
         except KeyError:
             return fields
         right = tuple(map(type, values)) == _ENVIRONMENT_TYPES
         if right and MIN_INTEGER <= values[7] <= MAX_INTEGER and MIN_INTEGER <= values[9] <= MAX_INTEGER:
-            return _quick_environment(*values)
+            return _quick_environment(*values, None, None, NO_EXTRA)
     return fields
 
 
@@ -124,9 +125,9 @@ _ESCAPE = re.compile(rf"({_HIGH}{_LOW})|{_HIGH}|{_LOW}|(\\.)")
 
 _quick_sdk_key = quick_constructor(SDKKeyRep)
 _quick_environment = quick_constructor(EnvironmentRep)
-_environment_fields = itemgetter(
-    "envID", "envKey", "envName", "mobKey", "projKey", "projName", "sdkKey", "defaultTtl", "secureMode", "version"
-)
+_FIELDS = "envID", "envKey", "envName", "mobKey", "projKey", "projName", "sdkKey", "defaultTtl", "secureMode", "version"
+_environment_fields = itemgetter(*_FIELDS)
+_KNOWN = frozenset({*_FIELDS, "sdkKeys", "mobileKeys"})
 _ENVIRONMENT_TYPES = (str, str, str, str, str, str, SDKKeyRep, int, bool, int)
 
 
@@ -134,21 +135,25 @@ def _put(document: Any) -> PutMessageData:
     fields = object_of(document, "the message")
     path = string(fields, "path")
     content = object_of(fields.get("data"), "data")
-    environments = _items(content, "environments", _environment)
-    filters = _items(content, "filters", _filter)
-    return PutMessageData(path, PutContent(environments, filters))  # type: ignore[arg-type]  # the ids are strings
+    environments = object_of(content.get("environments"), "environments")
+    _build_items(environments, "environments", _environment)
+    flawed = {id: flaw for id, environment in environments.items() if (flaw := environment.flaw())}
+    for id in flawed:
+        del environments[id]
+    filters = object_of(content.get("filters"), "filters")
+    _build_items(filters, "filters", _filter)
+    return PutMessageData(path, PutContent(environments, filters, flawed))  # type: ignore[arg-type]  # ids are strings
 
 
-def _items(content: dict[str, Any], name: str, build: Callable[[Any], Item]) -> dict[str, Item]:
-    values = object_of(content.get(name), name)
+def _build_items(items: dict[str, Any], name: str, build: Callable[[Any], EnvironmentRep | FilterRep]) -> None:
+    """Replace each value by what is built from it. The keys stay, so the dictionary may be changed on the way."""
     id = ""
     try:
-        for id, value in values.items():
+        for id, value in items.items():
             if type(value) is not EnvironmentRep or build is not _environment:
-                values[id] = build(value)  # same keys, so the dictionary may be changed on the way
+                items[id] = build(value)
     except WrongError as error:
         raise WrongError(f"{name}[{id[:100]!a}]: {error}") from None
-    return values
 
 
 def _patch(document: Any) -> PatchMessageData:
@@ -163,7 +168,10 @@ def _patch(document: Any) -> PatchMessageData:
         return PatchMessageData(path)
     if "data" not in fields:
         raise WrongError("data is missing")
-    return PatchMessageData(path, build(fields["data"]))
+    item = build(fields["data"])
+    if isinstance(item, EnvironmentRep) and (flaw := item.flaw()):
+        raise WrongError(flaw)
+    return PatchMessageData(path, item)
 
 
 def _delete(document: Any) -> DeleteMessageData:
@@ -186,6 +194,9 @@ def _environment(document: Any) -> EnvironmentRep:
         integer(fields, "defaultTtl"),
         boolean(fields, "secureMode"),
         integer(fields, "version"),
+        _keys(fields, "sdkKeys"),
+        _keys(fields, "mobileKeys"),
+        _extra(fields),
     )
 
 
@@ -198,6 +209,25 @@ def _sdk_key(document: Any) -> SDKKeyRep:
     if not expiring:
         return SDKKeyRep(value)
     return SDKKeyRep(value, ExpiringKeyRep(SDKKey(string(expiring, "value")), unsigned(expiring, "timestamp")))
+
+
+def _keys(fields: dict[str, Any], name: str) -> tuple[KeyRep, ...] | None:
+    entries = fields.get(name)
+    if entries is None:
+        return None
+    return tuple(_key(object_of(entry, name)) for entry in array_of(entries, name))
+
+
+def _key(fields: dict[str, Any]) -> KeyRep:
+    expiry = None if fields.get("expiry") is None else unsigned(fields, "expiry")
+    return KeyRep(string(fields, "key"), string(fields, "value"), expiry, boolean(fields, "hasViews"))
+
+
+def _extra(fields: dict[str, Any]) -> Mapping[str, Any]:
+    unknown = {name: value for name, value in fields.items() if name not in _KNOWN}
+    for value in unknown.values():
+        check_plain(value)
+    return MappingProxyType(unknown) if unknown else NO_EXTRA
 
 
 def _filter(document: Any) -> FilterRep:

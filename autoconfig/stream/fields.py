@@ -32,6 +32,26 @@ def object_of(value: Any, name: str) -> dict[str, Any]:
     raise _wrong(name, "an object", value)
 
 
+def array_of(value: Any, name: str) -> list[Any]:
+    """Return the value if it is an array."""
+    if type(value) is list:
+        return value
+    raise _wrong(name, "an array", value)
+
+
+def check_plain(value: Any) -> None:
+    """Raise :class:`DoubtError` if the quick decoder put an object of its own into the value; of any depth."""
+    left = [value]
+    while left:
+        inner = left.pop()
+        if type(inner) is dict:
+            left += inner.values()
+        elif type(inner) is list:
+            left += inner
+        elif type(inner) not in _KINDS:
+            raise DoubtError
+
+
 def string(fields: dict[str, Any], name: str) -> str:
     """Return a string field; ``""`` if it is missing."""
     value = fields.get(name)

@@ -6,11 +6,12 @@ import logging
 import math
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
-from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch
+from ..identifiers import EnvironmentID
+from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, PutMessageData
 from .cancel import CancelToken
 from .connection import Connector
 from .decoding import decode
@@ -100,7 +101,10 @@ class StreamReader:
         try:
             for name, data in events:
                 if name in _MESSAGES:
-                    batch.append(decode(name, data or ""))
+                    message = decode(name, data or "")
+                    batch.append(message)
+                    if isinstance(message, PutMessageData) and message.data.flawed:
+                        raise _malformed(message.data.flawed)
                 elif name == RECONNECT_EVENT:
                     raise _ReconnectRequestedError
                 else:
@@ -130,6 +134,12 @@ class StreamReader:
             lasted = time.monotonic() - self._failing_since
             self._log.info("The stream is back after %.1f s and %d failed attempts", lasted, self._failures)
             self._failures = 0
+
+
+def _malformed(flawed: Mapping[EnvironmentID, str]) -> MalformedMessageError:
+    id, reason = next(iter(flawed.items()))
+    others = f", and {len(flawed) - 1} more" if len(flawed) > 1 else ""
+    return MalformedMessageError(PUT_EVENT, f"environments[{id[:100]!a}]: {reason}{others}")
 
 
 class _ReconnectRequestedError(StreamError):
