@@ -1,0 +1,138 @@
+"""The command as its users run it: in a process of its own, with nothing of ours in its environment."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from autoconfig.cli import story
+from autoconfig.testing import DEMO_KEY, Emulator
+
+DEADLINE = 10.0  # seconds for anything; what is measured is much faster
+OURS = re.compile(r"STREAM_URI|AUTO_CONFIG_KEY.*|NO_COLOR|COLUMNS|LINES|TERM")
+SECRETS = [DEMO_KEY, story.NEW_SDK_KEY] + [
+    key
+    for rep in (story.PRODUCTION, story.STAGING, story.DOCS, story.PREVIEW)
+    for key in (rep.sdk_key.value, rep.mob_key)
+]
+
+
+class Running:
+    """
+    A process, and what it has written so far.
+
+    Attributes:
+        process: The process.
+        stdout: All lines of its stdout so far, as one text; complete after :meth:`ended`.
+        stderr: The same of its stderr.
+    """
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path, **options: Any) -> None:
+        self.process = subprocess.Popen(
+            arguments, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, text=True, encoding="utf-8",
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )  # fmt: skip
+        self.stdout = self.stderr = ""
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._readers = [
+            threading.Thread(target=self._read, args=(name, stream))
+            for name in ("stdout", "stderr")
+            if (stream := getattr(self.process, name)) is not None
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def line(self, containing: str = "") -> str:
+        """Return the next line of stdout that contains the text."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no line with {containing!r}; stdout:\n{self.stdout}\n{self.stderr}") from None
+            if containing in line:
+                return line
+
+    def ended(self, within: float = DEADLINE) -> int:
+        """Wait for the end of the process, and return its exit code."""
+        code = self.process.wait(within)
+        for reader in self._readers:
+            reader.join(DEADLINE)
+        return code
+
+    def close(self) -> None:
+        """Make sure that nothing is left of it; gently, because what is killed reports no coverage."""
+        self.process.terminate()
+        try:
+            self.ended()
+        finally:
+            self.process.kill()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _read(self, name: str, stream: IO[str]) -> None:
+        for line in stream:
+            setattr(self, name, getattr(self, name) + line)
+            if name == "stdout":
+                self._lines.put(line.rstrip("\n"))
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment without what the command takes from it."""
+    return {name: value for name, value in os.environ.items() if not OURS.fullmatch(name)}
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start ``autoconfig`` with arguments, and with keywords for environment variables and Popen's options."""
+    running: list[Running] = []
+
+    def start(*arguments: str, program: tuple[str, ...] = ("-m", "autoconfig"), **keywords: Any) -> Running:
+        variables = {name: keywords.pop(name) for name in list(keywords) if name.isupper() or name.endswith("_proxy")}
+        command = [sys.executable, "-W", "always::ResourceWarning", *program, *arguments]
+        running.append(Running(command, environment | variables, tmp_path, **keywords))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def run(start: Callable[..., Running]) -> Callable[..., tuple[int, str, str]]:
+    """Run ``autoconfig`` to its end; return its exit code, stdout and stderr."""
+
+    def run(*arguments: str, **keywords: Any) -> tuple[int, str, str]:
+        running = start(*arguments, **keywords)
+        return running.ended(), running.stdout, running.stderr
+
+    return run
+
+
+@pytest.fixture
+def service() -> Iterator[Emulator]:
+    """A service with the environments and filters of the built-in story."""
+    with Emulator(story.ENVIRONMENTS, story.FILTERS) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def no_secrets() -> Callable[..., None]:
+    """Fail if a text holds a secret of the story."""
+
+    def check(*texts: str) -> None:
+        assert not [secret for secret in SECRETS for text in texts if secret in text]
+
+    return check

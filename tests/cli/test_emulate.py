@@ -1,0 +1,208 @@
+"""``autoconfig emulate``: a service in a process, from a file or with a story."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.recorder import Recorder
+
+from autoconfig import StreamManager
+from autoconfig.cli import main
+from autoconfig.cli.sources import FileSource
+from autoconfig.cli.story import endless_changes
+from autoconfig.testing import DEMO_KEY, Emulator
+
+Start = Callable[..., Any]
+KEY = "rel-0123456789abcdef0123456789abcdef"
+
+
+def configuration(**names: str) -> str:
+    """Return a configuration with an environment of each name."""
+    environments = {
+        id: {"envName": name, "projName": "Shop", "sdkKey": {"value": "sdk-1"}} for id, name in names.items()
+    }
+    return json.dumps({"environments": environments, "filters": {"f": {"projKey": "shop", "key": "europe"}}})
+
+
+def follow(uri: str, key: str = DEMO_KEY) -> tuple[StreamManager, Recorder]:
+    recorder = Recorder()
+    return StreamManager(key, uri, recorder, initial_retry_delay=0.05), recorder
+
+
+def uri_of(running: Any) -> str:
+    return str(running.line("URI").split()[1])
+
+
+def test_prints_a_command_that_follows_it(start: Start) -> None:
+    running = start("emulate", "--port", "0")
+    words = shlex.split(running.line("watch"))
+    assert words[:-5][-2:] == ["-m", "autoconfig"]
+    assert words[-4] == "--uri"
+    assert words[-2:] == ["--key", DEMO_KEY]
+    assert start(*words[-5:], "--json").line("received_all")
+
+
+def test_plays_the_story(start: Start) -> None:
+    running = start("emulate", "--port", "0", "--interval", "0.1")
+    manager, recorder = follow(uri_of(running))
+    with manager:
+        recorder.wait_for("add_environment")
+        recorder.wait_for("update_environment", 10, lambda params: params.expiring_sdk_key is not None)
+        recorder.wait_for("delete_environment", 10)
+        recorder.wait_for("delete_filter", 10)
+    running.line("a client connected")
+    running.line("1 client left")
+    assert "renames Shop / Staging to QA" in running.stdout
+    running.process.send_signal(signal.SIGINT)
+    assert running.ended(within=2) == 130
+    assert running.stderr == ""
+
+
+def test_every_change_of_the_story_can_be_made_again_and_again(service: Emulator) -> None:
+    changes = endless_changes(timedelta(seconds=1))
+    for _, act in zip(range(27), changes, strict=False):
+        before = (service.environments, service.filters)
+        act.play(service)
+        assert (service.environments, service.filters) != before, act.text
+
+
+def test_follows_a_file(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "service.json"
+    file.write_text(configuration(a="One"))
+    running = start("emulate", "service.json", "--port", "0")
+    manager, recorder = follow(uri_of(running))
+    with manager:
+        assert recorder.wait_for("add_environment").identifiers.env_name == "One"
+        assert recorder.wait_for("add_filter").key == "europe"
+        file.write_text(configuration(a="Uno", b="Two"))
+        assert recorder.wait_for("update_environment", 10).identifiers.env_name == "Uno"
+        assert recorder.wait_for("add_environment").identifiers.env_name == "Two"
+        replacement = tmp_path / "new.json"
+        replacement.write_text(configuration(b="Two"))
+        replacement.replace(file)
+        assert recorder.wait_for("delete_environment", 10) == "a"
+    running.line("service.json has changed: 2 environments, 1 filter")
+    running.line("service.json has changed: 1 environment, 1 filter")
+
+
+def test_a_broken_file_changes_nothing_and_is_told_once(
+    service: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "service.json"
+    file.write_text(configuration(a="One"))
+    source = FileSource(str(file))
+    service.replace(*source.load())
+    before = service.environments
+    file.write_text('{"environments": {"a": {"sdkKey": {"value": 7')
+    assert [source.advance(service) for _ in range(3)] == [None] * 3
+    err = capsys.readouterr().err
+    assert err.startswith(f"autoconfig emulate: {file}: not JSON: ")
+    assert err.count("\n") == 1
+    file.write_text('{"environments": {"a": {"sdkKey": "sdk-secret-secret-secret"}}}')
+    assert source.advance(service) is None
+    err = capsys.readouterr().err
+    assert "environments.a.sdkKey: must be an object" in err
+    assert "secret" not in err
+    file.unlink()
+    assert [source.advance(service) for _ in range(3)] == [None] * 3
+    assert "No such file or directory; what was there before is still served" in capsys.readouterr().err
+    file.write_bytes(b"\xff")
+    assert source.advance(service) is None
+    assert "not UTF-8 text" in capsys.readouterr().err
+    assert service.environments == before
+    file.write_text(configuration(a="One", b="Two"))
+    assert source.advance(service) is not None
+    assert service.environments["a"] == before["a"], "what is as before keeps its version"
+
+
+def test_a_new_run_is_newer_than_the_last(start: Start, tmp_path: Path) -> None:
+    """A client that was there all the time would otherwise take the new configuration for an old message."""
+    (tmp_path / "service.json").write_text(configuration(a="One"))
+    first = start("emulate", "service.json", "--port", "0")
+    uri = uri_of(first)
+    manager, recorder = follow(uri)
+    with manager:
+        recorder.wait_for("received_all_environments")
+        first.process.terminate()
+        assert first.ended() == 143
+        (tmp_path / "service.json").write_text(configuration(a="Uno"))
+        start("emulate", "service.json", "--port", uri.rpartition(":")[2])
+        assert recorder.wait_for("update_environment", 10).identifiers.env_name == "Uno"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(b"{", "not JSON"), (b"[]", "must be an object"), (b"\xff", "not UTF-8 text"), (b'{"x": 1}', "unknown field")],
+)
+def test_needs_a_file_that_it_can_serve(
+    text: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "service.json"
+    file.write_bytes(text)
+    assert main(["emulate", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"autoconfig emulate: {file}: ")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_given_key_is_masked(start: Start) -> None:
+    running = start("emulate", "--port", "0", "--key", KEY)
+    manager, _ = follow(uri_of(running), KEY)
+    manager.start().result(10)
+    manager.close()
+    running.line("a client connected")
+    running.line("1 client left")
+    running.process.terminate()
+    running.ended()
+    assert "rel-…cdef" in running.stdout
+    assert '--key "$AUTO_CONFIG_KEY"' in running.stdout
+    assert KEY not in running.stdout + running.stderr
+
+
+def test_a_given_key_is_shown_when_asked(start: Start) -> None:
+    running = start("emulate", "--port", "0", "--key", KEY, "--reveal")
+    assert running.line("watch").endswith(f"--key {KEY}")
+
+
+def test_tells_of_a_wrong_key(start: Start) -> None:
+    running = start("emulate", "--port", "0")
+    manager, _ = follow(uri_of(running), KEY)
+    with manager:
+        running.line("a request was refused with status 401")
+
+
+def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["emulate", "--port", str(port)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"autoconfig emulate: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_an_address_of_another_machine_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emulate", "--host", "192.0.2.1"]) == 1
+    assert capsys.readouterr().err == (
+        "autoconfig emulate: cannot listen on 192.0.2.1:8765: Cannot assign requested address\n"
+    )
+
+
+def test_ends_well_when_its_reader_goes_away(start: Start) -> None:
+    reading, writing = os.pipe()
+    running = start("emulate", "--port", "0", "--interval", "60", stdout=writing)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        assert "Serving" in lines.readline()
+    assert running.ended(within=2) == 0
+    assert running.stderr == ""
