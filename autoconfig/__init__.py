@@ -7,6 +7,7 @@ filter that is added, updated or deleted: in order, never with stale data, acros
 
 from .config import HTTPConfig, RetryPolicy
 from .environments import (
+    AcceptedKey,
     EnvIdentifiers,
     EnvironmentParams,
     EnvironmentRep,
@@ -14,6 +15,7 @@ from .environments import (
     ExpiringSDKKey,
     FilterParams,
     FilterRep,
+    KeyRep,
     SDKKeyRep,
 )
 from .exceptions import (
@@ -29,6 +31,7 @@ from .exceptions import (
     UnexpectedStatusError,
 )
 from .handler import MessageHandler
+from .handler_errors import HandlerErrors, HandlerFailure
 from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
 from .manager import StreamManager
 from .messages import (
@@ -42,6 +45,7 @@ from .messages import (
     PutMessageData,
 )
 from .receiver import Action, Item, MessageReceiver
+from .status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from .version import __version__
 
 __all__ = [
@@ -49,6 +53,7 @@ __all__ = [
     "PATCH_EVENT",
     "PUT_EVENT",
     "RECONNECT_EVENT",
+    "AcceptedKey",
     "Action",
     "AutoConfigError",
     "AutoConfigKey",
@@ -59,6 +64,8 @@ __all__ = [
     "EnvironmentID",
     "EnvironmentParams",
     "EnvironmentRep",
+    "ErrorInfo",
+    "ErrorKind",
     "EventTooLargeError",
     "ExpiringKeyRep",
     "ExpiringSDKKey",
@@ -68,8 +75,11 @@ __all__ = [
     "FilterRep",
     "ForkedError",
     "HTTPConfig",
+    "HandlerErrors",
+    "HandlerFailure",
     "Item",
     "KeyRejectedError",
+    "KeyRep",
     "MalformedMessageError",
     "MessageHandler",
     "MessageReceiver",
@@ -83,6 +93,8 @@ __all__ = [
     "StreamEndedError",
     "StreamError",
     "StreamManager",
+    "StreamState",
+    "StreamStatus",
     "UnexpectedStatusError",
     "__version__",
 ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 import requests
 
+from .construction import ReadOnlyMapping
 from .validation import check_header_value, check_instance, check_number, check_seconds, check_url
 
 Path = str | os.PathLike[str]
@@ -39,14 +39,15 @@ class RetryPolicy:
     """
     How long to wait before the next attempt to connect.
 
-    The delay starts at the manager's ``initial_retry_delay`` (or at what the service's last ``retry:`` line said) and
-    doubles with every attempt.
+    The delay starts at the first one (or at what the service's last ``retry:`` line said) and doubles with every
+    attempt.
 
     Attributes:
         max_delay: The longest delay, in seconds.
         jitter: The largest part of a delay that is taken off at random, from 0 (none) to 1 (all), so that many clients
             do not return at the same moment.
         reset_after: How many seconds a connection must have been good for the delay to start anew.
+        initial_delay: The first delay, in seconds; default is the manager's ``initial_retry_delay``.
 
     Raises:
         TypeError: A value is not a number.
@@ -56,16 +57,31 @@ class RetryPolicy:
     max_delay: float = attrs.field(default=30.0, validator=_positive)
     jitter: float = attrs.field(default=0.5, validator=_ratio)
     reset_after: float = attrs.field(default=60.0, validator=_not_negative)
+    initial_delay: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
 
 
-def _to_paths(value: Path | Iterable[Path] | None) -> tuple[str, ...] | None:
+def _to_paths(name: str, value: Path | Iterable[Path] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    return tuple(os.fspath(one) for one in ([value] if isinstance(value, str | os.PathLike) else value))
+    if isinstance(value, str | os.PathLike):
+        value = (value,)
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a path or several, not {type(value).__name__}")
+    return tuple(_to_path(name, one) for one in value)
 
 
-def _to_pair(value: Path | tuple[Path, Path] | None) -> str | tuple[str, ...] | None:
-    paths = _to_paths(value)
+def _to_path(name: str, value: Path) -> str:
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path or several, not {type(value).__name__}")
+    return os.fspath(value)
+
+
+def _to_ca_certs(value: Path | Iterable[Path] | None) -> tuple[str, ...] | None:
+    return _to_paths("ca_certs", value)
+
+
+def _to_client_cert(value: Path | tuple[Path, Path] | None) -> str | tuple[str, ...] | None:
+    paths = _to_paths("client_cert", value)
     return paths[0] if paths and len(paths) == 1 else paths
 
 
@@ -79,7 +95,9 @@ def _existing(_: Any, attribute: attrs.Attribute[Any], value: str | tuple[str, .
         raise ValueError("client_cert must be a path or a pair of certificate and key")
     for path in paths:
         if not os.path.exists(path):
-            raise ValueError(f"{attribute.name}: there is no file {path!r}")
+            # A value of several lines is a certificate or a key in place of its path.
+            shown = "of that name" if "\n" in path else repr(path)
+            raise ValueError(f"{attribute.name}: there is no file {shown}")
 
 
 def _http_url(_: Any, attribute: attrs.Attribute[Any], value: str | None) -> None:
@@ -91,7 +109,7 @@ def _http_url(_: Any, attribute: attrs.Attribute[Any], value: str | None) -> Non
 def _to_headers(value: Mapping[str, str]) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise TypeError(f"headers must be a mapping, not {type(value).__name__}")
-    return MappingProxyType(dict(value))
+    return ReadOnlyMapping(value)
 
 
 def _headers(_: Any, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
@@ -160,8 +178,10 @@ class HTTPConfig:
     """
 
     proxy_url: str | None = attrs.field(default=None, validator=_http_url, repr=_mask_url)
-    ca_certs: tuple[str, ...] | None = attrs.field(default=None, converter=_to_paths, validator=_existing)
-    client_cert: str | tuple[str, ...] | None = attrs.field(default=None, converter=_to_pair, validator=_existing)
+    ca_certs: tuple[str, ...] | None = attrs.field(default=None, converter=_to_ca_certs, validator=_existing)
+    client_cert: str | tuple[str, ...] | None = attrs.field(
+        default=None, converter=_to_client_cert, validator=_existing
+    )
     connect_timeout: float = attrs.field(default=10.0, validator=_positive)
     read_timeout: float = attrs.field(default=300.0, validator=_positive)
     headers: Mapping[str, str] = attrs.field(
@@ -169,4 +189,6 @@ class HTTPConfig:
     )
     user_agent: str | None = attrs.field(default=None, validator=_header_value)
     max_event_bytes: int = attrs.field(default=64 * 2**20, validator=_size)
-    session_factory: Callable[[], requests.Session] | None = attrs.field(default=None, validator=_callable)
+    session_factory: Callable[[], requests.Session] | None = attrs.field(
+        default=None, validator=_callable, repr=lambda factory: type(factory).__name__
+    )

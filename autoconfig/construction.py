@@ -1,8 +1,8 @@
-"""Making many frozen objects quickly."""
+"""What frozen classes are made of: a quick constructor, and a mapping that cannot be changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -34,3 +34,26 @@ def quick_constructor(cls: type[T]) -> Callable[..., T]:
         return instance  # type: ignore[no-any-return]
 
     return construct
+
+
+class ReadOnlyMapping(Mapping[str, T]):
+    """
+    A copy of a mapping that cannot be changed; unlike ``types.MappingProxyType`` it can be pickled and copied.
+
+    Args:
+        items: What it holds.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, T]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, key: str) -> T:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)

@@ -50,6 +50,9 @@ class ForkedError(AutoConfigError):
     def __init__(self) -> None:
         super().__init__("the manager runs in the parent process only; after a fork, make and start a new one")
 
+    def __reduce__(self) -> tuple[type[ForkedError], tuple[()]]:
+        return type(self), ()
+
 
 class StreamError(AutoConfigError):
     """

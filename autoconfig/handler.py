@@ -24,25 +24,32 @@ class MessageHandler(Protocol):
 
     def add_environment(self, params: EnvironmentParams) -> None:
         """Take up an environment that was not known, or that was deleted before."""
+        return
 
     def update_environment(self, params: EnvironmentParams) -> None:
         """Replace all that is known of an environment; any field except the id may have changed."""
+        return
 
     def received_all_environments(self) -> None:
         """
         Note that a full configuration has been handed over.
 
-        Called at the end of every ``put``: once after the first connection, and again after each reconnection.
+        Called at the end of every ``put``: once after the first connection, and again after each reconnection. A call
+        that failed before it may still be waiting to be tried again; see :class:`HandlerErrors`.
         """
+        return
 
     def delete_environment(self, id: EnvironmentID) -> None:
         """Drop an environment."""
+        return
 
     def add_filter(self, params: FilterParams) -> None:
         """Take up a payload filter that was not known, or that was deleted before. A filter is never updated."""
+        return
 
     def delete_filter(self, id: FilterID) -> None:
         """Drop a payload filter."""
+        return
 
 
 _METHODS = [name for name in vars(MessageHandler) if not name.startswith("_")]

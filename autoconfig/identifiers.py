@@ -24,6 +24,8 @@ MobileKey = NewType("MobileKey", str)
 """A mobile key, ``mob-…``. A secret."""
 
 _PREFIX = re.compile(r"(?:api|mob|rel|sdk)-")
+_KEY = re.compile(_PREFIX.pattern + r"[0-9A-Za-z-]{8,}")
+_LONGEST = 100  # characters of foreign text in a log line
 _SHOWN = 4  # characters of a secret's end that are shown, to tell keys apart
 _SHORTEST = 16  # a secret part shorter than this shows nothing of itself: four characters would be too much of it
 
@@ -41,6 +43,15 @@ def mask(secret: str) -> str:
     prefix = found.group() if found else ""
     end = secret[-_SHOWN:] if len(secret) - len(prefix) >= _SHORTEST else ""
     return f"{prefix}…{end}"
+
+
+def show(text: str) -> str:
+    """
+    Return text that came from the network in the form in which it may be logged.
+
+    That is quoted, in ASCII, at most 100 characters of it, and with everything masked that looks like a key.
+    """
+    return ascii(_KEY.sub(lambda key: mask(key.group()), text[:_LONGEST]))
 
 
 def mask_repr(secret: str) -> str:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
 import time
 import weakref
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from types import TracebackType
+from typing import Literal
 
 from .config import HTTPConfig, RetryPolicy
-from .dispatcher import Dispatcher
 from .exceptions import AutoConfigError, ClosedError, ForkedError, KeyRejectedError
 from .handler import MessageHandler, check_handler
-from .identifiers import AutoConfigKey, mask
-from .messages import Batch
+from .handler_errors import HandlerErrors
+from .identifiers import AutoConfigKey
+from .keys import KeySource, key_reader, show_key
+from .status import StatusListener, StreamState, StreamStatus
 from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
-from .stream.reader import StreamReader
-from .stream.retry import Backoff
-from .threads import QUEUED_BATCHES, StreamThreads
-from .validation import check_header_value, check_instance, check_number, check_seconds, check_url
+from .threads import StreamOptions, StreamThreads
+from .tracking import StatusTracker
+from .validation import check_instance, check_number, check_seconds, check_url
 
 _DEFAULT_RETRY_DELAY = 1.0  # seconds
 
@@ -37,7 +36,9 @@ class StreamManager:
     stream.
 
     Args:
-        key: The auto-configuration key, ``rel-…``; a secret.
+        key: The auto-configuration key, ``rel-…``; a secret. Or a path of a file that holds it (an ``os.PathLike``), or
+            a function that returns it: these are read in the reader's thread before each attempt to connect, so that
+            the key can be changed without a restart.
         stream_uri: The service's base URI, such as ``https://stream.launchdarkly.com``. Its query is kept.
         handler: An object with the six methods of :class:`MessageHandler`.
         http_config: Proxies, certificates, timeouts; default :class:`HTTPConfig`.
@@ -45,6 +46,10 @@ class StreamManager:
         protocol_version: 2 asks for payload filters too, 1 does not.
         logger: Default ``logging.getLogger("autoconfig")``.
         retry_policy: How the delay between attempts grows; default :class:`RetryPolicy`.
+        on_rejected_key: What a refused key (401, 403) leads to: ``"stop"`` ends the stream, ``"retry"`` tries again
+            after 5 minutes, growing to 1 hour (with the default policy).
+        handler_errors: What happens after a call of the handler that raised; default :class:`HandlerErrors`.
+        slow_callback: Seconds after which a call of the handler is a WARNING.
 
     Raises:
         TypeError: An argument has the wrong type, or the handler lacks a method; the text names it.
@@ -53,7 +58,7 @@ class StreamManager:
 
     def __init__(
         self,
-        key: AutoConfigKey | str,
+        key: AutoConfigKey | KeySource,
         stream_uri: str,
         handler: MessageHandler,
         http_config: HTTPConfig | None = None,
@@ -62,42 +67,49 @@ class StreamManager:
         logger: logging.Logger | None = None,
         *,
         retry_policy: RetryPolicy | None = None,
+        on_rejected_key: Literal["stop", "retry"] = "stop",
+        handler_errors: HandlerErrors | None = None,
+        slow_callback: float = 5.0,
     ) -> None:
-        check_header_value("key", key)
+        read_key = key_reader(key)
         check_url("stream_uri", stream_uri)
         check_handler(handler)
-        config = check_instance("http_config", http_config or HTTPConfig(), HTTPConfig)
+        config = check_instance("http_config", HTTPConfig() if http_config is None else http_config, HTTPConfig)
+        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         if check_number("initial_retry_delay", initial_retry_delay) <= 0:
             initial_retry_delay = _DEFAULT_RETRY_DELAY
-        check_seconds("initial_retry_delay", initial_retry_delay)
         if check_instance("protocol_version", protocol_version, int) < 1:
             raise ValueError(f"protocol_version must be 1 or more, not {protocol_version}")
-        policy = check_instance("retry_policy", retry_policy or RetryPolicy(), RetryPolicy)
+        if on_rejected_key not in ("stop", "retry"):
+            raise ValueError(f"on_rejected_key must be 'stop' or 'retry', not {on_rejected_key!r}")
 
         self._log = logger or logging.getLogger("autoconfig")
         url = endpoint(stream_uri, protocol_version)
-        self._shown = f"{mask(key)} at {url.partition('?')[0]}"
+        self._shown = f"{show_key(key)} at {url.partition('?')[0]}"
         self._ready: Future[None] = Future()
         self._rejected: KeyRejectedError | None = None  # why the stream is off, if it ended by itself
         self._lock = threading.RLock()  # guards the next three; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
         self._forked = False
+        self._status = StatusTracker(self._log)
         self._token = CancelToken()
-        batches: queue.Queue[Batch] = queue.Queue(QUEUED_BATCHES)
         self._threads = StreamThreads(
-            StreamReader(
-                Connector(key, url, config, self._token),
-                batches,
-                self._token,
-                Backoff(initial_retry_delay, policy),
-                max_event_bytes=config.max_event_bytes,
-                on_connected=self._connected,
-                logger=self._log,
-            ),
-            Dispatcher(handler, batches, self._token, self._log),
-            batches,
+            Connector(read_key, url, config, self._token),
+            handler,
             self._token,
+            StreamOptions(
+                policy.initial_delay or check_seconds("initial_retry_delay", initial_retry_delay),
+                policy,
+                on_rejected_key == "stop",
+                config.max_event_bytes,
+                check_instance(
+                    "handler_errors", HandlerErrors() if handler_errors is None else handler_errors, HandlerErrors
+                ),
+                check_seconds("slow_callback", slow_callback),
+            ),
+            self._status,
+            on_connected=self._connected,
             on_rejected=self._key_rejected,
             logger=self._log,
         )
@@ -156,6 +168,7 @@ class StreamManager:
         with self._lock:
             self._closed = True
         self._settle(ClosedError("the manager was closed before it was connected"))
+        self._status.off()
         return self._threads.stop(deadline)
 
     def join(self, timeout: float | None = None) -> bool:
@@ -187,6 +200,45 @@ class StreamManager:
             raise KeyRejectedError(self._rejected.status)  # a new one, because each raise adds to a traceback
         return off
 
+    @property
+    def ready(self) -> Future[None]:
+        """The future that :meth:`start` returns, for those who start the manager with ``with``."""
+        return self._ready
+
+    @property
+    def status(self) -> StreamStatus:
+        """How the stream is doing: a snapshot, from any thread, without blocking."""
+        return self._status.status
+
+    def add_status_listener(self, listener: StatusListener) -> None:
+        """
+        Call a function with the new :class:`StreamStatus` whenever the state or the last error changes.
+
+        It is called in the thread that brought the change about: the stream's reader or one that calls :meth:`close`.
+        Calls come one at a time and in order. It should return soon, because the stream is not read meanwhile. What it
+        raises is logged.
+        """
+        self._status.add_listener(listener)
+
+    def remove_status_listener(self, listener: StatusListener) -> None:
+        """Call a status listener no more; nothing happens if it was not added."""
+        self._status.remove_listener(listener)
+
+    def wait_for(self, state: StreamState, timeout: float | None = None) -> bool:
+        """
+        Wait until the stream is in a state.
+
+        Args:
+            state: The state.
+            timeout: How many seconds to wait; ``None`` means for ever.
+
+        Returns:
+            Whether it is; ``False`` also at once when the stream is off, because then no other state will come.
+        """
+        if timeout is not None:
+            check_seconds("timeout", timeout, zero=True)
+        return self._status.wait_for(check_instance("state", state, StreamState), timeout)
+
     def __enter__(self) -> StreamManager:
         self.start()
         return self
@@ -204,21 +256,27 @@ class StreamManager:
     def _key_rejected(self, status: int) -> None:
         self._rejected = KeyRejectedError(status)
         self._log.error("The stream has ended: %s", self._rejected)
+        self._status.off(self._rejected)
         self._settle(self._rejected)
 
     def _settle(self, error: AutoConfigError | None) -> None:
         """Give the future its outcome, unless it has one."""
-        with suppress(InvalidStateError):
+        try:
             if error is None:
                 self._ready.set_result(None)
             else:
                 self._ready.set_exception(error)
+        except InvalidStateError:
+            return
+        except BaseException:  # concurrent.futures lets SystemExit and the like of a done callback through
+            self._log.exception("A callback of the ready future failed")
 
     def _abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent, without its locks, which may be held for ever."""
         self._forked = True
         self._lock = threading.RLock()
         self._token.abandon()
+        self._status.abandon(ForkedError())
         reset = getattr(getattr(self._ready, "_condition", None), "_at_fork_reinit", None)
         if reset and not self._ready.done():
             reset()

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from .identifiers import show
+
 
 class Action(enum.Enum):
     """What a message means for its item. The values are those of LaunchDarkly's Go package."""
@@ -59,7 +61,7 @@ class MessageReceiver:
         """
         known = self._versions.get(id)
         if known is not None and version <= known:
-            self._log.debug("Ignored %s: version %d <= %d", id, version, known)
+            self._note_ignored("change", id, version, known)
             return Action.NOOP
         dead = id in self._dead
         self._undo = (id, known, dead)
@@ -78,7 +80,7 @@ class MessageReceiver:
         """
         known = self._versions.get(id)
         if known is not None and version <= known:
-            self._log.debug("Ignored the deletion of %s: version %d <= %d", id, version, known)
+            self._note_ignored("deletion", id, version, known)
             return Action.NOOP
         dead = id in self._dead
         self._undo = (id, known, dead)
@@ -124,6 +126,11 @@ class MessageReceiver:
         """Return every id that has a record, tombstones included."""
         return list(self._versions)
 
+    def reopen(self, id: str, version: int) -> None:
+        """Let this version count for a known id, even one below what was seen; the same version still does not."""
+        if version < self._versions.get(id, version):
+            self._versions[id] = version - 1
+
     def undo(self) -> None:
         """
         Take back the last change, because the handler failed to carry it out.
@@ -142,3 +149,7 @@ class MessageReceiver:
             self._dead.add(id)
         else:
             self._dead.discard(id)
+
+    def _note_ignored(self, what: str, id: str, version: int, known: int) -> None:
+        if self._log.isEnabledFor(logging.DEBUG):
+            self._log.debug("Ignored a %s of %s: version %d <= %d", what, show(id), version, known)

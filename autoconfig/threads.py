@@ -10,18 +10,38 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import attrs
+
+from .calls import HandlerCalls
+from .config import RetryPolicy
+from .delivery import Delivery
 from .dispatcher import Dispatcher
 from .exceptions import KeyRejectedError
+from .handler import MessageHandler
+from .handler_errors import HandlerErrors
 from .messages import Batch
 from .stream.cancel import CancelToken, Latch
+from .stream.connection import Connector
 from .stream.reader import StreamReader
+from .stream.retry import RetryPlan
+from .tracking import StatusTracker
 
-QUEUED_BATCHES = 8
-"""Size of the queue: enough to keep both threads busy; more would only hold memory while the handler is slow."""
-
+_QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only hold memory while the handler is slow
 # Seconds that stop() gives the reader. All that can take longer is the look-up of a name, which nothing interrupts.
 _INTERRUPTION = 0.75
 _numbers = itertools.count(1)
+
+
+@attrs.frozen
+class StreamOptions:
+    """What a :class:`StreamManager` was told of how to follow its stream."""
+
+    initial_retry_delay: float
+    retry_policy: RetryPolicy
+    stop_on_rejection: bool
+    max_event_bytes: int
+    handler_errors: HandlerErrors
+    slow_callback: float
 
 
 class StreamThreads:
@@ -29,12 +49,14 @@ class StreamThreads:
     Runs a reader and a dispatcher, each in a daemon thread.
 
     Args:
-        reader: Fills the queue.
-        dispatcher: Empties it.
-        batches: The queue.
-        token: Stops both.
-        on_rejected: Called in the reader's thread if the key is refused, with the HTTP status.
-        logger: For a thread that does not end.
+        connector: Makes the connections.
+        handler: The application's side.
+        token: Stops both threads; it is the connector's own.
+        options: How to follow the stream.
+        status: Is told of all that happens.
+        on_connected: Called in the reader's thread each time there is an event stream.
+        on_rejected: Called in the reader's thread if the key is refused for good, with the HTTP status.
+        logger: For everything.
 
     Attributes:
         off: Set when no callback will begin any more.
@@ -42,21 +64,36 @@ class StreamThreads:
 
     def __init__(
         self,
-        reader: StreamReader,
-        dispatcher: Dispatcher,
-        batches: queue.Queue[Batch],
+        connector: Connector,
+        handler: MessageHandler,
         token: CancelToken,
+        options: StreamOptions,
+        status: StatusTracker,
         *,
+        on_connected: Callable[[], None],
         on_rejected: Callable[[int], None],
         logger: logging.Logger,
     ) -> None:
         self.off = Latch()
-        self._reader = reader
-        self._dispatcher = dispatcher
-        self._batches = batches
         self._token = token
         self._on_rejected = on_rejected
         self._log = logger
+        self._batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
+        self._reader = StreamReader(
+            connector,
+            self._batches,
+            token,
+            RetryPlan(options.initial_retry_delay, options.retry_policy),
+            status,
+            max_event_bytes=options.max_event_bytes,
+            stop_on_rejection=options.stop_on_rejection,
+            on_connected=on_connected,
+            logger=logger,
+        )
+        errors, slow_after = options.handler_errors, options.slow_callback
+        self._calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=logger)
+        delivery = Delivery(self._calls, errors.retry, status, logger)
+        self._dispatcher = Dispatcher(delivery, self._batches, status, logger)
         number = next(_numbers)
         self._threads = {
             name: threading.Thread(target=target, name=f"autoconfig-{name}-{number}", daemon=True)
@@ -126,7 +163,7 @@ class StreamThreads:
         thread.join(max(0.0, deadline - time.monotonic()))
         if not thread.is_alive():
             return True
-        callback = self._dispatcher.running
+        callback = self._calls.running
         place = "the look-up of a name" if name == "reader" else f"the handler's {callback}" if callback else "Python"
         self._log.warning("Gave up waiting for the thread %s; it is still in %s", thread.name, place)
         return False

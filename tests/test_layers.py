@@ -18,14 +18,19 @@ PACKAGE = Path(autoconfig.__file__).parent
 
 # Rooms, as module names within the package. A package stands for all of its modules. A room need not exist yet.
 FLOORS = {
-    "__main__": 8,
-    "cli": 7,
-    "manager": 6,
-    "registry": 6,
-    "testing": 6,
-    "threads": 5,
-    "dispatcher": 4,
+    "__main__": 10,
+    "cli": 9,
+    "manager": 8,
+    "registry": 8,
+    "filtering": 8,
+    "expiry": 8,
+    "testing": 8,
+    "threads": 7,
+    "dispatcher": 6,
+    "delivery": 5,
+    "calls": 4,
     "stream.reader": 4,
+    "stream.trouble": 3,
     "stream.connection": 3,
     "stream.adapter": 3,
     "stream.failures": 3,
@@ -34,10 +39,14 @@ FLOORS = {
     "stream.decoding": 3,
     "stream.fields": 3,
     "stream.retry": 3,
+    "tracking": 2,
     "messages": 2,
     "receiver": 2,
     "handler": 2,
     "environments": 1,
+    "status": 1,
+    "handler_errors": 1,
+    "keys": 1,
     "identifiers": 0,
     "exceptions": 0,
     "config": 0,
@@ -157,7 +166,7 @@ def test_a_facade_only_hands_names_on(module: str) -> None:
 
 def test_the_architecture_page_has_the_same_rooms() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
     rooms = {
         name.removesuffix("/").removesuffix(".py").replace("/", "."): int(floor)
         for floor, cell in rows

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 import attrs
 
+from ..construction import ReadOnlyMapping
 from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask_repr
 
-NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+NO_EXTRA: Mapping[str, Any] = ReadOnlyMapping({})
 """What ``extra`` is without unknown fields."""
 
 

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_LAST_INSTANT = datetime.max.replace(tzinfo=timezone.utc)
-_LAST_TIMESTAMP = (_LAST_INSTANT - _EPOCH) // timedelta(milliseconds=1)
+_FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
 
 
 @lru_cache(maxsize=256)  # environments share a few values, so most of them share one timedelta
@@ -21,6 +20,7 @@ def minutes(number: int) -> timedelta:
 
 def instant(timestamp: int) -> datetime:
     """Return a number of milliseconds since 1970 as an aware UTC datetime; exact, unlike a float's way."""
-    if timestamp > _LAST_TIMESTAMP:
-        return _LAST_INSTANT
-    return _EPOCH + timedelta(milliseconds=timestamp)
+    try:
+        return _EPOCH + timedelta(milliseconds=timestamp)
+    except OverflowError:
+        return _LAST if timestamp > 0 else _FIRST

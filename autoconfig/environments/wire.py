@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ..construction import quick_constructor
-from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask_repr
+from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask_repr, show
 from .params import NO_EXTRA, AcceptedKey, EnvIdentifiers, EnvironmentParams, ExpiringSDKKey, FilterParams
 from .times import instant, minutes
 
@@ -104,7 +104,7 @@ class EnvironmentRep:
 
     def describe(self) -> str:
         """Return the environment in words for a log line: its id and its names, no key."""
-        return f"environment {self.env_id} ({self.proj_name} {self.env_name})"
+        return f"environment {show(self.env_id)} ({show(self.proj_name)} {show(self.env_name)})"
 
     def flaw(self) -> str | None:
         """Return what contradicts itself in the keys: each list has to hold its default key, and no empty one."""
@@ -171,7 +171,7 @@ class FilterRep:
 
     def describe(self) -> str:
         """Return the filter in words for a log line."""
-        return f"filter {self.filter_key} (project {self.proj_key})"
+        return f"filter {show(self.filter_key)} (project {show(self.proj_key)})"
 
     def to_params(self, id: FilterID) -> FilterParams:
         """Return the filter as handlers get it, under the given id."""

@@ -54,6 +54,15 @@ class InterruptibleAdapter(HTTPAdapter):
             manager.pool_classes_by_scheme = self._pools
         return manager
 
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """
+        Set what a pool of connections verifies.
+
+        The base class decides by the target's URL, and would verify nothing on the way to an https proxy of an http
+        target.
+        """
+        super().cert_verify(conn, "https://" if isinstance(conn, HTTPSConnectionPool) else url, verify, cert)
+
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -74,7 +74,12 @@ class CancelToken:
 
     def watch(self, descriptor: int) -> None:
         """Let :meth:`cancel` interrupt this socket, from now until :meth:`release`; at once if it was called before."""
-        duplicate = socket.socket(fileno=os.dup(descriptor))
+        copied = os.dup(descriptor)
+        try:
+            duplicate = socket.socket(fileno=copied)
+        except OSError:  # it is no socket
+            os.close(copied)
+            raise
         with self._lock:
             self._sockets.append((duplicate, descriptor))
             if self.cancelled:

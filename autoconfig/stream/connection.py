@@ -5,15 +5,17 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from ..config import HTTPConfig
 from ..exceptions import ConnectionFailedError, KeyRejectedError, StreamEndedError, UnexpectedStatusError
+from ..identifiers import show
 from ..version import __version__
 from .adapter import InterruptibleAdapter
 from .cancel import CancelToken
@@ -56,14 +58,14 @@ class Connector:
     Makes connections to one endpoint, one at a time, from the reader's thread.
 
     Args:
-        key: The auto-configuration key; a secret.
+        read_key: Returns the auto-configuration key; called before each attempt.
         url: The endpoint.
         config: Proxies, certificates, timeouts and so on.
         token: Interrupts whatever blocks.
     """
 
-    def __init__(self, key: str, url: str, config: HTTPConfig, token: CancelToken) -> None:
-        self._key = key
+    def __init__(self, read_key: Callable[[], str], url: str, config: HTTPConfig, token: CancelToken) -> None:
+        self._read_key = read_key
         self._url = url
         self._config = config
         self._token = token
@@ -94,44 +96,66 @@ class Connector:
             for prefix, adapter in list(session.adapters.items()):
                 if type(adapter) is HTTPAdapter:  # an adapter of the user's own stays
                     session.mount(prefix, InterruptibleAdapter(self._token, self._config.ca_certs))
+            # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
+            session.auth = session.auth or _keep_headers
+            # Even when it is not to follow a redirect, requests reads its body to the end, if it sees where it leads.
+            session.get_redirect_target = _no_target  # type: ignore[method-assign]
+            return session
         except Exception as error:
-            raise ConnectionFailedError(f"cannot make a session: {describe(error)}") from None
-        return session
+            reason = describe(error)
+        raise ConnectionFailedError(f"cannot make a session: {reason}")
 
     def _request(self, session: requests.Session, last_event_id: str) -> requests.Response:
-        url, trusted = self._url, True
+        key = self._read()
+        url, headers, cert = self._url, self._headers(key, last_event_id), self._config.client_cert
         for _ in range(_MOST_REDIRECTS + 1):
-            response = self._get(session, url, self._headers(last_event_id) if trusted else self._public_headers())
+            response = self._get(session, url, headers, cert)
             if response.status_code not in _REDIRECTS:
                 return response
             location = response.headers.get("Location")
             response.close()  # unread: its body may be endless
+            self._token.release()  # a duplicate would keep the connection open
             if location is None:
                 raise UnexpectedStatusError(response.status_code)
             url = _redirected(url, location)
-            trusted = trusted and _origin(url) == _origin(self._url)
+            if key in unquote(url):
+                raise ConnectionFailedError("a redirect that holds the key")
+            if _origin(url) != _origin(self._url):
+                # For good, because nothing that another origin says is a reason to trust anyone.
+                headers, cert = self._public_headers(), None
+                session.auth = _keep_headers
+                session.headers.pop("Authorization", None)
         raise ConnectionFailedError(f"more than {_MOST_REDIRECTS} redirects")
 
-    def _get(self, session: requests.Session, url: str, headers: dict[str, str | bytes]) -> requests.Response:
+    def _read(self) -> str:
+        try:
+            return self._read_key()
+        except Exception as error:
+            reason = describe(error)
+        raise ConnectionFailedError(f"cannot read the key: {reason}")
+
+    def _get(
+        self, session: requests.Session, url: str, headers: dict[str, str | bytes], cert: Any
+    ) -> requests.Response:
         config = self._config
         try:
             response = session.get(
                 url,
                 headers=headers,
-                # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
-                auth=None if session.auth else _keep_headers,
                 timeout=(config.connect_timeout, config.read_timeout),
-                allow_redirects=False,  # requests would read their bodies to the end and let netrc in again
+                allow_redirects=False,  # requests would let netrc in again
                 stream=True,
                 # Given here, each wins over the environment; None leaves it to the environment.
                 proxies={"http": config.proxy_url, "https": config.proxy_url} if config.proxy_url else None,
                 verify=config.ca_certs[0] if config.ca_certs else None,
-                cert=config.client_cert,  # type: ignore[arg-type]
+                cert=cert,
             )
+            self._watch(response)
+            return response
         except Exception as error:  # not all of them are requests' own: also ValueError, OSError, urllib3's
-            raise ConnectionFailedError(describe(error)) from None  # its text may hold the query or a header
-        self._watch(response)
-        return response
+            reason = describe(error)
+        # Raised here, so that it holds no reference to that error, which knows the request and with it the key.
+        raise ConnectionFailedError(reason)
 
     def _watch(self, response: requests.Response) -> None:
         """Make sure that the answer's socket is known to the token, whatever adapter it came through."""
@@ -148,8 +172,8 @@ class Connector:
             "User-Agent": self._config.user_agent or USER_AGENT,
         }
 
-    def _headers(self, last_event_id: str) -> dict[str, str | bytes]:
-        headers = {**self._public_headers(), **self._config.headers, "Authorization": self._key}
+    def _headers(self, key: str, last_event_id: str) -> dict[str, str | bytes]:
+        headers = {**self._public_headers(), **self._config.headers, "Authorization": key}
         encoded = last_event_id.encode("utf-8", "replace")
         if len(encoded) <= _LONGEST_ID and _CARRIED.fullmatch(encoded):
             headers["Last-Event-ID"] = encoded
@@ -160,12 +184,13 @@ class Connector:
         dead_at = time.monotonic() + limit
         unfinished = 0  # bytes since the last sign of life
         while not self._token.cancelled:
+            piece, reason = b"", "the service ended the stream"
             try:
                 piece = response.raw.read1(_READ, decode_content=True)
             except Exception as error:  # urllib3's, OSError, ValueError, AttributeError
-                raise StreamEndedError(describe(error)) from None
+                reason = describe(error)
             if not piece:
-                raise StreamEndedError("the service ended the stream")
+                raise StreamEndedError(reason)
             # Bytes alone are no sign of life: a dead stream may trickle. Many are one: a large event on a slow line.
             unfinished += len(piece)
             if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
@@ -180,6 +205,10 @@ def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest
     return request
 
 
+def _no_target(response: requests.Response) -> None:
+    return None
+
+
 def _check(response: requests.Response) -> None:
     status = response.status_code
     if status in _REJECTIONS:
@@ -188,7 +217,7 @@ def _check(response: requests.Response) -> None:
         raise UnexpectedStatusError(status)
     content_type = response.headers.get("Content-Type", "")
     if content_type.partition(";")[0].strip().lower() != EVENT_STREAM:
-        raise ConnectionFailedError(f"the answer is not an event stream but {content_type[:100]!r}")
+        raise ConnectionFailedError(f"the answer is not an event stream but {show(content_type)}")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

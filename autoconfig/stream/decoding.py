@@ -15,13 +15,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any
 
-from ..construction import quick_constructor
+from ..construction import ReadOnlyMapping, quick_constructor
 from ..environments import NO_EXPIRING_KEY, NO_EXTRA, EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
 from ..exceptions import MalformedMessageError
-from ..identifiers import EnvironmentID, FilterKey, MobileKey, SDKKey
+from ..identifiers import EnvironmentID, FilterKey, MobileKey, SDKKey, show
 from ..messages import (
     DELETE_EVENT,
     PATCH_EVENT,
@@ -43,8 +42,8 @@ from .fields import (
     WrongError,
     array_of,
     boolean,
-    check_plain,
     integer,
+    make_plain,
     object_of,
     string,
     unsigned,
@@ -153,7 +152,7 @@ def _build_items(items: dict[str, Any], name: str, build: Callable[[Any], Enviro
             if type(value) is not EnvironmentRep or build is not _environment:
                 items[id] = build(value)
     except WrongError as error:
-        raise WrongError(f"{name}[{id[:100]!a}]: {error}") from None
+        raise WrongError(f"{name}[{show(id)}]: {error}") from None
 
 
 def _patch(document: Any) -> PatchMessageData:
@@ -225,9 +224,10 @@ def _key(fields: dict[str, Any]) -> KeyRep:
 
 def _extra(fields: dict[str, Any]) -> Mapping[str, Any]:
     unknown = {name: value for name, value in fields.items() if name not in _KNOWN}
-    for value in unknown.values():
-        check_plain(value)
-    return MappingProxyType(unknown) if unknown else NO_EXTRA
+    if not unknown:
+        return NO_EXTRA
+    make_plain(unknown)
+    return ReadOnlyMapping(unknown)
 
 
 def _filter(document: Any) -> FilterRep:

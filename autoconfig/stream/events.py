@@ -135,24 +135,28 @@ class EventParser:
 
     def _first_oversized(self, complete: bytearray) -> int | None:
         place = 0
-        while place < len(complete):
+        while True:
+            if nothing := _NOTHING.match(complete, place):
+                place = nothing.end()
+            if place == len(complete):
+                return None
             end = complete.index(b"\n\n", place) + 2
             if end - place > self._limit:
                 return place
             place = end
-        return None
 
     def _interpret(self, block: str) -> ServerSentEvent | None:
         """Return what a block of any form means; ``None`` if it has neither a name nor data."""
         if found := _CANONICAL.fullmatch(block + "\n\n"):
             return ServerSentEvent(found[1], found[2])
-        names, data = [], []
+        names: list[str] = []  # none or one: the last one counts
+        data: list[str] = []
         for line in block.split("\n"):
             field, _, value = line.partition(":")
             if field == "data":
                 data.append(line)
             elif field == "event":
-                names.append(line)
+                names = [line]
             elif field == "id" and "\0" not in value:
                 self.last_event_id = value.removeprefix(" ")
             elif field == "retry":

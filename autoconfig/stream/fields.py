@@ -39,17 +39,23 @@ def array_of(value: Any, name: str) -> list[Any]:
     raise _wrong(name, "an array", value)
 
 
-def check_plain(value: Any) -> None:
-    """Raise :class:`DoubtError` if the quick decoder put an object of its own into the value; of any depth."""
-    left = [value]
+def make_plain(value: dict[str, Any]) -> None:
+    """
+    Leave nothing in an object, of any depth, but what JSON has.
+
+    Raises:
+        DoubtError: The quick decoder put something of its own into it.
+    """
+    left: list[Any] = [value]
     while left:
-        inner = left.pop()
-        if type(inner) is dict:
-            left += inner.values()
-        elif type(inner) is list:
-            left += inner
-        elif type(inner) not in _KINDS:
-            raise DoubtError
+        container = left.pop()
+        for place, inner in container.items() if type(container) is dict else enumerate(container):
+            if type(inner) is Zero:
+                container[place] = 0
+            elif type(inner) in (dict, list):
+                left.append(inner)
+            elif type(inner) not in _KINDS:
+                raise DoubtError
 
 
 def string(fields: dict[str, Any], name: str) -> str:
@@ -79,7 +85,7 @@ def integer(fields: dict[str, Any], name: str) -> int:
         return value
     if value is None or type(value) is Zero:
         return 0
-    raise _wrong(name, "a 64-bit integer", value)
+    raise _wrong(name, "a 64-bit integer", value, number="a number out of range")
 
 
 def unsigned(fields: dict[str, Any], name: str) -> int:
@@ -91,7 +97,7 @@ def unsigned(fields: dict[str, Any], name: str) -> int:
         return 0
     if type(value) is int and value == 0:
         raise DoubtError  # 0 or -0?
-    raise _wrong(name, "an unsigned 64-bit integer", value)
+    raise _wrong(name, "an unsigned 64-bit integer", value, number="a number out of range")
 
 
 _KINDS = {
@@ -100,13 +106,14 @@ _KINDS = {
     str: "a string",
     bool: "a boolean",
     float: "a fraction",
-    int: "an integer out of range",
-    Zero: "a negative zero",
+    int: "a number",
+    Zero: "a number",
     type(None): "null",
 }
 
 
-def _wrong(name: str, rule: str, value: Any) -> Exception:
-    if type(value) in _KINDS:
-        return WrongError(f"{name} must be {rule}, not {_KINDS[type(value)]}")
+def _wrong(name: str, rule: str, value: Any, *, number: str = "a number") -> Exception:
+    kind = number if type(value) in (int, Zero) else _KINDS.get(type(value))
+    if kind:
+        return WrongError(f"{name} must be {rule}, not {kind}")
     return DoubtError()  # the quick decoder took it for something that it is not

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
-from ..identifiers import EnvironmentID
+from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError
+from ..identifiers import EnvironmentID, show
 from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, PutMessageData
+from ..tracking import StatusTracker
 from .cancel import CancelToken
 from .connection import Connector
 from .decoding import decode
 from .events import EventParser, ServerSentEvent
-from .failures import describe
-from .retry import Backoff
+from .retry import RetryPlan
+from .trouble import ReconnectRequestedError, TroubleLog
 
 _MESSAGES = frozenset({PUT_EVENT, PATCH_EVENT, DELETE_EVENT})
 
@@ -33,8 +34,10 @@ class StreamReader:
         connector: Makes the connections.
         batches: Where the messages go, and an empty batch at the end.
         token: Stops everything.
-        backoff: How long to wait between attempts.
+        plan: How long to wait between attempts.
+        status: Is told of all that happens.
         max_event_bytes: The largest event.
+        stop_on_rejection: Whether a refused key ends the stream; else it is tried again, slowly.
         on_connected: Called once each time there is an event stream.
         logger: For one line when trouble begins, one when it ends.
     """
@@ -44,22 +47,25 @@ class StreamReader:
         connector: Connector,
         batches: queue.Queue[Batch],
         token: CancelToken,
-        backoff: Backoff,
+        plan: RetryPlan,
+        status: StatusTracker,
         *,
         max_event_bytes: int,
+        stop_on_rejection: bool,
         on_connected: Callable[[], None],
         logger: logging.Logger,
     ) -> None:
         self._connector = connector
         self._batches = batches
         self._token = token
-        self._backoff = backoff
+        self._plan = plan
+        self._status = status
         self._max_event_bytes = max_event_bytes
+        self._stop_on_rejection = stop_on_rejection
         self._on_connected = on_connected
         self._log = logger
+        self._trouble = TroubleLog(logger)
         self._last_event_id = ""
-        self._failures = 0  # since the last event
-        self._failing_since = 0.0  # monotonic
 
     def run(self) -> None:
         """
@@ -76,27 +82,32 @@ class StreamReader:
                     connected_at = time.monotonic()
                     self._on_connected()
                     self._follow(parser, pieces)
-            except KeyRejectedError:
-                raise
-            except Exception as error:  # whatever it is, the thread lives on and tries again
+            except BaseException as error:  # whatever it is, the thread lives on and tries again
+                if isinstance(error, KeyRejectedError) and self._stop_on_rejection:
+                    raise
                 failure = error.with_traceback(None)  # whose frames would keep the answer
             self._last_event_id = parser.last_event_id
             good_for = max(0.0, time.monotonic() - connected_at)
-            delay = self._backoff.next_delay(good_for, parser.retry)
+            delay = self._plan.next_delay(failure, good_for, parser.retry)
             if failure and not self._token.cancelled:
                 with suppress(Exception):  # a logger of the application's may raise, too
-                    self._note(failure, delay)
+                    self._trouble.failed(failure, delay)
+                self._status.disconnected(None if isinstance(failure, ReconnectRequestedError) else failure, delay)
             self._token.wait(delay)
 
     def _follow(self, parser: EventParser, pieces: Iterator[bytes]) -> None:
+        self._status.connected()
         for piece in pieces:
-            if events := parser.feed(piece):
-                self._hand_over(events)
+            self._status.received_bytes()
+            # Without a name, because that would keep a large put until the next piece comes.
+            self._hand_over(parser.feed(piece))
             if parser.oversized:
                 raise EventTooLargeError(self._max_event_bytes)
 
     def _hand_over(self, events: Sequence[ServerSentEvent]) -> None:
         """Decode the events and put them into the queue; those before one that ends the connection count."""
+        if not events:
+            return
         batch: Batch = []
         try:
             for name, data in events:
@@ -106,41 +117,20 @@ class StreamReader:
                     if isinstance(message, PutMessageData) and message.data.flawed:
                         raise _malformed(message.data.flawed)
                 elif name == RECONNECT_EVENT:
-                    raise _ReconnectRequestedError
+                    raise ReconnectRequestedError
                 else:
-                    self._log.warning("Ignored an event of unknown name %.100a", name)
+                    self._log.warning("Ignored an event of unknown name %s", show(name))
         finally:
             if batch:
-                self._recovered()
+                self._trouble.recovered()
+                self._plan.delivered()
                 if not self._token.cancelled:
+                    self._status.handed_over()
                     self._batches.put(batch)
-
-    def _note(self, error: Exception, delay: float) -> None:
-        """Log why the connection ended: the first failure of a series as a WARNING, the others at DEBUG."""
-        if isinstance(error, _ReconnectRequestedError):
-            self._log.info("The service asked for a new connection")
-            return
-        level = logging.DEBUG if self._failures else logging.WARNING
-        if isinstance(error, MalformedMessageError | EventTooLargeError):
-            level = logging.ERROR
-        text = str(error) if isinstance(error, StreamError) else f"unexpected {describe(error)}"
-        self._log.log(level, "The stream failed: %s; next attempt in %.1f s", text, delay)
-        if not self._failures:
-            self._failing_since = time.monotonic()
-        self._failures += 1
-
-    def _recovered(self) -> None:
-        if self._failures:
-            lasted = time.monotonic() - self._failing_since
-            self._log.info("The stream is back after %.1f s and %d failed attempts", lasted, self._failures)
-            self._failures = 0
+        self._status.delivered(len(events))
 
 
 def _malformed(flawed: Mapping[EnvironmentID, str]) -> MalformedMessageError:
     id, reason = next(iter(flawed.items()))
     others = f", and {len(flawed) - 1} more" if len(flawed) > 1 else ""
-    return MalformedMessageError(PUT_EVENT, f"environments[{id[:100]!a}]: {reason}{others}")
-
-
-class _ReconnectRequestedError(StreamError):
-    """The service sent a ``reconnect`` event."""
+    return MalformedMessageError(PUT_EVENT, f"environments[{show(id)}]: {reason}{others}")

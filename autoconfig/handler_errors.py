@@ -1,0 +1,63 @@
+"""What happens after a call of the handler that raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from .config import RetryPolicy
+from .validation import check_instance
+
+
+@attrs.frozen
+class HandlerFailure:
+    """
+    A call of the handler that raised.
+
+    Attributes:
+        callback: The name of the method.
+        id: The id of the environment or filter; ``""`` for ``received_all_environments``.
+        error: What it raised.
+        attempts: How often this change has been tried by now.
+        next_attempt_in: After how many seconds it is tried again; ``None`` if it is not.
+    """
+
+    callback: str
+    id: str
+    error: BaseException
+    attempts: int
+    next_attempt_in: float | None
+
+
+def _policy_or_none(_: Any, attribute: attrs.Attribute[Any], value: RetryPolicy | None) -> None:
+    if value is not None:
+        check_instance(attribute.name, value, RetryPolicy)
+
+
+def _callable_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"{attribute.name} must be callable, not {type(value).__name__}")
+
+
+@attrs.frozen
+class HandlerErrors:
+    """
+    What happens after a call of the handler that raised.
+
+    Whatever is said here, the error is logged with its traceback, and the next newer message for the item brings the
+    change again.
+
+    Attributes:
+        retry: How long to wait before an addition, update or deletion is tried again, which is done until it succeeds
+            or a newer message for that item takes its place; ``None`` not to try again. The first delay is
+            ``initial_delay``, or 1 s.
+        on_error: Called in the dispatcher's thread with each :class:`HandlerFailure`; what it raises is logged.
+
+    Raises:
+        TypeError: A value has the wrong type.
+    """
+
+    retry: RetryPolicy | None = attrs.field(default=RetryPolicy(max_delay=60.0), validator=_policy_or_none)
+    on_error: Callable[[HandlerFailure], object] | None = attrs.field(default=None, validator=_callable_or_none)

@@ -1,0 +1,44 @@
+"""Where the auto-configuration key comes from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from .identifiers import mask
+from .validation import check_header_value
+
+KeySource = str | os.PathLike[str] | Callable[[], str]
+"""The key itself, a file that holds it, or a function that returns it."""
+
+
+def key_reader(source: KeySource) -> Callable[[], str]:
+    """
+    Return a function that returns the present key, checked.
+
+    Raises:
+        TypeError: The source is of another type.
+        ValueError: It is a key that no header can carry. The function raises it too, or whatever reading raises.
+    """
+    if isinstance(source, str):
+        check_header_value("key", source)
+        return lambda: source
+    if isinstance(source, os.PathLike):
+        path = Path(source)
+        return lambda: _checked(path.read_text("utf-8").strip())
+    if callable(source):
+        return lambda: _checked(source())
+    raise TypeError(f"key must be a string, a path or a function, not {type(source).__name__}")
+
+
+def show_key(source: KeySource) -> str:
+    """Return the source in a form that can be shown."""
+    if isinstance(source, str):
+        return mask(source)
+    return f"the key in {os.fspath(source)!r}" if isinstance(source, os.PathLike) else "a key that is asked for"
+
+
+def _checked(key: str) -> str:
+    check_header_value("key", key)
+    return key

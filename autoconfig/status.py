@@ -1,0 +1,91 @@
+"""How the stream is doing, in LaunchDarkly's words."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+
+
+class StreamState(enum.Enum):
+    """The state of a stream; the words and their rules are those of LaunchDarkly's SDKs and relay."""
+
+    INITIALIZING = "INITIALIZING"
+    """Nothing was received yet; trouble before the first event does not change that."""
+    VALID = "VALID"
+    """The last connection delivered something, and it is still there."""
+    INTERRUPTED = "INTERRUPTED"
+    """The stream was valid and then failed; it is tried again."""
+    OFF = "OFF"
+    """The stream has ended for good: closed, or the key was refused."""
+
+
+class ErrorKind(enum.Enum):
+    """What kind of trouble there was."""
+
+    NETWORK_ERROR = "NETWORK_ERROR"
+    """No connection, or one that broke off or fell silent."""
+    ERROR_RESPONSE = "ERROR_RESPONSE"
+    """An HTTP status that is not 200."""
+    INVALID_DATA = "INVALID_DATA"
+    """An event that breaks the protocol or is too large."""
+    UNKNOWN = "UNKNOWN"
+    """Anything else."""
+
+
+@attrs.frozen
+class ErrorInfo:
+    """
+    The last trouble of a stream.
+
+    Attributes:
+        kind: What kind of trouble.
+        message: What happened; holds no secret.
+        time: When: aware, UTC.
+        status_code: The HTTP status, if there was an answer.
+    """
+
+    kind: ErrorKind
+    message: str
+    time: datetime
+    status_code: int | None = None
+
+
+@attrs.frozen
+class StreamStatus:
+    """
+    A snapshot of how a stream is doing. All times are aware and UTC.
+
+    Attributes:
+        state: The state.
+        since: When it began.
+        last_error: The last trouble, also after recovery; ``None`` if there was none.
+        connected_since: When the present connection was made; ``None`` without one.
+        failed_attempts: How many attempts have failed since the last event.
+        next_retry_at: When the next attempt begins; ``None`` unless one is being waited for.
+        last_byte_at: When something was last received, be it a heartbeat.
+        events_received: How many events were received in all.
+        queued_batches: How many portions of messages are waiting for the handler, or being handled.
+        lag: How many seconds ago the oldest of them was received.
+        failed_callbacks: How many calls of the handler have raised.
+        pending_retries: How many items wait for a failed call to be made again.
+    """
+
+    state: StreamState
+    since: datetime
+    last_error: ErrorInfo | None = None
+    connected_since: datetime | None = None
+    failed_attempts: int = 0
+    next_retry_at: datetime | None = None
+    last_byte_at: datetime | None = None
+    events_received: int = 0
+    queued_batches: int = 0
+    lag: float = 0.0
+    failed_callbacks: int = 0
+    pending_retries: int = 0
+
+
+StatusListener = Callable[[StreamStatus], object]
+"""What is called with each new status."""

@@ -1,0 +1,48 @@
+"""What is logged of a stream's trouble: where a series of failures begins and where it ends, not each one."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
+from .failures import describe
+
+
+class ReconnectRequestedError(StreamError):
+    """The service sent a ``reconnect`` event."""
+
+
+class TroubleLog:
+    """
+    Logs failures of one stream.
+
+    Args:
+        logger: Where to.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._log = logger
+        self._failures = 0  # since the last event
+        self._since = 0.0  # monotonic
+
+    def failed(self, error: BaseException, delay: float) -> None:
+        """Log why a connection ended: the first failure of a series as a WARNING, the others at DEBUG."""
+        if isinstance(error, ReconnectRequestedError):
+            self._log.info("The service asked for a new connection")
+            return
+        level = logging.DEBUG if self._failures else logging.WARNING
+        if isinstance(error, MalformedMessageError | EventTooLargeError | KeyRejectedError):
+            level = logging.ERROR
+        text = str(error) if isinstance(error, StreamError | KeyRejectedError) else f"unexpected {describe(error)}"
+        self._log.log(level, "The stream failed: %s; next attempt in %.1f s", text, delay)
+        if not self._failures:
+            self._since = time.monotonic()
+        self._failures += 1
+
+    def recovered(self) -> None:
+        """Log that the stream delivers again, if it had failed."""
+        if self._failures:
+            lasted = time.monotonic() - self._since
+            self._log.info("The stream is back after %.1f s and %d failed attempts", lasted, self._failures)
+            self._failures = 0

@@ -1,0 +1,362 @@
+"""Stop: it ends every wait and every system call, from any thread and from a signal handler."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from autoconfig.stream import cancel
+from autoconfig.stream.cancel import CancelToken, Latch
+
+AT_ONCE = 2.0  # seconds; what happens at once takes milliseconds, also on a busy machine
+LONG = 10.0  # seconds that nothing should wait to the end
+SHORT = 0.02
+Pair = tuple[socket.socket, socket.socket]
+
+
+@contextmanager
+def accepted() -> Iterator[Pair]:
+    """Yield the two ends of a TCP connection on loopback."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as ours,
+        closing(listener.accept()[0]) as theirs,
+    ):
+        yield ours, theirs
+
+
+@pytest.fixture(params=["socketpair", "tcp"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """A connection: our end and the peer's, neither of which waits for ever."""
+    if request.param == "tcp":
+        with accepted() as ends:
+            yield with_timeouts(ends)
+    else:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            yield with_timeouts((ours, theirs))
+
+
+def with_timeouts(ends: Pair) -> Pair:
+    for end in ends:
+        end.settimeout(LONG)
+    return ends
+
+
+@contextmanager
+def background(*targets: Callable[[], object]) -> Iterator[list[object]]:
+    """Run functions in threads; what they return is in the list at the end."""
+    results: list[object] = []
+    threads = [threading.Thread(target=lambda target=target: results.append(target())) for target in targets]
+    for thread in threads:
+        thread.start()
+    yield results
+    for thread in threads:
+        thread.join(LONG)
+    assert len(results) == len(targets)
+
+
+@contextmanager
+def handled(number: signal.Signals, handler: Callable[[], object]) -> Iterator[None]:
+    """Let a signal call a function."""
+    before = signal.signal(number, lambda *_: handler())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Check that the block takes no time to speak of."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < AT_ONCE
+
+
+class TestLatch:
+    """A flag that is set once and can be waited for."""
+
+    def test_it_is_not_set_at_first(self) -> None:
+        """Waiting for it takes as long as it may, and not longer."""
+        latch = Latch()
+        started = time.monotonic()
+        assert not latch.is_set
+        assert latch.wait(SHORT) is latch.wait(0) is False
+        assert SHORT * 0.9 <= time.monotonic() - started < AT_ONCE
+
+    @pytest.mark.parametrize("times", [1, 2, 5])
+    def test_it_may_be_set_again(self, times: int) -> None:
+        """Afterwards every wait is over at once, however often one waits."""
+        latch = Latch()
+        for _ in range(times):
+            latch.set()
+        with at_once():
+            assert latch.is_set
+            assert [latch.wait(timeout) for timeout in (None, 0, LONG, None, LONG)] == [True] * 5
+
+    def test_a_wait_that_timed_out_does_not_spoil_it(self) -> None:
+        """Nor does one that comes in between."""
+        latch = Latch()
+        latch.wait(0)
+        latch.set()
+        assert latch.wait(0)
+        latch.set()
+        assert latch.wait(0)
+
+    @pytest.mark.parametrize("timeout", [None, LONG])
+    def test_all_who_wait_are_woken(self, timeout: float | None) -> None:
+        """By one call, with a timeout or without."""
+        latch = Latch()
+        with at_once(), background(*[lambda: latch.wait(timeout)] * 30) as results:
+            latch.set()
+        assert results == [True] * 30
+
+    def test_setting_it_from_many_threads_wakes_all(self) -> None:
+        """However the calls fall together."""
+        for _ in range(50):
+            latch = Latch()
+            with background(*[latch.set] * 3, *[lambda latch=latch: latch.wait(LONG)] * 3) as results:
+                pass
+            assert sorted(map(bool, results)) == [False] * 3 + [True] * 3
+            assert latch.wait(0)
+
+    @pytest.mark.parametrize("timeout", [None, LONG])
+    def test_a_signal_handler_may_set_it_while_the_main_thread_waits(self, timeout: float | None) -> None:
+        """A timer's signal, in the middle of the wait."""
+        latch = Latch()
+        with handled(signal.SIGALRM, latch.set), at_once():
+            signal.setitimer(signal.ITIMER_REAL, SHORT)
+            assert latch.wait(timeout)
+
+    def test_a_signal_from_another_thread_does_the_same(self) -> None:
+        """Sent to the main thread by number, as ``kill`` would."""
+        latch = Latch()
+        main = threading.main_thread().ident
+        assert main
+        kill = background(lambda: signal.pthread_kill(main, signal.SIGUSR1))
+        with handled(signal.SIGUSR1, latch.set), at_once(), kill:
+            assert latch.wait(LONG)
+
+    def test_a_signal_that_does_not_set_it_does_not_end_the_wait(self) -> None:
+        """The rest of the time is still waited for."""
+        latch = Latch()
+        seen: list[None] = []
+        with handled(signal.SIGALRM, lambda: seen.append(None)):
+            signal.setitimer(signal.ITIMER_REAL, SHORT)
+            started = time.monotonic()
+            assert not latch.wait(SHORT * 5)
+        assert seen
+        assert time.monotonic() - started >= SHORT * 4
+
+    def test_a_signal_handler_may_set_it_inside_of_set(self) -> None:
+        """An Event would wait for itself sooner or later; here signals fall into thousands of calls."""
+        latches = [Latch()]
+        with handled(signal.SIGALRM, lambda: latches[-1].set()), at_once():
+            signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+            for _ in range(5000):
+                latches.append(Latch())
+                latches[-1].set()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        assert all(latch.wait(0) for latch in latches[1:])
+
+
+def test_a_token_is_not_cancelled_at_first() -> None:
+    """A wait takes its time."""
+    token = CancelToken()
+    assert not token.cancelled
+    assert not token.wait(SHORT)
+
+
+def test_cancelling_may_be_repeated() -> None:
+    """There is no way back, and every wait is over at once."""
+    token = CancelToken()
+    token.cancel()
+    token.cancel()
+    with at_once():
+        assert token.cancelled
+        assert token.wait(LONG)
+
+
+def test_cancelling_ends_a_wait() -> None:
+    """Of any number of threads."""
+    token = CancelToken()
+    with at_once(), background(*[lambda: token.wait(LONG)] * 3) as results:
+        token.cancel()
+    assert results == [True] * 3
+
+
+@pytest.mark.parametrize("timeout", [None, LONG], ids=["blocking", "timeout"])
+def test_cancelling_interrupts_a_read(pair: Pair, timeout: float | None) -> None:
+    """In another thread; the read sees an end, although the peer has not left."""
+    ours, _ = pair
+    ours.settimeout(timeout)
+    token = CancelToken()
+    token.watch(ours.fileno())
+    with at_once(), background(lambda: ours.recv(1)) as results:
+        token.cancel()
+    token.release()
+    assert results == [b""]
+
+
+def test_cancelling_interrupts_a_write(pair: Pair) -> None:
+    """To a peer that does not read."""
+    ours, _ = pair
+    token = CancelToken()
+    token.watch(ours.fileno())
+
+    def write() -> bool:
+        try:
+            while True:
+                ours.send(b"x" * 65536)
+        except BrokenPipeError:
+            return True
+
+    with at_once(), background(write) as results:
+        token.cancel()
+    token.release()
+    assert results == [True]
+
+
+def test_cancelling_interrupts_every_socket_that_is_watched() -> None:
+    """An attempt to connect may have opened several."""
+    token = CancelToken()
+    with accepted() as (first, _), accepted() as (second, _):
+        token.watch(first.fileno())
+        token.watch(second.fileno())
+        token.cancel()
+        assert first.recv(1) == second.recv(1) == b""
+        token.release()
+
+
+def test_a_socket_watched_after_cancelling_is_shut_down_at_once(pair: Pair) -> None:
+    """No connection slips through between the two."""
+    ours, theirs = pair
+    token = CancelToken()
+    token.cancel()
+    token.watch(ours.fileno())
+    with at_once():
+        assert ours.recv(1) == theirs.recv(1) == b""
+    token.release()
+
+
+def test_a_socket_that_is_not_connected_may_be_watched() -> None:
+    """It is watched before it connects; cancelling then does no harm."""
+    token = CancelToken()
+    with socket.socket() as unconnected:
+        token.watch(unconnected.fileno())
+        token.cancel()
+        token.release()
+
+
+def test_a_released_socket_is_not_interrupted(pair: Pair) -> None:
+    """The attempt was over before, and its owner may do with it what it likes."""
+    ours, theirs = pair
+    token = CancelToken()
+    token.watch(ours.fileno())
+    token.release()
+    token.cancel()
+    theirs.send(b"x")
+    assert ours.recv(1) == b"x"
+
+
+def test_releasing_closes_the_duplicates(pair: Pair) -> None:
+    """Until then the peer does not see that the owner has left; it may be repeated."""
+    ours, theirs = pair
+    token = CancelToken()
+    token.watch(ours.fileno())
+    token.watch(ours.fileno())
+    ours.close()
+    theirs.settimeout(SHORT)
+    with pytest.raises(TimeoutError):
+        theirs.recv(1)
+    token.release()
+    token.release()
+    theirs.settimeout(LONG)
+    with at_once():
+        assert theirs.recv(1) == b""
+
+
+def test_the_original_stays_its_owners(pair: Pair) -> None:
+    """Neither watching nor releasing nor cancelling closes it, or changes whether it blocks."""
+    ours, theirs = pair
+    ours.settimeout(None)
+    token = CancelToken()
+    token.watch(ours.fileno())
+    ours.send(b"a")
+    theirs.send(b"b")
+    assert (theirs.recv(1), ours.recv(1)) == (b"a", b"b")
+    assert os.get_blocking(ours.fileno())
+    token.cancel()
+    token.release()
+    assert ours.getsockname() is not None
+    assert os.fstat(ours.fileno())
+
+
+def test_what_is_no_socket_is_not_kept() -> None:
+    """An adapter of the user's own may have a file there; its descriptor must not leak."""
+    token = CancelToken()
+    reading, writing = os.pipe()
+    with open(reading, "rb") as reader, open(writing, "wb"), pytest.raises(OSError, match="socket"):
+        token.watch(reader.fileno())
+    token.cancel()
+    token.release()
+
+
+def test_a_signal_handler_may_cancel_inside_of_cancel(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second ``Ctrl-C`` comes while the first one is at work, in the same thread."""
+    ours, _ = pair
+    token = CancelToken()
+    token.watch(ours.fileno())
+    calls: list[socket.socket] = []
+    shut_down = cancel._shut_down
+
+    def interrupted(duplicate: socket.socket) -> None:
+        calls.append(duplicate)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        shut_down(duplicate)
+
+    monkeypatch.setattr(cancel, "_shut_down", interrupted)
+    with handled(signal.SIGUSR1, token.cancel):
+        token.cancel()
+    assert len(calls) == 2
+    assert ours.recv(1) == b""
+    token.release()
+
+
+def test_an_abandoned_connection_goes_on_elsewhere(pair: Pair) -> None:
+    """In a forked child: its descriptors are closed, and the parent's (here: another one) are not shut down."""
+    ours, theirs = pair
+    token = CancelToken()
+    with ours.dup() as parents:
+        token.watch(ours.fileno())
+        descriptor = ours.detach()
+        token.abandon()
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(descriptor)
+        token.cancel()
+        theirs.send(b"x")
+        assert parents.recv(1) == b"x"
+    with at_once():
+        assert theirs.recv(1) == b""
+
+
+def test_abandoning_leaves_a_reused_number_alone(pair: Pair) -> None:
+    """The original was closed, and something else has its number now."""
+    ours, _ = pair
+    token = CancelToken()
+    token.watch(ours.fileno())
+    descriptor = ours.fileno()
+    with open(os.devnull, "rb") as other:
+        ours.close()
+        os.dup2(other.fileno(), descriptor)
+    token.abandon()
+    os.close(descriptor)

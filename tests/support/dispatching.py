@@ -1,0 +1,92 @@
+"""A dispatcher called inline, and the calls that it is expected to make."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from typing import Any
+
+from support.samples import environment, payload_filter
+
+from autoconfig import FilterID, HandlerErrors, MessageHandler
+from autoconfig.calls import HandlerCalls
+from autoconfig.delivery import Delivery
+from autoconfig.dispatcher import Dispatcher
+from autoconfig.messages import Batch, Message
+from autoconfig.stream.cancel import CancelToken
+from autoconfig.tracking import StatusTracker
+
+Call = tuple[str, Any]
+ALL: Call = ("received_all_environments", None)
+QUIET = logging.getLogger("tests.quiet")
+"""A logger for those who fail a thousand times."""
+QUIET.disabled = True
+
+
+class Inline:
+    """
+    A dispatcher that runs when there is something for it to do.
+
+    Args:
+        handler: Whom it calls.
+        token: What stops it.
+        log: What it logs to; default ``autoconfig``.
+        errors: What happens after a call that failed.
+
+    Attributes:
+        status: What it has told of its failures.
+        calls: What makes the handler's calls.
+    """
+
+    def __init__(
+        self,
+        handler: MessageHandler,
+        token: CancelToken | None = None,
+        log: logging.Logger | None = None,
+        errors: HandlerErrors | None = None,
+    ) -> None:
+        self._batches: queue.Queue[Batch] = queue.Queue()
+        log = log or logging.getLogger("autoconfig")
+        self.status = StatusTracker(log)
+        self.calls = HandlerCalls(
+            handler,
+            token or CancelToken(),
+            errors=errors or HandlerErrors(),
+            slow_after=60.0,
+            status=self.status,
+            logger=log,
+        )
+        delivery = Delivery(self.calls, (errors or HandlerErrors()).retry, self.status, log)
+        self.dispatcher = Dispatcher(delivery, self._batches, self.status, log)
+
+    def deliver(self, *messages: Message, batch_size: int = 1000) -> None:
+        """Let it handle these messages; returns when it has."""
+        for start in range(0, len(messages), batch_size):
+            self._batches.put(list(messages[start : start + batch_size]))
+        self._batches.put([])
+        self.dispatcher.run()
+
+
+def dispatch(handler: MessageHandler, *messages: Message) -> None:
+    """Let a dispatcher of its own handle the messages."""
+    Inline(handler).deliver(*messages)
+
+
+def added(id: str, version: int) -> Call:
+    return "add_environment", environment(id, version).to_params()
+
+
+def updated(id: str, version: int) -> Call:
+    return "update_environment", environment(id, version).to_params()
+
+
+def deleted(id: str) -> Call:
+    return "delete_environment", id
+
+
+def filter_added(id: str, version: int) -> Call:
+    return "add_filter", payload_filter(id, version).to_params(FilterID(id))
+
+
+def filter_deleted(id: str) -> Call:
+    return "delete_filter", id
