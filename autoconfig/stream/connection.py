@@ -99,7 +99,7 @@ class Connector:
             # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
             session.auth = session.auth or _keep_headers
             # Even when it is not to follow a redirect, requests reads its body to the end, if it sees where it leads.
-            session.get_redirect_target = _no_target  # type: ignore[method-assign]
+            session.get_redirect_target = _no_target  # type: ignore[method-assign, assignment]
             return session
         except Exception as error:
             reason = describe(error)
