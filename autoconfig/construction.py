@@ -14,25 +14,24 @@ def quick_constructor(cls: type[T]) -> Callable[..., T]:
     """
     Return a function that makes instances of a frozen, slotted attrs class in a third of the constructor's time.
 
-    A constructor of a frozen class has to go around its own ``__setattr__`` for each field. This one fills a twin,
-    which has the same slots and is not frozen, and turns it into the class; Python allows that for classes of one
-    layout. All values have to be given, in order; converters and validators do not run.
+    The constructor of a frozen class has to go around its own ``__setattr__`` for each field. This one fills an
+    instance of a twin, which has the same slots and is not frozen, and turns it into the class; Python allows that for
+    classes of one layout. Its parameters are the fields in their order; those with a default come last and may be left
+    out. Converters and validators do not run.
     """
-    twin: Callable[..., Any] = attrs.make_class(
-        f"{cls.__name__}Twin",
-        {field.name: attrs.field() for field in attrs.fields(cls)},  # type: ignore[arg-type]
-        slots=True,
-        weakref_slot=False,
-        eq=False,
-        order=False,
-        repr=False,
-    )
-
-    def construct(*values: Any) -> T:
-        instance = twin(*values)
-        instance.__class__ = cls
-        return instance  # type: ignore[no-any-return]
-
+    fields = attrs.fields(cls)  # type: ignore[arg-type]
+    twin = attrs.make_class(f"{cls.__name__}Twin", [field.name for field in fields], slots=True, weakref_slot=False)
+    defaults = {f"default_{field.name}": field.default for field in fields if field.default is not attrs.NOTHING}
+    parameters = [
+        f"{field.name}=default_{field.name}" if field.default is not attrs.NOTHING else field.name for field in fields
+    ]
+    lines = [f"def construct({', '.join(parameters)}):", "    instance = new(twin)"]
+    lines += [f"    instance.{field.name} = {field.name}" for field in fields]
+    lines += ["    instance.__class__ = cls", "    return instance"]
+    # Written out for the class, as attrs does it, because a call of a general function costs as much as all the fields.
+    names: dict[str, Any] = {"cls": cls, "twin": twin, "new": object.__new__, **defaults}
+    exec("\n".join(lines), names)  # the source holds nothing but names of fields
+    construct: Callable[..., T] = names["construct"]
     return construct
 
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
 from ..construction import ReadOnlyMapping, quick_constructor
-from ..environments import NO_EXPIRING_KEY, NO_EXTRA, EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
+from ..environments import NO_EXTRA, EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
 from ..exceptions import MalformedMessageError
 from ..identifiers import EnvironmentID, FilterKey, MobileKey, SDKKey, show
 from ..messages import (
@@ -103,7 +103,7 @@ def _quick_object(fields: dict[str, Any]) -> Any:
     count = len(fields)
     if count == 1:
         value = fields.get("value")
-        return _quick_sdk_key(value, NO_EXPIRING_KEY) if type(value) is str else fields
+        return _quick_sdk_key(value) if type(value) is str else fields
     if count == len(_ENVIRONMENT_TYPES):
         try:
             values = _environment_fields(fields)
@@ -111,7 +111,7 @@ def _quick_object(fields: dict[str, Any]) -> Any:
             return fields
         right = tuple(map(type, values)) == _ENVIRONMENT_TYPES
         if right and MIN_INTEGER <= values[7] <= MAX_INTEGER and MIN_INTEGER <= values[9] <= MAX_INTEGER:
-            return _quick_environment(*values, None, None, NO_EXTRA)
+            return _quick_environment(*values)
     return fields
 
 
@@ -135,8 +135,8 @@ def _put(document: Any) -> PutMessageData:
     path = string(fields, "path")
     content = object_of(fields.get("data"), "data")
     environments = object_of(content.get("environments"), "environments")
-    _build_items(environments, "environments", _environment)
-    flawed = {id: flaw for id, environment in environments.items() if (flaw := environment.flaw())}
+    built = _build_items(environments, "environments", _environment)
+    flawed = {id: flaw for id in built if (flaw := environments[id].flaw())}  # what is built quickly has no lists
     for id in flawed:
         del environments[id]
     filters = object_of(content.get("filters"), "filters")
@@ -144,15 +144,17 @@ def _put(document: Any) -> PutMessageData:
     return PutMessageData(path, PutContent(environments, filters, flawed))  # type: ignore[arg-type]  # ids are strings
 
 
-def _build_items(items: dict[str, Any], name: str, build: Callable[[Any], EnvironmentRep | FilterRep]) -> None:
-    """Replace each value by what is built from it. The keys stay, so the dictionary may be changed on the way."""
+def _build_items(items: dict[str, Any], name: str, build: Callable[[Any], EnvironmentRep | FilterRep]) -> Iterable[str]:
+    """Replace each value by what is built from it, unless the quick decoder has; return whose values were replaced."""
+    if build is _environment and set(map(type, items.values())) == {EnvironmentRep}:
+        return ()
     id = ""
     try:
         for id, value in items.items():
-            if type(value) is not EnvironmentRep or build is not _environment:
-                items[id] = build(value)
+            items[id] = build(value)  # the keys stay, so the dictionary may be changed on the way
     except WrongError as error:
         raise WrongError(f"{name}[{show(id)}]: {error}") from None
+    return items
 
 
 def _patch(document: Any) -> PatchMessageData:
