@@ -23,6 +23,7 @@ _LARGE = 1 << 18  # bytes from which on it matters how often an event is copied
 _NOTHING = re.compile(rb"(?:(?::[^\n]*)?\n)+")  # comments and empty lines between events
 _RETRY = re.compile(rb"^retry: ?([0-9]+)$", re.MULTILINE)
 _RETRY_DIGITS = 32  # more than any delay needs, and far from the number of digits that int() refuses
+_UNNAMED = "message"  # what the standard calls an event without a name
 _MANY_LINES = 64  # data lines; sseclient-py takes a time that grows with the square of their number
 
 
@@ -158,20 +159,23 @@ class EventParser:
             elif field == "event":
                 names = [line]
             elif field == "id" and "\0" not in value:
-                self.last_event_id = value.removeprefix(" ")
+                self.last_event_id = _value(line)
             elif field == "retry":
                 self._retry = self._last_retry(line.encode())
+        name = (_value(names[0]) if names else "") or _UNNAMED
         if not data:
-            name = _interpret_clean([*names, "data"]).event
-            return ServerSentEvent(name, None) if name != "message" else None
+            return ServerSentEvent(name, None) if name != _UNNAMED else None
         if len(data) > _MANY_LINES:
-            joined = "\n".join(line[5:].removeprefix(" ") for line in data)
-            return ServerSentEvent(_interpret_clean([*names, "data"]).event, joined)
+            return ServerSentEvent(name, "\n".join(map(_value, data)))
         return _interpret_clean([*names, *data])
 
     def _last_retry(self, lines: bytes) -> int | None:
         found = _RETRY.findall(lines)
         return int(found[-1].lstrip(b"0")[:_RETRY_DIGITS] or b"0") if found else self._retry
+
+
+def _value(line: str) -> str:
+    return line.partition(":")[2].removeprefix(" ")
 
 
 def _interpret_clean(lines: list[str]) -> ServerSentEvent:

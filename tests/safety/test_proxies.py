@@ -1,0 +1,156 @@
+"""The environment's proxies are used, unless ``proxy_url`` names one; none of them sees more than it must."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+from support.recorder import Recorder
+from support.safety_certificates import Authority, Front
+from support.safety_proxy import RecordingProxy
+from support.safety_wire import EMPTY_PUT, ENDED, EVENT_ID, KEY, PATH, Follow, assert_public, redirect
+from support.scripted_server import Item, Request, ScriptedServer
+
+SECRET = "a-secret-of-the-caller"
+HEADERS = {"X-Api-Key": SECRET}
+DEAD = "http://127.0.0.1:1"  # nobody listens there
+VARIABLES = [
+    ("http", "HTTP_PROXY"),
+    ("http", "http_proxy"),
+    ("http", "ALL_PROXY"),
+    ("http", "all_proxy"),
+    ("https", "HTTPS_PROXY"),
+    ("https", "https_proxy"),
+    ("https", "ALL_PROXY"),
+    ("https", "all_proxy"),
+]
+DIRECT = ["127.0.0.1", "127.0.0.0/8", "*", "example.com, 127.0.0.1", "localhost,127.0.0.1/32"]
+SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
+
+CONNECT_HEADERS = {"host", "proxy-connection", "user-agent"}
+
+
+class Loop:
+    """A server that is reached by both schemes, and a proxy."""
+
+    def __init__(self, stack: ExitStack, authority: Authority) -> None:
+        self.script: list[list[Item]] = [[EMPTY_PUT, ENDED], [EMPTY_PUT]]
+        self.server = stack.enter_context(ScriptedServer(self.script))
+        self.front = stack.enter_context(Front(self.server, authority.context()))
+        self.proxy = stack.enter_context(RecordingProxy())
+
+    def check_proxied(self, scheme: str) -> None:
+        """Check that both attempts went through the proxy, and what it saw of them."""
+        assert len(self.proxy.requests) == 2
+        for request in self.proxy.requests:
+            if scheme == "https":
+                self.check_tunnel(request)
+            else:
+                assert request.target == f"{self.front.url('http')}{PATH}"
+                assert request.headers["authorization"] == KEY  # there is no other way; hence https
+        self.check_origin()
+
+    def check_tunnel(self, request: Request) -> None:
+        """Check that a request for a tunnel holds nothing but where it leads."""
+        assert (request.method, request.target) == ("CONNECT", f"127.0.0.1:{self.front.port}")
+        assert request.headers.keys() <= CONNECT_HEADERS
+        for secret in (KEY, SECRET, EVENT_ID, "relay_auto_config"):
+            assert secret not in str(request)
+
+    def check_origin(self) -> None:
+        """Check that both attempts brought the service what it has to know."""
+        for request in self.server.requests:
+            assert request.target == PATH
+            assert (request.headers["authorization"], request.headers["x-api-key"]) == (KEY, SECRET)
+            assert "proxy-authorization" not in request.headers
+        assert self.server.requests[1].headers["last-event-id"] == EVENT_ID
+
+
+@pytest.fixture
+def loop(stack: ExitStack, authority: Authority) -> Loop:
+    """A server that is reached by both schemes, and a proxy."""
+    return Loop(stack, authority)
+
+
+@pytest.mark.parametrize(("scheme", "variable"), VARIABLES)
+def test_the_environments_proxy_is_used(
+    scheme: str,
+    variable: str,
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+    authority: Authority,
+    follow: Follow,
+    recorder: Recorder,
+) -> None:
+    monkeypatch.setenv(variable, loop.proxy.url)
+    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file)
+    recorder.wait_for_calls(2)
+    loop.check_proxied(scheme)
+
+
+@SCHEMES
+def test_the_lower_case_name_wins(
+    scheme: str,
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+    authority: Authority,
+    follow: Follow,
+    recorder: Recorder,
+) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy".upper(), DEAD)
+    monkeypatch.setenv(f"{scheme}_proxy", loop.proxy.url)
+    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file)
+    recorder.wait_for_calls(2)
+    loop.check_proxied(scheme)
+
+
+@SCHEMES
+@pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
+@pytest.mark.parametrize("hosts", DIRECT)
+def test_no_proxy_is_honoured(
+    scheme: str,
+    variable: str,
+    hosts: str,
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+    authority: Authority,
+    follow: Follow,
+    recorder: Recorder,
+) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", loop.proxy.url)
+    monkeypatch.setenv("ALL_PROXY", loop.proxy.url)
+    monkeypatch.setenv(variable, hosts)
+    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file)
+    recorder.wait_for_calls(2)
+    assert loop.proxy.requests == []
+    loop.check_origin()
+
+
+@SCHEMES
+@pytest.mark.parametrize("hosts", ["", *DIRECT])
+def test_proxy_url_wins_over_the_environment(
+    scheme: str,
+    hosts: str,
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+    authority: Authority,
+    follow: Follow,
+    recorder: Recorder,
+) -> None:
+    for variable in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(variable, DEAD)
+        monkeypatch.setenv(variable.upper(), DEAD)
+    monkeypatch.setenv("NO_PROXY", hosts)
+    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file, proxy_url=loop.proxy.url)
+    recorder.wait_for_calls(2)
+    loop.check_proxied(scheme)
+
+
+def test_a_redirect_through_a_proxy_takes_no_key_elsewhere(loop: Loop, follow: Follow, recorder: Recorder) -> None:
+    loop.script[:] = [redirect(f"{loop.front.url('http', 'localhost')}/there"), [EMPTY_PUT]]
+    follow(loop.front.url("http"), headers=HEADERS, proxy_url=loop.proxy.url)
+    recorder.wait_for_calls(1)
+    assert len(loop.proxy.requests) == 2
+    assert loop.proxy.requests[1].target == f"{loop.front.url('http', 'localhost')}/there"
+    assert "authorization" not in loop.proxy.requests[1].headers
+    assert_public(loop.server.requests[1], SECRET)
