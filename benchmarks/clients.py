@@ -1,0 +1,63 @@
+"""
+The clients by name: this library, its peers with the least work and with equal work, and floors.
+
+All receive, decode every event's JSON, and make one trivial call for each environment. Only this library also checks
+types and hands over between two threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import cast
+
+from . import floors, peers
+from .peers import Follow
+from .sinks import Sink
+from .work import equal, least
+
+OURS = "autoconfig"
+NAIVE = "naive"
+NAIVE_EQUAL = "naive+equal"
+LAUNCHDARKLY = "launchdarkly-eventsource"
+LAUNCHDARKLY_EQUAL = "launchdarkly-eventsource+equal"
+FLOOR = "receive"
+JSON_FLOOR = "receive+json"
+
+
+def _autoconfig() -> Follow:
+    """StreamManager with a handler whose methods are the sink's own."""
+    from autoconfig import MessageHandler, StreamManager
+
+    def follow(url: str, sink: Sink) -> dict[str, float]:
+        with StreamManager("rel-benchmark", url, cast(MessageHandler, handler_of(sink))):
+            sink.finished.wait()
+        return {}
+
+    return follow
+
+
+def handler_of(sink: Sink) -> SimpleNamespace:
+    """Return a handler that adds no call of its own."""
+    return SimpleNamespace(
+        add_environment=sink.added,
+        update_environment=sink.changed,
+        received_all_environments=sink.put_ended,
+        delete_environment=print,
+        add_filter=print,
+        delete_filter=print,
+    )
+
+
+CLIENTS: dict[str, Callable[[], Follow]] = {
+    OURS: _autoconfig,
+    NAIVE: partial(peers.naive, least),
+    NAIVE_EQUAL: partial(peers.naive, equal),
+    LAUNCHDARKLY: partial(peers.launchdarkly, least),
+    LAUNCHDARKLY_EQUAL: partial(peers.launchdarkly, equal),
+    "httpx-sse": partial(peers.httpx_sse, least),
+    "requests-sse": partial(peers.requests_sse, least),
+    FLOOR: floors.receive,
+    JSON_FLOOR: floors.receive_json,
+}

@@ -1,0 +1,90 @@
+"""
+What one would use without this library: SSE clients from PyPI, in a loop on the main thread.
+
+Each function imports what it needs and returns the client; so the memory of the imports is known before it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .sinks import Sink
+from .work import Work
+
+Follow = Callable[[str, Sink], dict[str, float]]
+"""Follows the stream below a base URL until the sink is done; returns further measurements, usually none."""
+
+PATH = "/relay_auto_config"
+TIMEOUT = 60.0  # seconds of silence
+_HEADERS = {"Accept": "text/event-stream", "Authorization": "rel-benchmark"}
+
+
+def naive(work: Work) -> Follow:
+    """requests and sseclient-py as their READMEs show them; reads 128 bytes at a time."""
+    import requests
+    import sseclient
+
+    def follow(url: str, sink: Sink) -> dict[str, float]:
+        take = work(sink)
+        with requests.get(url + PATH, headers=_HEADERS, stream=True, timeout=TIMEOUT) as response:
+            for event in sseclient.SSEClient(response).events():  # type: ignore[arg-type]  # as in the README
+                take(event.event, event.data)
+                if sink.done:
+                    break
+        return {}
+
+    return follow
+
+
+def launchdarkly(work: Work) -> Follow:
+    """LaunchDarkly's own SSE client, on urllib3."""
+    from ld_eventsource import SSEClient
+    from ld_eventsource.config import ConnectStrategy
+
+    def follow(url: str, sink: Sink) -> dict[str, float]:
+        take = work(sink)
+        client = SSEClient(ConnectStrategy.http(url + PATH, headers=_HEADERS))
+        for event in client.events:
+            take(event.event, event.data)
+            if sink.done:
+                break
+        client.close()
+        return {}
+
+    return follow
+
+
+def httpx_sse(work: Work) -> Follow:
+    """httpx with httpx-sse."""
+    import httpx
+    from httpx_sse import connect_sse
+
+    def follow(url: str, sink: Sink) -> dict[str, float]:
+        take = work(sink)
+        with (
+            httpx.Client(timeout=TIMEOUT) as client,
+            connect_sse(client, "GET", url + PATH, headers=_HEADERS) as source,
+        ):
+            for event in source.iter_sse():
+                take(event.event, event.data)
+                if sink.done:
+                    break
+        return {}
+
+    return follow
+
+
+def requests_sse(work: Work) -> Follow:
+    """requests-sse."""
+    from requests_sse import EventSource
+
+    def follow(url: str, sink: Sink) -> dict[str, float]:
+        take = work(sink)
+        with EventSource(url + PATH, headers=dict(_HEADERS), timeout=TIMEOUT) as source:
+            for event in source:
+                take(event.type or "", event.data or "")
+                if sink.done:
+                    break
+        return {}
+
+    return follow

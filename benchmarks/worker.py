@@ -1,0 +1,106 @@
+"""One measurement in a process of its own: ``python -m benchmarks.worker CLIENT KIND URL CHANGES LIMIT``."""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .clients import CLIENTS
+from .memory import kept_bytes
+from .peers import Follow
+from .sinks import IdleSink, LatencySink, Sink, SpinSink, Ticker, WaitSink, WorkSink
+
+Metrics = dict[str, float]
+
+
+def main() -> None:
+    """Measure and print the metrics as JSON."""
+    client, kind, url, changes, limit = sys.argv[1:]
+    signal.alarm(int(limit))  # its default action ends the process, so nothing hangs and nothing is left
+    if kind == "memory":
+        metrics = {"kept": kept_bytes(url)}
+    else:
+        follow = CLIENTS[client]()
+        gc.collect()
+        metrics = _KINDS[kind](follow, url, int(changes))
+    print(json.dumps(metrics))
+
+
+def _throughput(follow: Follow, url: str, changes: int) -> Metrics:
+    before = _resident("VmRSS")
+    sink = Sink(changes)
+    more = _follow(follow, url, sink)
+    peak = _resident("VmHWM")
+    return {**_clocks(sink), "peak": peak, "peak_above": peak - before, "environments": sink.count, **more}
+
+
+def _latency(follow: Follow, url: str, changes: int) -> Metrics:
+    sink = LatencySink(changes)
+    _follow(follow, url, sink)
+    cuts = statistics.quantiles(sink.latencies, n=100)
+    return {"p50": cuts[49] / 1e3, "p90": cuts[89] / 1e3, "p99": cuts[98] / 1e3, "cpu": sink.cpu}
+
+
+def _stall(follow: Follow, url: str, changes: int) -> Metrics:
+    sink = Sink(changes)
+    with Ticker() as ticker:
+        _follow(follow, url, sink)
+    return {"stall": ticker.longest * 1e3, **_clocks(sink)}
+
+
+def _handler(kind: type[WorkSink]) -> Callable[[Follow, str, int], Metrics]:
+    def measure(follow: Follow, url: str, changes: int) -> Metrics:
+        sink = kind(changes)
+        before = sink.bound(changes // 4)
+        _follow(follow, url, sink)
+        after = sink.bound(changes // 4)  # around the run, because the machine's speed drifts
+        bound, bound_cpu = (statistics.fmean(pair) for pair in zip(before, after, strict=True))
+        each = (sink.times["finish"] - sink.times["put"]) / changes / 1e3
+        # What of the process's CPU time is the handler's own; unlike the clock it does not mind other processes.
+        share = bound_cpu * changes / (sink.cpu * 1e6)
+        return {"bound": bound, "each": each, "fraction": bound / each, "cpu_share": share}
+
+    return measure
+
+
+def _idle(follow: Follow, url: str, changes: int) -> Metrics:
+    follow(url, IdleSink(changes))  # the parent looks at this process from outside, and ends it
+    return {}
+
+
+def _follow(follow: Follow, url: str, sink: Sink) -> Metrics:
+    sink.start()
+    return follow(url, sink)
+
+
+def _clocks(sink: Sink) -> Metrics:
+    return {"wall": (sink.times["finish"] - sink.times["start"]) / 1e9, "cpu": sink.cpu}
+
+
+def _resident(field: str) -> float:
+    """
+    Return a line of /proc/self/status in MB.
+
+    Not ``ru_maxrss``: a process inherits that from its parent, across exec too.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+_KINDS: dict[str, Callable[[Follow, str, int], Metrics]] = {
+    "throughput": _throughput,
+    "latency": _latency,
+    "stall": _stall,
+    "spin": _handler(SpinSink),
+    "wait": _handler(WaitSink),
+    "idle": _idle,
+}
+
+
+if __name__ == "__main__":
+    main()
