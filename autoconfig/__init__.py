@@ -30,6 +30,8 @@ from .exceptions import (
     StreamError,
     UnexpectedStatusError,
 )
+from .expiry import ExpiredKey, ExpiryWatcher
+from .filtering import FilteredHandler, FilterExpander
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors, HandlerFailure
 from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
@@ -45,6 +47,7 @@ from .messages import (
     PutMessageData,
 )
 from .receiver import Action, Item, MessageReceiver
+from .registry import EnvironmentRegistry, RegistryChange
 from .status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from .version import __version__
 
@@ -63,16 +66,21 @@ __all__ = [
     "EnvIdentifiers",
     "EnvironmentID",
     "EnvironmentParams",
+    "EnvironmentRegistry",
     "EnvironmentRep",
     "ErrorInfo",
     "ErrorKind",
     "EventTooLargeError",
+    "ExpiredKey",
     "ExpiringKeyRep",
     "ExpiringSDKKey",
+    "ExpiryWatcher",
+    "FilterExpander",
     "FilterID",
     "FilterKey",
     "FilterParams",
     "FilterRep",
+    "FilteredHandler",
     "ForkedError",
     "HTTPConfig",
     "HandlerErrors",
@@ -87,6 +95,7 @@ __all__ = [
     "PatchMessageData",
     "PutContent",
     "PutMessageData",
+    "RegistryChange",
     "RetryPolicy",
     "SDKKey",
     "SDKKeyRep",

@@ -122,8 +122,8 @@ class StreamManager:
         Start following the stream; returns at once.
 
         Returns:
-            A future that is done when the service first answers with a stream: with ``None`` then, with
-            :class:`KeyRejectedError` if the key is refused, with :class:`ClosedError` if the manager is closed before.
+            A future that is done when the service first answers with a stream. Its result is ``None`` then; it raises
+            :class:`KeyRejectedError` if the key is refused, :class:`ClosedError` if the manager is closed before.
             It says nothing of the first configuration; that is complete when ``received_all_environments`` is called.
 
         Raises:
@@ -207,7 +207,7 @@ class StreamManager:
 
     @property
     def status(self) -> StreamStatus:
-        """How the stream is doing: a snapshot, from any thread, without blocking."""
+        """A snapshot of how the stream is doing; from any thread, without blocking."""
         return self._status.status
 
     def add_status_listener(self, listener: StatusListener) -> None:

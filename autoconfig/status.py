@@ -19,7 +19,7 @@ class StreamState(enum.Enum):
     INTERRUPTED = "INTERRUPTED"
     """The stream was valid and then failed; it is tried again."""
     OFF = "OFF"
-    """The stream has ended for good: closed, or the key was refused."""
+    """The stream has ended for good, because it was closed or the key was refused."""
 
 
 class ErrorKind(enum.Enum):

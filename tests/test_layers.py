@@ -117,7 +117,7 @@ def may_import(module: str, target: str) -> bool:
 
 def is_facade(module: str) -> bool:
     """Return whether a module is a package's ``__init__`` that stands in no room: it may only hand names on."""
-    return module in (FACADE, "stream")
+    return module in (FACADE, "stream")  # other packages are rooms, and their __init__ is one of the room
 
 
 def declared(*extras: str) -> set[str]:

@@ -1,6 +1,6 @@
 """Environments and filters: as the wire has them (``…Rep``) and as handlers get them (``…Params``)."""
 
-from .params import NO_EXTRA, AcceptedKey, EnvIdentifiers, EnvironmentParams, ExpiringSDKKey, FilterParams
+from .params import NO_EXTRA, AcceptedKey, EnvIdentifiers, EnvironmentParams, ExpiringSDKKey, FilterParams, lasting
 from .wire import NO_EXPIRING_KEY, EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "FilterRep",
     "KeyRep",
     "SDKKeyRep",
+    "lasting",
 ]

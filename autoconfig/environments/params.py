@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,6 +69,16 @@ class AcceptedKey:
     def is_valid(self, at: datetime) -> bool:
         """Return whether the key is accepted at that time, which has to be aware."""
         return self.expiration is None or at < self.expiration
+
+
+def lasting(keys: Iterable[AcceptedKey]) -> Iterable[AcceptedKey]:
+    """Return each key once; of one that is listed twice the later end counts."""
+    found: dict[str, AcceptedKey] = {}
+    for key in keys:
+        other = found.setdefault(key.value, key)
+        if other.expiration is not None and (key.expiration is None or key.expiration > other.expiration):
+            found[key.value] = key
+    return found.values()
 
 
 def _names_only(extra: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
+from sys import intern
 from typing import Any
 
 from ..construction import ReadOnlyMapping, quick_constructor
@@ -104,14 +105,20 @@ def _quick_object(fields: dict[str, Any]) -> Any:
     if count == 1:
         value = fields.get("value")
         return _quick_sdk_key(value) if type(value) is str else fields
-    if count == len(_ENVIRONMENT_TYPES):
+    if count == len(_FIELDS):
         try:
-            values = _environment_fields(fields)
+            id, key, name, mobile, proj, proj_name, sdk, ttl, secure, version = _environment_fields(fields)
         except KeyError:
             return fields
-        right = tuple(map(type, values)) == _ENVIRONMENT_TYPES
-        if right and MIN_INTEGER <= values[7] <= MAX_INTEGER and MIN_INTEGER <= values[9] <= MAX_INTEGER:
-            return _quick_environment(*values)
+        if (
+            # Written out, because this takes half of the time of a put.
+            (type(id) is str and type(key) is str and type(name) is str and type(mobile) is str)
+            and (type(proj) is str and type(proj_name) is str and type(sdk) is SDKKeyRep)
+            and (type(ttl) is int and MIN_INTEGER <= ttl <= MAX_INTEGER and (secure is True or secure is False))
+            and (type(version) is int and MIN_INTEGER <= version <= MAX_INTEGER)
+        ):
+            # Projects have many environments, which can share the strings.
+            return _quick_environment(id, key, name, mobile, intern(proj), intern(proj_name), sdk, ttl, secure, version)
     return fields
 
 
@@ -127,7 +134,6 @@ _quick_environment = quick_constructor(EnvironmentRep)
 _FIELDS = "envID", "envKey", "envName", "mobKey", "projKey", "projName", "sdkKey", "defaultTtl", "secureMode", "version"
 _environment_fields = itemgetter(*_FIELDS)
 _KNOWN = frozenset({*_FIELDS, "sdkKeys", "mobileKeys"})
-_ENVIRONMENT_TYPES = (str, str, str, str, str, str, SDKKeyRep, int, bool, int)
 
 
 def _put(document: Any) -> PutMessageData:

@@ -71,6 +71,9 @@ BUILDERS: dict[str, Callable[[str], Any]] = {
     "EnvironmentParams.with_filter": lambda secret: params(secret).with_filter(autoconfig.FilterKey("f")),
     "EnvironmentRep.to_params": lambda secret: rep(secret).to_params(),
     "EnvironmentRep": rep,
+    "ExpiredKey": lambda secret: autoconfig.ExpiredKey(
+        params(secret).env_id, params(secret).identifiers, params(secret).accepted_sdk_keys[0], "sdk"
+    ),
     "ExpiringKeyRep": lambda secret: ExpiringKeyRep(SDKKey(secret), 1),
     "ExpiringSDKKey": lambda secret: ExpiringSDKKey(SDKKey(secret), NOW),
     "HTTPConfig": lambda secret: HTTPConfig(
@@ -80,6 +83,7 @@ BUILDERS: dict[str, Callable[[str], Any]] = {
     "PatchMessageData": lambda secret: PatchMessageData("/environments/id", rep(secret)),
     "PutContent": lambda secret: put(secret).data,
     "PutMessageData": put,
+    "RegistryChange": lambda secret: autoconfig.RegistryChange(autoconfig.Action.INSERT, None, params(secret)),
     "SDKKeyRep": lambda secret: SDKKeyRep(SDKKey(secret)),
     "StreamManager": lambda secret: StreamManager(
         AutoConfigKey(secret), f"https://{quote(secret, '')}:{quote(secret, '')}@stream.example/?q=1", Recorder()

@@ -1,0 +1,66 @@
+"""The page of log messages has every text that the package logs, with its level, and none that it does not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import autoconfig
+
+PACKAGE = Path(autoconfig.__file__).parent
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "log-messages.md"
+LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR"}
+ANY_LEVEL = "log"  # its first argument is the level, which is not known before the call
+ENTRY = re.compile(r"^`(.+)` · ([A-Z, ]+)$", re.MULTILINE)
+
+
+def listed() -> dict[str, set[str]]:
+    """Return the texts of the page, with their levels."""
+    return {text: set(levels.split(", ")) for text, levels in ENTRY.findall(PAGE.read_text("utf-8"))}
+
+
+def calls(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the text and the method of each call of a logger in a module."""
+    tree = ast.parse(path.read_text("utf-8"))
+    constants = {
+        target.id: node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        method, logger = node.func.attr, ast.unparse(node.func.value)
+        if method in {*LEVELS, ANY_LEVEL} and re.fullmatch(r"(?:self\.)?_?log(?:ger)?", logger):
+            text = node.args[method == ANY_LEVEL]
+            value = constants.get(text.id) if isinstance(text, ast.Name) else ast.literal_eval(text)
+            assert isinstance(value, str), f"{path.name}:{node.lineno}: the text is no constant"
+            yield value, method
+
+
+def logged() -> list[tuple[str, str]]:
+    return sorted({call for path in PACKAGE.rglob("*.py") for call in calls(path)})
+
+
+def test_the_search_finds_calls() -> None:
+    texts = dict(logged())
+    assert texts["Connected"] == "info"
+    assert texts["The handler failed in %s %s%s"] == "error"
+    assert texts["The stream failed: %s; next attempt in %.1f s"] == ANY_LEVEL
+
+
+@pytest.mark.parametrize(("text", "method"), logged())
+def test_the_page_has_the_text(text: str, method: str) -> None:
+    assert text in listed()
+    if method != ANY_LEVEL:
+        assert listed()[text] == {LEVELS[method]}
+
+
+def test_the_page_has_no_other_text() -> None:
+    assert set(listed()) - {text for text, _ in logged()} == set()
