@@ -1,5 +1,14 @@
 import importlib.metadata
+import re
 import sys
+from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.directives.code import LiteralInclude
+
+import autoconfig
+import autoconfig.testing
 
 project = "autoconfig"
 release = importlib.metadata.version("ld-autoconfig")
@@ -15,22 +24,64 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
+html_show_sphinx = False
 
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+add_module_names = False
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 60
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_use_ivar = False  # attributes that can be linked to
+
+# The examples run against an emulator on this machine; examples.py has what they need for that.
+doctest_path = [str(Path(__file__).parent)]
+doctest_global_setup = "from examples import *"
 
 # The pages are built without a network, hence without the inventories of other projects: names from outside this
 # package cannot be resolved. Names of this package must be.
-_outside = "|".join([*sorted(sys.stdlib_module_names), "attr", "attrs", "requests", "urllib3", "sseclient"])
+_outside = "|".join([*sorted(sys.stdlib_module_names), "attr", "attrs", "pytest", "requests", "urllib3", "sseclient"])
 nitpick_ignore_regex = [
     (r"py:.*", rf"(?:{_outside})\..*"),
     (r"py:mod", rf"(?:{_outside})"),
     (r"py:.*", r"bool|bytes|dict|float|frozenset|int|list|None|object|set|str|tuple|type|optional"),
     (r"py:(?:class|exc)", r"[A-Z]\w*(?:Error|Exception|Exit|Interrupt)"),  # built-in exceptions
 ]
+
+
+def name_as_imported(app, doctree):
+    """Let annotations, which name the module that a class is defined in, name and link what users import."""
+    for node in doctree.findall(addnodes.pending_xref):
+        module, _, name = node.get("reftarget", "").rpartition(".")
+        if node.get("refdomain") != "py" or not module.startswith("autoconfig."):
+            continue
+        for public in (autoconfig, autoconfig.testing):
+            if name in public.__all__:
+                if node.astext() == node["reftarget"]:
+                    node.children = [nodes.Text(name)]
+                node["reftarget"], node["reftype"] = f"{public.__name__}.{name}", "obj"
+
+
+def shorten_defaults(app, what, name, obj, options, signature, returned):
+    """Replace defaults that are no Python, such as ``<object at …>``, so that the rest of a signature is understood."""
+    return (re.sub(r"<[^<>]*>", "...", signature) if signature else signature), returned
+
+
+class Program(LiteralInclude):
+    """A program that is shown in full; one that is not there leaves a note, so that docs/ can be built by itself."""
+
+    def run(self):
+        if Path(self.env.relfn2path(self.arguments[0])[1]).exists():
+            return super().run()
+        return [nodes.paragraph(text=f"({Path(self.arguments[0]).name} is not a part of this copy.)")]
+
+
+def setup(app):
+    app.add_directive("literalinclude", Program, override=True)
+    app.connect("doctree-read", name_as_imported)
+    app.connect("autodoc-process-signature", shorten_defaults)

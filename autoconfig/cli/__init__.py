@@ -5,14 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from . import demo, emulate, watch
+from . import completion, demo, doctor, emulate, replay, snapshot, watch
 from .arguments import Command, UsageError, add_command, new_parser, parse, without_keys
 from .logs import library_logs
 from .outcome import FAILURE, INTERRUPTED, OK, USAGE
 from .output import OutputError, complain, silence
 from .signals import terminable
 
-COMMANDS: dict[str, Command] = {"demo": demo, "watch": watch, "emulate": emulate}
+COMMANDS: dict[str, Command] = {
+    "demo": demo,
+    "watch": watch,
+    "snapshot": snapshot,
+    "doctor": doctor,
+    "replay": replay,
+    "emulate": emulate,
+    "completion": completion,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, command in COMMANDS.items():
         add_command(commands, name, command)
     options = parse(parser, argv)
+    options.parser = parser  # what completion describes
     try:
         with terminable(), library_logs(options.verbose):
             return COMMANDS[options.command].run(options)

@@ -14,12 +14,15 @@ from ..version import __version__
 from .outcome import USAGE
 
 _KEY = re.compile(r"(?:api|mob|rel|sdk)-[^\s'\"]+")
-_EXIT_CODES = """\
+EXIT_CODES = """\
 exit codes:
   0  it went well                  3  the service rejected the key
-  1  it failed                     4  not connected within --timeout
+  1  it failed                     4  not connected or complete in time
   2  it was called in a wrong way  130, 143  ended by Ctrl-C, by SIGTERM
 """
+
+FILE = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+"""How shtab completes the name of a file; its own constant is there only if it is installed."""
 
 
 class Command(Protocol):
@@ -62,7 +65,7 @@ def new_parser() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
     parser = Parser(
         prog="autoconfig",
         description="Follow LaunchDarkly's auto-configuration stream: which environments exist,\nwith their keys.",
-        epilog=f"Try it without an account:\n  autoconfig demo\n\n{_EXIT_CODES}",
+        epilog=f"Try it without an account:\n  autoconfig demo\n\n{EXIT_CODES}",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
@@ -71,19 +74,21 @@ def new_parser() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
 
 def add_command(commands: argparse._SubParsersAction[Parser], name: str, command: Command) -> None:
     """Declare a sub-command and its options, those that all have included."""
-    parser = commands.add_parser(
-        name, help=command.SUMMARY, description=command.DESCRIPTION, epilog=_EXIT_CODES if name == "watch" else None
-    )
+    parser = commands.add_parser(name, help=command.SUMMARY, description=command.DESCRIPTION)
     command.add_options(parser)
-    parser.add_argument(
-        "--reveal", action="store_true", help="show keys in full; without it they are masked, as in sdk-…9f2a"
-    )
     parser.add_argument(
         "-v",
         "--verbose",
         action="count",
         default=0,
         help="show on stderr what the library logs: -v what happens (INFO), -vv every detail (DEBUG)",
+    )
+
+
+def add_reveal_option(parser: argparse.ArgumentParser) -> None:
+    """Declare the option of all commands that show keys."""
+    parser.add_argument(
+        "--reveal", action="store_true", help="show keys in full; without it they are masked, as in sdk-…9f2a"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -35,42 +35,61 @@ class Call:
                 return self.argument or ""
 
 
-class CallQueue(MessageHandler):
+class CallHandler(MessageHandler):
+    """
+    A handler that hands each call on as a value.
+
+    Args:
+        take: What is given the calls.
+    """
+
+    def __init__(self, take: Callable[[Call], object]) -> None:
+        self._take = take
+
+    def add_environment(self, params: EnvironmentParams) -> None:
+        """Hand the call on."""
+        self._take(Call("add_environment", params))
+
+    def update_environment(self, params: EnvironmentParams) -> None:
+        """Hand the call on."""
+        self._take(Call("update_environment", params))
+
+    def received_all_environments(self) -> None:
+        """Hand the call on."""
+        self._take(Call("received_all_environments"))
+
+    def delete_environment(self, id: EnvironmentID) -> None:
+        """Hand the call on."""
+        self._take(Call("delete_environment", id))
+
+    def add_filter(self, params: FilterParams) -> None:
+        """Hand the call on."""
+        self._take(Call("add_filter", params))
+
+    def delete_filter(self, id: FilterID) -> None:
+        """Hand the call on."""
+        self._take(Call("delete_filter", id))
+
+
+class CallQueue(CallHandler):
     """A handler whose calls wait until another thread takes them. It never blocks, and so never delays a close."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        super().__init__(self._calls.put)
 
-    def add_environment(self, params: EnvironmentParams) -> None:
-        """Queue the call."""
-        self._calls.put(Call("add_environment", params))
-
-    def update_environment(self, params: EnvironmentParams) -> None:
-        """Queue the call."""
-        self._calls.put(Call("update_environment", params))
-
-    def received_all_environments(self) -> None:
-        """Queue the call."""
-        self._calls.put(Call("received_all_environments"))
-
-    def delete_environment(self, id: EnvironmentID) -> None:
-        """Queue the call."""
-        self._calls.put(Call("delete_environment", id))
-
-    def add_filter(self, params: FilterParams) -> None:
-        """Queue the call."""
-        self._calls.put(Call("add_filter", params))
-
-    def delete_filter(self, id: FilterID) -> None:
-        """Queue the call."""
-        self._calls.put(Call("delete_filter", id))
+    def wake(self, *_: object) -> None:
+        """Have :meth:`take` return, because there is something else to look at; takes what a status listener is told."""
+        self._calls.put(None)
 
     def take(self, timeout: float) -> Iterator[Call]:
-        """Yield what is there; wait for the first one at most so many seconds."""
+        """Yield what is there; wait at most so many seconds for the first call, or for :meth:`wake`."""
         try:
-            yield self._calls.get(timeout=timeout)
+            call = self._calls.get(timeout=timeout)
             while True:
-                yield self._calls.get_nowait()
+                if call:
+                    yield call
+                call = self._calls.get_nowait()
         except queue.Empty:
             return
 

@@ -14,6 +14,7 @@ from ..config import HTTPConfig
 from ..identifiers import mask
 from ..manager import StreamManager
 from ..testing import Emulator
+from .arguments import add_reveal_option
 from .calls import CallQueue
 from .logs import LOGGER
 from .outcome import FAILURE, OK
@@ -38,6 +39,7 @@ class DemoError(Exception):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    add_reveal_option(parser)
     parser.add_argument("--fast", action="store_true", help="leave out the pauses that are for reading")
     parser.add_argument("--json", action="store_true", help="print each step as a JSON object in a line of its own")
 

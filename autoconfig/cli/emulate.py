@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ..identifiers import mask
 from ..testing import DEMO_KEY, Emulator
-from .arguments import UsageError, checked_key, host, port, seconds
+from .arguments import FILE, UsageError, add_reveal_option, checked_key, host, port, seconds
 from .outcome import FAILURE, OK
 from .output import complain, printable, put_line, reader_is_gone
 from .sources import FileSource, StorySource
@@ -68,7 +68,9 @@ class Guests:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="the configuration to serve")
+    add_reveal_option(parser)
+    file = parser.add_argument("file", nargs="?", metavar="FILE", help="the configuration to serve")
+    file.complete = FILE  # type: ignore[attr-defined]  # what shtab looks for
     parser.add_argument("--host", type=host, default="127.0.0.1", help="the address to listen on (default %(default)s)")
     parser.add_argument(
         "--port",

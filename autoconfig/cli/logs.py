@@ -1,4 +1,4 @@
-"""The library's log lines: on stderr, and as the state of the stream."""
+"""The library's log lines, on stderr."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ LOGGER = logging.getLogger("autoconfig")
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # by how often -v was given
 _BRIEF = "autoconfig: %(message)s"
 _DETAILED = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-# How the lines about the stream begin.
-_FAILED, _ENDED, _BACK = "The stream failed", "The stream has ended", "The stream is back"
 
 
 class StderrHandler(logging.Handler):
@@ -46,39 +44,3 @@ def library_logs(verbosity: int) -> Iterator[None]:
     finally:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(before)
-
-
-class StateHandler(logging.Handler):
-    """
-    Follows the stream's state by what the library logs of it.
-
-    Attributes:
-        trouble: What is wrong with the stream; ``""`` if nothing is.
-        ended: Whether it has ended for good.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trouble = ""
-        self.ended = False
-        self._level = logging.NOTSET
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take a record, in whatever thread."""
-        text = record.getMessage()
-        if text.startswith((_FAILED, _ENDED)):
-            self.trouble = text.partition(": ")[2]
-            self.ended = text.startswith(_ENDED)
-        elif text.startswith(_BACK):
-            self.trouble = ""
-
-    def attach(self) -> None:
-        """Begin; at DEBUG, the level of all failures but the first of a series."""
-        self._level = LOGGER.level
-        LOGGER.addHandler(self)
-        LOGGER.setLevel(logging.DEBUG)
-
-    def detach(self) -> None:
-        """Put the logger back as it was."""
-        LOGGER.removeHandler(self)
-        LOGGER.setLevel(self._level)

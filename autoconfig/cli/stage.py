@@ -7,8 +7,10 @@ import textwrap
 import time
 
 from .calls import Call
+from .json_form import call_json
+from .narration import Narrator
 from .output import has_colour, painted, put_line
-from .wording import Narrator, Show, call_json
+from .wording import Show
 
 _WIDTH = 80
 _MARGIN = 21  # columns with the time and the speaker

@@ -72,12 +72,12 @@ class EnvironmentRegistry:
 
     @property
     def environments(self) -> Mapping[EnvironmentID, EnvironmentParams]:
-        """All environments, by id: a snapshot that never changes. It is made when asked for, once after a change."""
+        """A snapshot of all environments, by id, that never changes; made when asked for, once after a change."""
         return self._environments.snapshot()
 
     @property
     def filters(self) -> Mapping[FilterID, FilterParams]:
-        """All payload filters, by id: a snapshot, like :attr:`environments`."""
+        """A snapshot of all payload filters, by id, like :attr:`environments`."""
         return self._filters.snapshot()
 
     @property
