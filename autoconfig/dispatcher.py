@@ -75,10 +75,10 @@ class Dispatcher:
 
     def _dispatch(self, message: Message) -> None:
         match message:
-            case PutMessageData():
-                self._put(message)
             case PatchMessageData():
                 self._patch(message)
+            case PutMessageData():
+                self._put(message)
             case DeleteMessageData():
                 self._delete(message)
 

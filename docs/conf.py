@@ -1,4 +1,5 @@
 import importlib.metadata
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.directives.code import LiteralInclude
+from sphinx.pycode import ModuleAnalyzer
 
 import autoconfig
 import autoconfig.testing
@@ -67,6 +69,16 @@ def name_as_imported(app, doctree):
                 node["reftarget"], node["reftype"] = f"{public.__name__}.{name}", "obj"
 
 
+def document_data(app, what, name, obj, options, lines):
+    """Give constants and type aliases, which autodoc looks up where they are imported, the text of their definition."""
+    if what == "data":
+        for module in pkgutil.walk_packages(autoconfig.__path__, "autoconfig."):
+            if not module.name.endswith("__main__"):
+                texts = ModuleAnalyzer.for_module(module.name).find_attr_docs()
+                if text := texts.get(("", name.rpartition(".")[2])):
+                    lines[:] = text
+
+
 def shorten_defaults(app, what, name, obj, options, signature, returned):
     """Replace defaults that are no Python, such as ``<object at …>``, so that the rest of a signature is understood."""
     return (re.sub(r"<[^<>]*>", "...", signature) if signature else signature), returned
@@ -84,4 +96,5 @@ class Program(LiteralInclude):
 def setup(app):
     app.add_directive("literalinclude", Program, override=True)
     app.connect("doctree-read", name_as_imported)
+    app.connect("autodoc-process-docstring", document_data, priority=600)  # after napoleon
     app.connect("autodoc-process-signature", shorten_defaults)
