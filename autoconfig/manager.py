@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal
 
@@ -87,6 +88,7 @@ class StreamManager:
         url = endpoint(stream_uri, protocol_version)
         self._shown = f"{show_key(key)} at {url.partition('?')[0]}"
         self._ready: Future[None] = Future()
+        self._ready.set_running_or_notify_cancel()  # so that nobody can cancel it
         self._rejected: KeyRejectedError | None = None  # why the stream is off, if it ended by itself
         self._lock = threading.RLock()  # guards the next three; reentrant, because a signal handler may call close()
         self._started = False
@@ -139,7 +141,6 @@ class StreamManager:
             if self._started:
                 raise RuntimeError("the manager was started before")
             self._started = True
-            self._ready.set_running_or_notify_cancel()  # so that nobody can cancel it
             _started.add(self)
             self._threads.start()
         return self._ready
@@ -168,8 +169,10 @@ class StreamManager:
         with self._lock:
             self._closed = True
         self._settle(ClosedError("the manager was closed before it was connected"))
+        ended = self._threads.stop(deadline)
         self._status.off()
-        return self._threads.stop(deadline)
+        _started.discard(self)
+        return ended
 
     def join(self, timeout: float | None = None) -> bool:
         """
@@ -273,6 +276,8 @@ class StreamManager:
 
     def _abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent, without its locks, which may be held for ever."""
+        if self._threads.off.is_set:  # nothing is going on
+            return
         self._forked = True
         self._lock = threading.RLock()
         self._token.abandon()
@@ -281,7 +286,8 @@ class StreamManager:
         if reset and not self._ready.done():
             reset()
             self._settle(ForkedError())
-        self._log.warning("%r runs in the parent process only: this fork has to make and start its own", self)
+        with suppress(Exception):  # a logger of the application's may raise
+            self._log.warning("%r runs in the parent process only: this fork has to make and start its own", self)
 
 
 _started: weakref.WeakSet[StreamManager] = weakref.WeakSet()

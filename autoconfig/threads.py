@@ -117,6 +117,7 @@ class StreamThreads:
             Whether they have ended. If not, a WARNING says which has not and where it is.
         """
         self._token.cancel()
+        self._calls.stop()
         self._wake()
         reader_deadline = min(deadline, time.monotonic() + _INTERRUPTION)
         ended = self._join("reader", reader_deadline), self._join("dispatcher", deadline)

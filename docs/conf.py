@@ -8,6 +8,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.directives.code import LiteralInclude
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
 
 import autoconfig
 import autoconfig.testing
@@ -60,7 +61,7 @@ def name_as_imported(app, doctree):
     """Let annotations, which name the module that a class is defined in, name and link what users import."""
     for node in doctree.findall(addnodes.pending_xref):
         module, _, name = node.get("reftarget", "").rpartition(".")
-        if node.get("refdomain") != "py" or not module.startswith("autoconfig."):
+        if node.get("refdomain") != "py" or not (module.startswith("autoconfig.") or module == ""):
             continue
         for public in (autoconfig, autoconfig.testing):
             if name in public.__all__:
@@ -84,6 +85,20 @@ def shorten_defaults(app, what, name, obj, options, signature, returned):
     return (re.sub(r"<[^<>]*>", "...", signature) if signature else signature), returned
 
 
+def skip_fields(app, what, name, obj, skip, options):
+    """Leave the fields of named tuples to the list of attributes in the docstring."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def check_completeness(app, env):
+    """Warn of public names that no page describes."""
+    described = env.domains["py"].objects
+    for module in (autoconfig, autoconfig.testing):
+        for name in set(module.__all__) - {"__version__"}:
+            if f"{module.__name__}.{name}" not in described:
+                logging.getLogger(__name__).warning("%s.%s is on no page", module.__name__, name)
+
+
 class Program(LiteralInclude):
     """A program that is shown in full; one that is not there leaves a note, so that docs/ can be built by itself."""
 
@@ -96,5 +111,7 @@ class Program(LiteralInclude):
 def setup(app):
     app.add_directive("literalinclude", Program, override=True)
     app.connect("doctree-read", name_as_imported)
+    app.connect("env-check-consistency", check_completeness)
     app.connect("autodoc-process-docstring", document_data, priority=600)  # after napoleon
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-signature", shorten_defaults)

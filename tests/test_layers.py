@@ -34,6 +34,7 @@ FLOORS = {
     "stream.connection": 3,
     "stream.adapter": 3,
     "stream.failures": 3,
+    "stream.sockets": 3,
     "stream.cancel": 3,
     "stream.events": 3,
     "stream.decoding": 3,

@@ -9,6 +9,8 @@ then still watch the socket of the answer.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 from collections.abc import Iterable
@@ -20,8 +22,10 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.wait import wait_for_write
 
 from .cancel import CancelToken
+from .sockets import Deadline, GuardedSocket, guarded_tls
 
 
 class InterruptibleAdapter(HTTPAdapter):
@@ -30,12 +34,15 @@ class InterruptibleAdapter(HTTPAdapter):
 
     Args:
         token: What interrupts them.
+        deadline: When to give up reading.
         ca_certs: Files and directories of CA certificates to trust instead of the default ones.
     """
 
-    def __init__(self, token: CancelToken, ca_certs: Iterable[str] | None = None) -> None:
-        self._pools = _pool_classes(token)
-        self._context = _trusting(ca_certs) if ca_certs else None
+    def __init__(self, token: CancelToken, deadline: Deadline, ca_certs: Iterable[str] | None = None) -> None:
+        self._pools = _pool_classes(token, deadline)
+        self._context = _trusting(ca_certs or ())
+        self._context.sslsocket_class = guarded_tls(deadline)
+        self._own_trust = bool(ca_certs)
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
@@ -47,7 +54,7 @@ class InterruptibleAdapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> PoolManager:
         """Return the manager of connections through a proxy."""
         proxy_kwargs["ssl_minimum_version"] = ssl.TLSVersion.TLSv1_2
-        if self._context and proxy.lower().startswith("https"):
+        if self._own_trust and proxy.lower().startswith("https"):
             proxy_kwargs["proxy_ssl_context"] = self._context
         manager: PoolManager = super().proxy_manager_for(proxy, **proxy_kwargs)
         if not proxy.lower().startswith("socks"):  # those have pools of their own, from PySocks
@@ -68,7 +75,7 @@ class InterruptibleAdapter(HTTPAdapter):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what a connection is chosen by; requests' own way to bring a TLS context."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        if self._context and verify:
+        if verify:
             pool["ssl_context"] = self._context
         return host, pool
 
@@ -83,16 +90,16 @@ def _trusting(ca_certs: Iterable[str]) -> ssl.SSLContext:
     return context
 
 
-def _pool_classes(token: CancelToken) -> dict[str, type[HTTPConnectionPool]]:
+def _pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, type[HTTPConnectionPool]]:
     """Return urllib3's classes of pools, with connections that the token knows."""
 
     class Connection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return _connect(self, token)
+            return _connect(self, token, deadline)
 
     class SecureConnection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return _connect(self, token)
+            return _connect(self, token, deadline)
 
     class Pool(HTTPConnectionPool):
         ConnectionCls = Connection
@@ -103,11 +110,11 @@ def _pool_classes(token: CancelToken) -> dict[str, type[HTTPConnectionPool]]:
     return {"http": Pool, "https": SecurePool}
 
 
-def _connect(connection: HTTPConnection, token: CancelToken) -> socket.socket:
+def _connect(connection: HTTPConnection, token: CancelToken, deadline: Deadline) -> socket.socket:
     """Connect to the first address that answers, and raise what urllib3 raises where it does the same."""
     host = getattr(connection, "_dns_host", connection.host)  # with the dot at the end that stops a search list
     try:
-        return _first_that_answers(connection, host, token)
+        return _first_that_answers(connection, host, token, deadline)
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
     except TimeoutError as error:
@@ -116,21 +123,21 @@ def _connect(connection: HTTPConnection, token: CancelToken) -> socket.socket:
         raise NewConnectionError(connection, f"cannot connect: {error}") from error
 
 
-def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToken) -> socket.socket:
+def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToken, deadline: Deadline) -> socket.socket:
     failure = OSError("the name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host.strip("[]"), connection.port, 0, socket.SOCK_STREAM
-    ):
+    addresses = socket.getaddrinfo(host.strip("[]"), connection.port, 0, socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in addresses:
         if token.cancelled:
             break
         sock = None
         try:
-            sock = socket.socket(family, kind, protocol)
-            token.watch(sock.fileno())
+            sock = GuardedSocket(family, kind, protocol)
+            sock.deadline = deadline
+            token.watch(sock)
             for option in connection.socket_options or ():
                 sock.setsockopt(*option)
-            sock.settimeout(connection.timeout)
-            sock.connect(address)
+            _wait_for_answer(sock, address, connection.timeout, token)
+            deadline.renew()
             return sock
         except OSError as error:
             failure = error
@@ -140,3 +147,19 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
         raise failure
     finally:
         del failure  # else it would keep itself alive through this frame
+
+
+def _wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
+    """Connect. A call of ``connect()`` that blocks would miss a token that is cancelled just before it."""
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        # From here on, shutting the socket down ends the wait; what was shut down before, the token knows.
+        if token.cancelled:
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+        if not wait_for_write(sock, timeout):
+            raise TimeoutError
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+    sock.settimeout(timeout)

@@ -51,10 +51,9 @@ class CancelToken:
 
     def __init__(self) -> None:
         self._cancelled = Latch()
-        self._lock = (
-            threading.RLock()
-        )  # guards _sockets; reentrant, because a signal handler may call cancel() inside cancel()
-        self._sockets: list[tuple[socket.socket, int]] = []  # duplicates, and the descriptors of the originals
+        # Guards _sockets; reentrant, because a signal handler may call cancel() inside cancel().
+        self._lock = threading.RLock()
+        self._sockets: list[_Watched] = []
 
     @property
     def cancelled(self) -> bool:
@@ -65,31 +64,32 @@ class CancelToken:
         """Stop everything: ends waits and system calls at once, never blocks, and may be called again."""
         with self._lock:
             self._cancelled.set()
-            for duplicate, _ in self._sockets:
-                _shut_down(duplicate)
+            for watched in self._sockets:
+                watched.shut_down()
 
     def wait(self, timeout: float) -> bool:
         """Wait so many seconds, or less if :meth:`cancel` is called; return whether it was."""
         return self._cancelled.wait(timeout)
 
-    def watch(self, descriptor: int) -> None:
-        """Let :meth:`cancel` interrupt this socket, from now until :meth:`release`; at once if it was called before."""
-        copied = os.dup(descriptor)
-        try:
-            duplicate = socket.socket(fileno=copied)
-        except OSError:  # it is no socket
-            os.close(copied)
-            raise
+    def watch(self, original: socket.socket | int) -> None:
+        """
+        Let :meth:`cancel` interrupt this socket, from now until :meth:`release`; at once if it was called before.
+
+        Args:
+            original: The socket, or the descriptor of one that belongs to somebody else. The former is closed by
+                :meth:`release`, unless a TLS socket has taken it over.
+        """
+        watched = _Watched(original)
         with self._lock:
-            self._sockets.append((duplicate, descriptor))
+            self._sockets.append(watched)
             if self.cancelled:
-                _shut_down(duplicate)
+                watched.shut_down()
 
     def release(self) -> None:
-        """Close the duplicates, because the attempt is over."""
+        """Close what was watched, because the attempt is over."""
         with self._lock:
             while self._sockets:
-                self._sockets.pop()[0].close()
+                self._sockets.pop().close()
 
     def abandon(self) -> None:
         """
@@ -99,14 +99,36 @@ class CancelToken:
         the parent may have held it.
         """
         self._lock = threading.RLock()
-        for duplicate, original in self._sockets:
-            with contextlib.suppress(OSError):
-                if os.path.sameopenfile(duplicate.fileno(), original):  # else it was closed, and its number used again
-                    os.close(original)
-            duplicate.close()
+        for watched in self._sockets:
+            watched.abandon()
         self._sockets = []
 
 
-def _shut_down(duplicate: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # not connected yet, or no longer
-        duplicate.shutdown(socket.SHUT_RDWR)
+class _Watched:
+    """A socket and its duplicate."""
+
+    def __init__(self, original: socket.socket | int) -> None:
+        self._original = original if isinstance(original, socket.socket) else None
+        self._descriptor = original if isinstance(original, int) else original.fileno()
+        copied = os.dup(self._descriptor)
+        try:
+            self._duplicate = socket.socket(fileno=copied)
+        except OSError:  # it is no socket
+            os.close(copied)
+            raise
+
+    def shut_down(self) -> None:
+        with contextlib.suppress(OSError):  # not connected yet, or no longer
+            self._duplicate.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._duplicate.close()
+        if self._original:
+            self._original.close()
+
+    def abandon(self) -> None:
+        with contextlib.suppress(OSError):
+            # Else it was closed, and its number may be used again.
+            if os.path.sameopenfile(self._duplicate.fileno(), self._descriptor):
+                os.close(self._descriptor)
+        self._duplicate.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from ..version import __version__
 from .adapter import InterruptibleAdapter
 from .cancel import CancelToken
 from .failures import describe
+from .sockets import Deadline
 
 PATH = "relay_auto_config"
 EVENT_STREAM = "text/event-stream"
@@ -69,6 +69,7 @@ class Connector:
         self._url = url
         self._config = config
         self._token = token
+        self._deadline = Deadline(config.read_timeout)
 
     @contextmanager
     def connect(self, last_event_id: str) -> Iterator[Iterator[bytes]]:
@@ -95,7 +96,7 @@ class Connector:
             session = (self._config.session_factory or requests.Session)()
             for prefix, adapter in list(session.adapters.items()):
                 if type(adapter) is HTTPAdapter:  # an adapter of the user's own stays
-                    session.mount(prefix, InterruptibleAdapter(self._token, self._config.ca_certs))
+                    session.mount(prefix, InterruptibleAdapter(self._token, self._deadline, self._config.ca_certs))
             # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
             session.auth = session.auth or _keep_headers
             # Even when it is not to follow a redirect, requests reads its body to the end, if it sees where it leads.
@@ -180,8 +181,7 @@ class Connector:
         return headers
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
-        limit = self._config.read_timeout
-        dead_at = time.monotonic() + limit
+        self._deadline.renew()
         unfinished = 0  # bytes since the last sign of life
         while not self._token.cancelled:
             piece, reason = b"", "the service ended the stream"
@@ -189,15 +189,15 @@ class Connector:
                 piece = response.raw.read1(_READ, decode_content=True)
             except Exception as error:  # urllib3's, OSError, ValueError, AttributeError
                 reason = describe(error)
-            if not piece:
-                raise StreamEndedError(reason)
             # Bytes alone are no sign of life: a dead stream may trickle. Many are one: a large event on a slow line.
             unfinished += len(piece)
             if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
-                dead_at = time.monotonic() + limit
+                self._deadline.renew()
                 unfinished = 0
-            elif time.monotonic() > dead_at:
-                raise StreamEndedError(f"no complete line for {limit:g} s")
+            elif self._deadline.passed:
+                raise StreamEndedError(f"no complete line for {self._config.read_timeout:g} s")
+            if not piece:
+                raise StreamEndedError(reason)
             yield piece
 
 
@@ -211,7 +211,8 @@ def _no_target(response: requests.Response) -> None:
 
 def _check(response: requests.Response) -> None:
     status = response.status_code
-    if status in _REJECTIONS:
+    # Another origin, which was not told the key, cannot refuse it.
+    if status in _REJECTIONS and "Authorization" in response.request.headers:
         raise KeyRejectedError(status)
     if status != requests.codes.ok:
         raise UnexpectedStatusError(status)

@@ -123,10 +123,10 @@ class StreamReader:
         finally:
             if batch:
                 self._trouble.recovered()
-                self._plan.delivered()
                 if not self._token.cancelled:
                     self._status.handed_over()
                     self._batches.put(batch)
+        self._plan.delivered()
         self._status.delivered(len(events))
 
 

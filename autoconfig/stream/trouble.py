@@ -25,15 +25,24 @@ class TroubleLog:
         self._log = logger
         self._failures = 0  # since the last event
         self._since = 0.0  # monotonic
+        self._kinds: set[type[BaseException]] = set()  # of these failures
 
     def failed(self, error: BaseException, delay: float) -> None:
-        """Log why a connection ended: the first failure of a series as a WARNING, the others at DEBUG."""
+        """
+        Log why a connection ended.
+
+        The first failure of each kind in a series is an ERROR if it is the data's or the key's fault, else a WARNING.
+        Further ones are DEBUG lines: they come as often as there are attempts.
+        """
         if isinstance(error, ReconnectRequestedError):
             self._log.info("The service asked for a new connection")
             return
-        level = logging.DEBUG if self._failures else logging.WARNING
-        if isinstance(error, MalformedMessageError | EventTooLargeError | KeyRejectedError):
+        loud = isinstance(error, MalformedMessageError | EventTooLargeError | KeyRejectedError)
+        if loud and type(error) not in self._kinds:
             level = logging.ERROR
+        else:
+            level = logging.DEBUG if self._failures else logging.WARNING
+        self._kinds.add(type(error))
         text = str(error) if isinstance(error, StreamError | KeyRejectedError) else f"unexpected {describe(error)}"
         self._log.log(level, "The stream failed: %s; next attempt in %.1f s", text, delay)
         if not self._failures:
@@ -46,3 +55,4 @@ class TroubleLog:
             lasted = time.monotonic() - self._since
             self._log.info("The stream is back after %.1f s and %d failed attempts", lasted, self._failures)
             self._failures = 0
+            self._kinds.clear()

@@ -19,6 +19,7 @@ from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig import ConnectionFailedError
 from autoconfig.stream.adapter import InterruptibleAdapter
+from autoconfig.stream.sockets import Deadline
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]
@@ -153,8 +154,8 @@ def test_no_further_address_is_tried_after_cancel(monkeypatch: pytest.MonkeyPatc
     token = WatchfulToken()
     watch = token.watch
 
-    def watch_and_cancel(descriptor: int) -> None:
-        watch(descriptor)
+    def watch_and_cancel(original: socket.socket | int) -> None:
+        watch(original)
         token.cancel()
 
     monkeypatch.setattr(token, "watch", watch_and_cancel)
@@ -169,7 +170,7 @@ def test_no_further_address_is_tried_after_cancel(monkeypatch: pytest.MonkeyPatc
 def test_the_options_of_the_socket_are_urllib3s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small requests go out at once: no delay."""
     with RawServer(STREAM) as server, requests.Session() as session:
-        session.mount("http://", InterruptibleAdapter(token := WatchfulToken()))
+        session.mount("http://", InterruptibleAdapter(token := WatchfulToken(), Deadline(5)))
         try:
             with session.get(server.url, stream=True) as response:
                 sock = socket.socket(fileno=socket.dup(response.raw.fileno()))

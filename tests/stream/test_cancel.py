@@ -315,16 +315,16 @@ def test_a_signal_handler_may_cancel_inside_of_cancel(pair: Pair, monkeypatch: p
     ours, _ = pair
     token = CancelToken()
     token.watch(ours.fileno())
-    calls: list[socket.socket] = []
-    shut_down = cancel._shut_down
+    calls: list[cancel._Watched] = []
+    shut_down = cancel._Watched.shut_down
 
-    def interrupted(duplicate: socket.socket) -> None:
-        calls.append(duplicate)
+    def interrupted(watched: cancel._Watched) -> None:
+        calls.append(watched)
         if len(calls) == 1:
             signal.raise_signal(signal.SIGUSR1)
-        shut_down(duplicate)
+        shut_down(watched)
 
-    monkeypatch.setattr(cancel, "_shut_down", interrupted)
+    monkeypatch.setattr(cancel._Watched, "shut_down", interrupted)
     with handled(signal.SIGUSR1, token.cancel):
         token.cancel()
     assert len(calls) == 2

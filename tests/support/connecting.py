@@ -60,8 +60,9 @@ class WatchfulToken(CancelToken):
         self.connected: list[bool] = []
         self.asked = threading.Event()
 
-    def watch(self, descriptor: int) -> None:
-        super().watch(descriptor)
+    def watch(self, original: socket.socket | int) -> None:
+        super().watch(original)
+        descriptor = original if isinstance(original, int) else original.fileno()
         with socket.socket(fileno=os.dup(descriptor)) as duplicate:
             try:
                 duplicate.getpeername()
