@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import weakref
@@ -12,6 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Literal
 
+from . import forks
 from .config import HTTPConfig, RetryPolicy
 from .exceptions import AutoConfigError, ClosedError, ForkedError, KeyRejectedError
 from .handler import MessageHandler, check_handler
@@ -95,6 +95,7 @@ class StreamManager:
         self._closed = False
         self._forked = False
         self._status = StatusTracker(self._log)
+        self._in_forks = _InForks(self)
         self._token = CancelToken()
         self._threads = StreamThreads(
             Connector(read_key, url, config, self._token),
@@ -141,7 +142,7 @@ class StreamManager:
             if self._started:
                 raise RuntimeError("the manager was started before")
             self._started = True
-            _started.add(self)
+            forks.add(self._in_forks)
             self._threads.start()
         return self._ready
 
@@ -171,7 +172,7 @@ class StreamManager:
         self._settle(ClosedError("the manager was closed before it was connected"))
         ended = self._threads.stop(deadline)
         self._status.off()
-        _started.discard(self)
+        forks.discard(self._in_forks)
         return ended
 
     def join(self, timeout: float | None = None) -> bool:
@@ -283,21 +284,23 @@ class StreamManager:
         self._token.abandon()
         self._status.abandon(ForkedError())
         reset = getattr(getattr(self._ready, "_condition", None), "_at_fork_reinit", None)
-        if reset and not self._ready.done():
+        if reset:  # first, because even done() takes the lock
             reset()
             self._settle(ForkedError())
         with suppress(Exception):  # a logger of the application's may raise
             self._log.warning("%r runs in the parent process only: this fork has to make and start its own", self)
 
 
-_started: weakref.WeakSet[StreamManager] = weakref.WeakSet()
+class _InForks:
+    """What a manager does when its process forks; a class of its own, because users have no use for it."""
 
+    def __init__(self, manager: StreamManager) -> None:
+        self._manager = weakref.ref(manager)
 
-def _after_fork_in_child() -> None:
-    for manager in list(_started):
-        manager._abandon()
-    _started.clear()
+    def logger(self) -> object:
+        manager = self._manager()
+        return manager._log if manager else None
 
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    def abandon(self) -> None:
+        if manager := self._manager():
+            manager._abandon()

@@ -51,6 +51,7 @@ FLOORS = {
     "identifiers": 0,
     "exceptions": 0,
     "config": 0,
+    "forks": 0,
     "construction": 0,
     "validation": 0,
     "version": 0,
