@@ -100,11 +100,16 @@ class StreamThreads:
             for name, target in (("dispatcher", self._dispatch), ("reader", self._read))
         }
         self._waking = threading.Lock()  # held while the threads are woken; never waited for
+        self._inside: set[int] = set()  # the threads that are in start() or stop() at the moment
 
     def start(self) -> None:
         """Start both threads."""
-        for thread in self._threads.values():
-            thread.start()
+        self._inside.add(threading.get_ident())
+        try:
+            for thread in self._threads.values():
+                thread.start()
+        finally:
+            self._inside.discard(threading.get_ident())
 
     def stop(self, deadline: float) -> bool:
         """
@@ -114,15 +119,26 @@ class StreamThreads:
             deadline: Until when to wait for a running callback, in monotonic time. The reader is given less.
 
         Returns:
-            Whether they have ended. If not, a WARNING says which has not and where it is.
+            Whether they have ended. If not, a WARNING says which has not and where it is; but for a call that comes
+            from a signal handler in the middle of another one, which goes on and says it.
         """
         self._token.cancel()
-        self._calls.stop()
-        self._wake()
-        reader_deadline = min(deadline, time.monotonic() + _INTERRUPTION)
-        ended = self._join("reader", reader_deadline), self._join("dispatcher", deadline)
-        self.off.set()
-        return all(ended)
+        me = threading.get_ident()
+        if me in self._inside:
+            # This is a signal handler that has interrupted start() or stop(), in whichever of their locks. What it
+            # would wait for may be waiting for them; they go on when it returns, and find the token cancelled.
+            return False
+        self._inside.add(me)
+        try:
+            self._calls.stop()
+            self._wake()
+            reader_deadline = min(deadline, time.monotonic() + _INTERRUPTION)
+            ended = self._join("reader", reader_deadline), self._join("dispatcher", deadline)
+            self._token.close()
+            self.off.set()
+            return all(ended)
+        finally:
+            self._inside.discard(me)
 
     def is_one(self, thread: threading.Thread) -> bool:
         """Return whether it is one of the two."""
@@ -144,9 +160,7 @@ class StreamThreads:
 
     def _wake(self) -> None:
         """Wake a reader that waits for room in the queue and a dispatcher that waits for a message."""
-        # If this is taken, another thread is doing it, or this one is, below a signal handler; in that case the queue's
-        # lock would wait for itself.
-        if not self._waking.acquire(blocking=False):
+        if not self._waking.acquire(blocking=False):  # another thread is doing it
             return
         try:
             with suppress(queue.Empty):
@@ -161,7 +175,8 @@ class StreamThreads:
         thread = self._threads[name]
         if thread is threading.current_thread() or thread.ident is None:  # itself, or never started
             return True
-        thread.join(max(0.0, deadline - time.monotonic()))
+        with suppress(RuntimeError):  # its start() is what was interrupted, by the signal handler that this is in
+            thread.join(max(0.0, deadline - time.monotonic()))
         if not thread.is_alive():
             return True
         callback = self._calls.running

@@ -41,7 +41,7 @@ class InterruptibleAdapter(HTTPAdapter):
     def __init__(self, token: CancelToken, deadline: Deadline, ca_certs: Iterable[str] | None = None) -> None:
         self._pools = _pool_classes(token, deadline)
         self._context = _trusting(ca_certs or ())
-        self._context.sslsocket_class = guarded_tls(deadline)
+        self._context.sslsocket_class = guarded_tls(deadline, token.own)
         self._own_trust = bool(ca_certs)
         super().__init__(pool_connections=1, pool_maxsize=1)
 

@@ -46,14 +46,17 @@ class CancelToken:
     ``SSLSocket``: shutting one of those down makes it hand encrypted bytes to a reader that is busy at the moment.
 
     Any thread may call :meth:`cancel` and :meth:`wait`; only the reader's thread calls :meth:`watch` and
-    :meth:`release`.
+    :meth:`release`; who cancelled calls :meth:`close` when the reader has ended.
     """
 
     def __init__(self) -> None:
         self._cancelled = Latch()
-        # Guards _sockets; reentrant, because a signal handler may call cancel() inside cancel().
+        # Keeps close() of a socket apart from shut_down(). Reentrant, because a signal handler may call cancel() inside
+        # cancel(); and the reader never waits for it once the token is cancelled, because that handler waits for the
+        # reader.
         self._lock = threading.RLock()
         self._sockets: list[_Watched] = []
+        self._owned: list[socket.socket] = []
 
     @property
     def cancelled(self) -> bool:
@@ -64,7 +67,7 @@ class CancelToken:
         """Stop everything: ends waits and system calls at once, never blocks, and may be called again."""
         with self._lock:
             self._cancelled.set()
-            for watched in self._sockets:
+            for watched in list(self._sockets):
                 watched.shut_down()
 
     def wait(self, timeout: float) -> bool:
@@ -80,16 +83,29 @@ class CancelToken:
                 :meth:`release`, unless a TLS socket has taken it over.
         """
         watched = _Watched(original)
-        with self._lock:
-            self._sockets.append(watched)
-            if self.cancelled:
-                watched.shut_down()
+        self._sockets.append(watched)  # before the look at the flag: so either cancel() sees it or it sees cancel()
+        if self.cancelled:
+            watched.shut_down()
+
+    def own(self, sock: socket.socket) -> None:
+        """Close this socket at the end of the attempt, too, in case that nobody else does."""
+        self._owned.append(sock)
 
     def release(self) -> None:
-        """Close what was watched, because the attempt is over."""
+        """Close what was watched, because the attempt is over; called by the reader."""
+        if self._lock.acquire(blocking=not self.cancelled):
+            try:
+                self.close()
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Close what was watched; called when the reader has ended, which may have had to leave it."""
         with self._lock:
             while self._sockets:
                 self._sockets.pop().close()
+            while self._owned:
+                self._owned.pop().close()
 
     def abandon(self) -> None:
         """

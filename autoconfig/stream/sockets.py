@@ -11,6 +11,7 @@ import math
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -63,10 +64,21 @@ class GuardedSocket(socket.socket):
             self.settimeout(own)
 
 
-def guarded_tls(deadline: Deadline) -> type[ssl.SSLSocket]:
-    """Return a class of TLS sockets whose reads end at the deadline, for ``SSLContext.sslsocket_class``."""
+def guarded_tls(deadline: Deadline, created: Callable[[socket.socket], None]) -> type[ssl.SSLSocket]:
+    """
+    Return a class of TLS sockets whose reads end at the deadline, for ``SSLContext.sslsocket_class``.
+
+    Args:
+        deadline: The deadline.
+        created: Called with each one. One that finds its connection gone before the handshake is left open by ``ssl``.
+    """
 
     class GuardedSSLSocket(ssl.SSLSocket):
+        def __new__(cls, *arguments: Any, **options: Any) -> GuardedSSLSocket:
+            instance = super().__new__(cls, *arguments, **options)
+            created(instance)
+            return instance
+
         def do_handshake(self, block: bool = False) -> None:
             super().do_handshake(block)
             deadline.renew()

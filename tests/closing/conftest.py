@@ -1,0 +1,76 @@
+"""Peers and managers that are put away after the test, and the record of how long each ``close()`` took."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from support.closing_peer import Peer, Script
+from support.closing_run import MakeRun, Run, Serve, descriptors
+from support.recorder import Recorder
+
+from autoconfig import HTTPConfig
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's context with a certificate for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def trust(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the certificate to trust."""
+    path = tmp_path_factory.mktemp("trust") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def descriptors_back_at_once() -> Iterator[None]:
+    """Stricter than the fixture of all tests: no grace, and no garbage collection to find forgotten sockets."""
+    before = descriptors()
+    yield
+    assert descriptors() <= before
+
+
+@pytest.fixture
+def closing(descriptors_back_at_once: None) -> Iterator[ExitStack]:
+    """Closes what it is given after the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def serve(closing: ExitStack, certificate: ssl.SSLContext) -> Serve:
+    """Starts peers, for https with ``tls=True``."""
+
+    def start(script: Script, tls: bool = False) -> Peer:
+        return closing.enter_context(Peer(script, certificate if tls else None))
+
+    return start
+
+
+@pytest.fixture
+def make_run(closing: ExitStack, trust: Path, request: pytest.FixtureRequest) -> MakeRun:
+    """Makes runs that trust the peers; ``close()``'s times go into the report of ``--junitxml``."""
+
+    def make(url: str, handler: Recorder | None = None, http: dict[str, Any] | None = None, **options: Any) -> Run:
+        run = Run(url, handler, http_config=HTTPConfig(ca_certs=trust, **(http or {})), **options)
+        closing.callback(lambda: request.node.user_properties.extend(("close", seconds) for seconds in run.seconds))
+        closing.callback(run.manager.close)
+        return run
+
+    return make

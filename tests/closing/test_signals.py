@@ -1,0 +1,69 @@
+"""``close()`` may be called by a signal handler, whatever the main thread is doing at the moment."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support.closing_peer import WAITING
+from support.closing_run import Acting, MakeRun, Serve
+from support.closing_states import flood
+
+PROGRAM = Path(__file__).parent.parent / "support" / "closing_steps.py"
+SOON = 0.3  # seconds
+LIMIT = 60  # seconds for the program, which needs two or three
+
+
+@pytest.mark.parametrize(
+    ("call", "server", "lines"),
+    [
+        ("close", "idle", 100),
+        ("close", "flood", 100),
+        ("join", "idle", 10),
+        ("start", "silent", 30),
+        ("result", "silent", -1),
+    ],
+)
+def test_at_every_line_of_a_call(call: str, server: str, lines: int, request: pytest.FixtureRequest) -> None:
+    """The signal comes at the first line that the call executes, at the second one, and so on, and when it waits."""
+    command = [sys.executable, "-W", "error", str(PROGRAM), call, server]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    request.node.user_properties.extend(("close", seconds) for seconds in found["seconds"])
+    assert found["wrong"] == {}
+    assert found["lines"] > lines
+    assert done.stderr == ""
+
+
+def test_while_close_waits_for_a_callback(serve: Serve, make_run: MakeRun) -> None:
+    """The handler's close() does not wait longer than it may, and the main thread's goes on afterwards."""
+    released, inside = threading.Event(), threading.Event()
+
+    def wait(name: str) -> None:
+        inside.set()
+        released.wait(WAITING)
+
+    said: list[bool] = []
+
+    def close(*_: object) -> None:
+        said.append(run.close(SOON))
+        released.set()
+
+    run = make_run(serve(flood).url, Acting(wait)).start()
+    assert inside.wait(WAITING)
+    before = signal.signal(signal.SIGALRM, close)
+    signal.setitimer(signal.ITIMER_REAL, SOON)
+    try:
+        assert run.close(WAITING) is True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert said == [False]
+    assert len(run.log.given_up) <= 1
+    assert len(run.recorder.calls) == 1

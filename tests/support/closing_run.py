@@ -1,0 +1,154 @@
+"""One manager with its recorder and its log: started, closed with a stopwatch, and looked at afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from support.closing_peer import WAITING, Peer
+from support.recorder import Recorder
+
+from autoconfig import ClosedError, KeyRejectedError, StreamManager
+
+PROMPT = 1.0  # seconds that close() may take
+KEY = "rel-00000000-0000-4000-8000-000000000000"
+NEVER = 60.0  # seconds of back-off that no test sees the end of
+
+
+class Acting(Recorder):
+    """
+    Records calls, and then does something inside each.
+
+    Args:
+        act: Called with the callback's name, after the call was recorded.
+    """
+
+    def __init__(self, act: Callable[[str], object] = lambda name: None) -> None:
+        super().__init__()
+        self.act = act
+
+    def _record(self, name: str, argument: Any) -> None:
+        super()._record(name, argument)
+        self.act(name)
+
+
+class Log(logging.Handler):
+    """Keeps what a manager logs, and lets a test wait for a text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logger = logging.Logger("closing")  # noqa: LOG001  # in no tree, so that it keeps nobody's records but its own
+        self.logger.addHandler(self)
+        self._changed = threading.Condition()  # guards _records
+        self._records: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._changed:
+            self._records.append((record.levelno, record.getMessage()))
+            self._changed.notify_all()
+
+    def texts(self, level: int = logging.WARNING) -> list[str]:
+        """The texts of this level and above."""
+        with self._changed:
+            return [text for number, text in self._records if number >= level]
+
+    @property
+    def given_up(self) -> list[str]:
+        """The warnings that name one of the manager's threads."""
+        return [text for text in self.texts() if "autoconfig-" in text]
+
+    def wait_for(self, part: str) -> None:
+        """Wait until a text has this part."""
+        with self._changed:
+            came = self._changed.wait_for(lambda: any(part in text for _, text in self._records), WAITING)
+        assert came, f"no {part!r} within {WAITING} s: {self._records}"
+
+
+class Run:
+    """
+    A manager under test.
+
+    Args:
+        url: Where to connect.
+        handler: Default one that only records.
+        options: More for the manager.
+
+    Attributes:
+        seconds: How long each ``close()`` took.
+        started: The manager's threads.
+        settled: What became of the ready future; ``None`` before the manager was started.
+    """
+
+    def __init__(self, url: str, handler: Recorder | None = None, **options: Any) -> None:
+        self.recorder = handler or Recorder()
+        self.log = Log()
+        self.seconds: list[float] = []
+        self.manager = StreamManager(KEY, url, self.recorder, logger=self.log.logger, **options)
+        self.settled: Future[None] | None = None
+        self.started: list[threading.Thread] = []
+
+    @property
+    def threads(self) -> list[str]:
+        """The names of the manager's threads that are alive."""
+        return [thread.name for thread in self.started if thread.is_alive()]
+
+    def start(self) -> Run:
+        before = set(threading.enumerate())
+        self.settled = self.manager.start()
+        self.started = [one for one in set(threading.enumerate()) - before if one.name.startswith("autoconfig-")]
+        return self
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Close with a stopwatch; what takes longer than promised is an ``AssertionError``."""
+        begun = time.monotonic()
+        ended = self.manager.close(timeout)
+        self.seconds.append(time.monotonic() - begun)
+        assert self.seconds[-1] < PROMPT, f"close() took {self.seconds[-1]:.3f} s"
+        return ended
+
+    def check(self, *peers: Peer) -> None:
+        """Check all that is promised for the time after ``close()`` returned ``True``."""
+        calls = len(self.recorder.calls)
+        assert self.threads == []
+        assert self.log.given_up == []
+        if self.settled is not None:
+            assert self.settled.done()
+            assert isinstance(self.settled.exception(), ClosedError | KeyRejectedError | None)
+        if self.settled is not None and isinstance(self.settled.exception(), KeyRejectedError):
+            with pytest.raises(KeyRejectedError):
+                self.manager.join(timeout=0)
+        else:
+            assert self.manager.join(timeout=0) is True
+        assert self.manager.close() is True
+        with pytest.raises(ClosedError):
+            self.manager.start()
+        for peer in peers:
+            peer.wait_until_left()
+        assert len(self.recorder.calls) == calls, "a callback began after close() had returned"
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Look again and again until a condition holds that nothing can be waited on for."""
+    deadline = time.monotonic() + WAITING
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {WAITING} s: {what}"
+        pause.wait(0.002)
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open (Linux only)."""
+    return len(os.listdir("/proc/self/fd")) - 1  # the one for the listing
+
+
+Serve = Callable[..., Peer]
+"""Starts a peer: ``serve(script, tls=False)``."""
+
+MakeRun = Callable[..., Run]
+"""Makes a run that trusts the peers: ``make_run(url, handler, **options)``; ``http`` is for the HTTPConfig."""
