@@ -93,5 +93,5 @@ class HandlerCalls:
         if self._errors.on_error:
             try:
                 self._errors.on_error(failure)
-            except Exception:
+            except BaseException:
                 self._log.exception("HandlerErrors.on_error failed")

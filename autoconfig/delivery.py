@@ -57,7 +57,12 @@ class Ledger:
             # What is to be forgotten may come back in any version. The handler has it still, so that is an update.
             self.receiver.reopen(id, version)
             return True
-        return version > known or (version == known and type(change) is type(pending.change))
+        return version > known or _is_same(change, pending.change)
+
+
+def _is_same(one: Change, other: Change) -> bool:
+    """Return whether two changes of an item are the same; a version says what they are."""
+    return type(one) is type(other) and _version(one) == _version(other)
 
 
 def _version(change: Change) -> int | None:
@@ -181,7 +186,7 @@ class Delivery:
             self._calls.tell(HandlerFailure(callback, id, error, 1, None))
             return
         pending = ledger.pending.get(id)
-        if pending is None or pending.change is not change:
+        if pending is None or not _is_same(pending.change, change):
             pending = Pending(change, Backoff(self._policy.initial_delay or _FIRST_DELAY, self._policy))
             ledger.pending[id] = pending
         delay = pending.backoff.next_delay(0.0, None)

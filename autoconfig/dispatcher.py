@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from .calls import StoppedError
@@ -49,7 +50,7 @@ class Dispatcher:
         """Take messages and call the handler until the stream is over or the token is cancelled."""
         with suppress(StoppedError):
             while self._handle_next():
-                self._delivery.retry()
+                self._safely(self._delivery.retry)
 
     def _handle_next(self) -> bool:
         """Wait for a batch, or until a failed change is due; return whether the stream goes on."""
@@ -58,20 +59,21 @@ class Dispatcher:
             batch = self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
         except queue.Empty:
             return True
-        self._handle(batch)
-        return bool(batch)
-
-    def _handle(self, batch: Batch) -> None:
         for message in batch:
-            try:
-                self._dispatch(message)
-            except StoppedError:
-                raise
-            except Exception:  # such as a logger of the application's that raises: the thread has to live on
-                with suppress(Exception):
-                    self._log.exception("Failed to handle a message")
+            self._safely(self._dispatch, message)
         if batch:
             self._status.handled()
+        return bool(batch)
+
+    def _safely(self, step: Callable[..., None], *arguments: Message) -> None:
+        """Do something; whatever it raises, such as a logger of the application's, the thread has to live on."""
+        try:
+            step(*arguments)
+        except StoppedError:
+            raise
+        except Exception:
+            with suppress(Exception):
+                self._log.exception("Failed to handle a message")
 
     def _dispatch(self, message: Message) -> None:
         match message:

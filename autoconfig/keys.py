@@ -13,13 +13,18 @@ KeySource = str | os.PathLike[str] | Callable[[], str]
 """The key itself, a file that holds it, or a function that returns it."""
 
 
+class BadKeyError(ValueError, TypeError):
+    """What was read is no key; the text names the rule and holds nothing of what was read, unlike those of others."""
+
+
 def key_reader(source: KeySource) -> Callable[[], str]:
     """
     Return a function that returns the present key, checked.
 
     Raises:
         TypeError: The source is of another type.
-        ValueError: It is a key that no header can carry. The function raises it too, or whatever reading raises.
+        ValueError: It is a key that no header can carry. The function raises :class:`BadKeyError` for that, or whatever
+            reading raises.
     """
     if isinstance(source, str):
         check_header_value("key", source)
@@ -40,5 +45,8 @@ def show_key(source: KeySource) -> str:
 
 
 def _checked(key: str) -> str:
-    check_header_value("key", key)
+    try:
+        check_header_value("key", key)
+    except (TypeError, ValueError) as error:
+        raise BadKeyError(str(error)) from None
     return key

@@ -127,8 +127,8 @@ class MessageReceiver:
         return list(self._versions)
 
     def reopen(self, id: str, version: int) -> None:
-        """Let this version count for a known id, even one below what was seen; the same version still does not."""
-        if version < self._versions.get(id, version):
+        """Let this version count for a known id, even one that is not above what was seen."""
+        if version <= self._versions.get(id, version - 1):
             self._versions[id] = version - 1
 
     def undo(self) -> None:

@@ -58,12 +58,15 @@ class StatusTracker:
     @property
     def status(self) -> StreamStatus:
         """A snapshot."""
+        status = self._status
+        if status.state is StreamState.OFF:
+            self._handed_over.clear()  # nobody waits for it any more
         try:
             lag = time.monotonic() - self._handed_over[0]
         except IndexError:
             lag = 0.0
         return attrs.evolve(
-            self._status,
+            status,
             last_byte_at=_at(self._last_byte_at),
             events_received=self._events_received,
             queued_batches=len(self._handed_over),
@@ -104,6 +107,11 @@ class StatusTracker:
         """Note that the oldest batch was handled."""
         with suppress(IndexError):
             self._handed_over.popleft()
+
+    def connecting(self) -> None:
+        """Note that an attempt begins."""
+        if self._status.next_retry_at is not None:
+            self._change(next_retry_at=None)
 
     def connected(self) -> None:
         """Note that there is a connection, which does not prove yet that it delivers."""
@@ -160,8 +168,9 @@ class StatusTracker:
                 for listener in self._listeners:
                     try:
                         listener(status)
-                    except Exception:
-                        self._log.exception("A status listener failed")
+                    except BaseException:  # SystemExit, too: this may be the reader's thread
+                        with suppress(Exception):  # a logger of the application's may raise
+                            self._log.exception("A status listener failed")
             finally:
                 self._telling.release()
 

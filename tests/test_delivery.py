@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import logging
-import queue
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
-import attrs
 import pytest
 from support.dispatching import ALL, Call, Inline, added, deleted, filter_added, filter_deleted, updated
 from support.misbehaving import Failing
 from support.samples import delete, delete_filter, patch, patch_filter, put
 
-from autoconfig import EnvironmentID, HandlerErrors, HandlerFailure, PatchMessageData, RetryPolicy
+from autoconfig import EnvironmentID, HandlerErrors, HandlerFailure, PatchMessageData, PutContent, RetryPolicy
 from autoconfig import delivery as delivery_module
 from autoconfig import dispatcher as dispatcher_module
 from autoconfig.messages import Message, PutMessageData
-from autoconfig.stream.cancel import CancelToken
 
 STEADY = RetryPolicy(max_delay=60.0, jitter=0.0, initial_delay=1.0)
-NUDGE = PatchMessageData("/elsewhere")
-"""A message that is ignored; after each one the dispatcher looks for what is due."""
-LONG = 1e6  # seconds
+NUDGE = PatchMessageData("/elsewhere")  # ignored; after each message the dispatcher looks for what is due
+FLAWED = PutMessageData("/", PutContent(flawed={EnvironmentID("e1"): "sdkKeys"}))
 
 
 class Bench:
-    """
-    A dispatcher called inline, with a clock that goes on only when it is told to.
-
-    Attributes:
-        failing: The calls that fail at the moment.
-        told: The failures.
-    """
+    """A dispatcher called inline, with a clock that goes on only when it is told to; ``told`` are the failures."""
 
     def __init__(self, patch: pytest.MonkeyPatch, log: logging.Logger | None = None) -> None:
         self.now = 1000.0
@@ -41,9 +30,8 @@ class Bench:
         self.told: list[HandlerFailure] = []
         for module in delivery_module, dispatcher_module:
             patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.token = CancelToken()
         self.handler = Failing(lambda *call: ValueError("no room") if call in self.failing else None)
-        self.line = Inline(self.handler, self.token, log, HandlerErrors(STEADY, self.told.append))
+        self.line = Inline(self.handler, None, log, HandlerErrors(STEADY, self.told.append))
 
     def take(self, *messages: Message) -> list[Call]:
         """Handle the messages; return the calls, those that failed too."""
@@ -51,13 +39,12 @@ class Bench:
         self.line.deliver(*messages)
         return list(self.handler.calls)
 
-    def later(self, seconds: float = LONG) -> list[Call]:
+    def later(self, seconds: float = 1e6) -> list[Call]:
         """Let so much time go by; return the calls."""
         self.now += seconds
         return self.take(NUDGE)
 
     def fail(self, *calls: Call) -> None:
-        """Let these calls fail from now on, and no others."""
         self.failing = list(calls)
 
     @property
@@ -70,16 +57,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(monkeypatch)
 
 
-def flawed(*ids: str) -> PutMessageData:
-    """Return a put that lists these environments, none of which can be applied."""
-    content = attrs.evolve(put().data, flawed={EnvironmentID(id): "sdkKeys" for id in ids})
-    return PutMessageData("/", content)
-
-
 # For each kind of change: what comes first, the message in whose handling the call fails, and the call.
 FAILURES: dict[str, tuple[list[Message], Message, Call]] = {
     "add": ([], patch("e1", 1), added("e1", 1)),
-    "add-by-put": ([], put({"e1": 1}), added("e1", 1)),
     "update": ([patch("e1", 1)], patch("e1", 2), updated("e1", 2)),
     "delete": ([patch("e1", 1)], delete("e1", 2), deleted("e1")),
     "delete-by-put": ([patch("e1", 1)], put(), deleted("e1")),
@@ -185,9 +165,6 @@ def test_items_are_tried_again_each_in_its_time(bench: Bench) -> None:
         ([patch("e1", 1)], delete("e1", 2), deleted("e1"), put({"e1": 3}), [updated("e1", 3), ALL]),
         ([patch("e1", 5)], put(), deleted("e1"), patch("e1", 6), [updated("e1", 6)]),
         ([patch("e1", 5)], put(), deleted("e1"), patch("e1", 2), [updated("e1", 2)]),
-        ([patch("e1", 5)], put(), deleted("e1"), put({"e1": 5}), [ALL]),
-        ([patch("e1", 5)], put(), deleted("e1"), patch("e1", 5), []),
-        ([patch("e1", 5)], put(), deleted("e1"), delete("e1", 5), [deleted("e1")]),
         ([patch("e1", 5)], put(), deleted("e1"), delete("e1", 2), [deleted("e1")]),
         ([], patch_filter("f1", 1), filter_added("f1", 1), delete_filter("f1", 2), []),
         ([], patch_filter("f1", 1), filter_added("f1", 1), put(), [ALL]),
@@ -207,10 +184,29 @@ def test_what_is_newer_takes_its_place(
     assert bench.later() == []
 
 
+@pytest.mark.parametrize("newer", [patch("e1", 5), put({"e1": 5})])
+def test_what_is_listed_again_is_not_deleted(newer: Message, bench: Bench) -> None:
+    """Also in the very version that a put without it was to take away."""
+    bench.fail(deleted("e1"))
+    bench.take(patch("e1", 5), put())
+    bench.fail()
+    assert deleted("e1") not in bench.take(newer)
+    assert bench.pending == 0
+    assert bench.later() == []
+
+
+@pytest.mark.parametrize("version", [2, 5, 8])
+def test_what_is_to_be_forgotten_and_then_deleted_is_gone(version: int, bench: Bench) -> None:
+    bench.fail(deleted("e1"))
+    bench.take(patch("e1", 5), put())
+    bench.fail()
+    assert [*bench.take(delete("e1", version)), *bench.later()] == [deleted("e1")]
+
+
 @pytest.mark.parametrize(
     ("before", "message", "failed", "older"),
     [
-        ([], patch("e1", 5), added("e1", 5), [patch("e1", 4), delete("e1", 4), delete("e1", 5), flawed("e1")]),
+        ([], patch("e1", 5), added("e1", 5), [patch("e1", 4), delete("e1", 4), delete("e1", 5), FLAWED]),
         ([patch("e1", 1)], patch("e1", 5), updated("e1", 5), [patch("e1", 4), delete("e1", 4), delete("e1", 5)]),
         ([patch("e1", 1)], delete("e1", 5), deleted("e1"), [patch("e1", 4), patch("e1", 5), put({"e1": 5})]),
         ([], patch_filter("f1", 5), filter_added("f1", 5), [patch_filter("f1", 4), delete_filter("f1", 5)]),
@@ -232,19 +228,11 @@ def test_what_is_older_or_equal_and_of_another_kind_does_not(
 
 def test_a_newer_change_that_fails_too_begins_with_the_first_delay(bench: Bench) -> None:
     bench.fail(added("e1", 1), added("e1", 2))
-    bench.take(patch("e1", 1))
-    bench.later(1.0)
-    bench.take(patch("e1", 2))
-    bench.later(1.0)
+    for version in 1, 2:
+        bench.take(patch("e1", version))
+        bench.later(1.0)
     attempts = [(failure.attempts, failure.next_attempt_in) for failure in bench.told]
-    assert attempts == [(1, 1.0), (2, 2.0), (1, 1.0), (2, 2.0)]
-
-
-def test_nothing_is_tried_again_once_the_token_is_cancelled(bench: Bench) -> None:
-    bench.fail(added("e1", 1))
-    bench.take(patch("e1", 1))
-    bench.token.cancel()
-    assert bench.later() == []
+    assert attempts == [(1, 1.0), (2, 2.0)] * 2
 
 
 def test_a_logger_that_raises_does_not_end_the_dispatcher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,25 +245,3 @@ def test_a_logger_that_raises_does_not_end_the_dispatcher(monkeypatch: pytest.Mo
     assert bench.later(1.0) == [added("e1", 1)]
     bench.fail()
     assert bench.later(2.0) == [added("e1", 1)]
-
-
-def test_a_dispatcher_waits_for_messages_alone_while_nothing_is_pending(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It never wakes up to look; with a change pending it waits until that is due, and no longer."""
-    timeouts: list[float | None] = []
-    get = queue.Queue.get
-
-    def note(self: queue.Queue[Any], block: bool = True, timeout: float | None = None) -> Any:
-        assert block
-        timeouts.append(timeout)
-        return get(self, block, timeout)
-
-    monkeypatch.setattr(queue.Queue, "get", note)
-    bench.fail(added("e1", 1))
-    bench.take(put({"e2": 1}, {"f1": 1}))
-    bench.take(patch("e1", 1))
-    bench.now += 0.25
-    bench.fail()
-    bench.take(patch("e1", 1))
-    assert timeouts == [None, None, None, 1.0, 0.75, None]

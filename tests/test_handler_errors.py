@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 from support.dispatching import ALL, Call, Inline, added, deleted, filter_added, filter_deleted, updated
+from support.managing import KEY, managed
 from support.misbehaving import Failing
-from support.samples import delete, delete_filter, patch, patch_filter, put
+from support.samples import delete, delete_filter, environment, patch, patch_filter, payload_filter, put
 
-from autoconfig import HandlerErrors, HandlerFailure, RetryPolicy
+from autoconfig import HandlerErrors, HandlerFailure, KeyRejectedError, RetryPolicy
 from autoconfig.messages import Message
+from autoconfig.testing import Emulator
 
 ERROR = ValueError("no room")
+SOON = RetryPolicy(initial_delay=0.005, max_delay=0.02, jitter=0.0)
+CONTENT: Any = ([environment("e1")], {"f1": payload_filter("f1")})
 STEADY = RetryPolicy(max_delay=60.0, jitter=0.0, initial_delay=3.0)
 # For each method: what comes first, the message in whose handling it fails, and the id that is told.
 FAILURES: list[tuple[list[Message], Message, Call, str]] = [
@@ -125,3 +131,56 @@ def test_a_failure_that_nobody_asked_for_is_not_told() -> None:
     line = Inline(handler, errors=HandlerErrors(retry=STEADY))
     line.deliver(put({"e1": 1}))
     assert line.status.failed_callbacks == 2
+
+
+# With a real manager
+
+
+CHANGES: list[tuple[str, Callable[[Emulator], object]]] = [
+    ("add_environment", lambda emulator: emulator.set_environment(environment("e2"))),
+    ("update_environment", lambda emulator: emulator.set_environment(environment("e1", 2))),
+    ("delete_environment", lambda emulator: emulator.delete_environment("e1")),
+    ("delete_environment", lambda emulator: emulator.replace([])),
+    ("add_filter", lambda emulator: emulator.set_filter("f2", payload_filter("f2"))),
+    ("delete_filter", lambda emulator: emulator.delete_filter("f1")),
+]
+
+
+@pytest.mark.parametrize(("callback", "change"), CHANGES)
+def test_a_failed_call_is_made_again_until_it_succeeds(callback: str, change: Callable[[Emulator], object]) -> None:
+    """By a dispatcher that nothing else wakes, in its own thread, without a message."""
+    told: list[tuple[HandlerFailure, str]] = []
+    left: list[ValueError] = []
+    handler = Failing(lambda name, _: left.pop() if name == callback and left else None)
+    errors = HandlerErrors(SOON, lambda failure: told.append((failure, threading.current_thread().name)))
+    with Emulator(*CONTENT, key=KEY) as emulator, managed(emulator.uri, handler, handler_errors=errors) as manager:
+        manager.start()
+        handler.wait_for("received_all_environments")
+        left += [ERROR] * 4
+        change(emulator)
+        for _ in range(5):
+            handler.wait_for(callback)
+    assert (manager.status.failed_callbacks, manager.status.pending_retries) == (4, 0)
+    failures = [(failure.callback, failure.attempts, failure.next_attempt_in) for failure, _ in told]
+    assert failures == [(callback, 1, 0.005), (callback, 2, 0.01), (callback, 3, 0.02), (callback, 4, 0.02)]
+    assert all(thread.startswith("autoconfig-dispatcher-") for _, thread in told)
+
+
+@pytest.mark.parametrize("ending", ["close", "refusal"])
+def test_what_is_pending_does_not_hold_up_the_end(ending: str) -> None:
+    handler = Failing(lambda name, _: ERROR if name == "add_environment" else None)
+    errors = HandlerErrors(RetryPolicy(initial_delay=60.0, max_delay=60.0))
+    with Emulator(*CONTENT, key=KEY) as emulator, managed(emulator.uri, handler, handler_errors=errors) as manager:
+        manager.start()
+        handler.wait_for("received_all_environments")
+        assert manager.status.pending_retries == 1
+        begin = time.monotonic()
+        if ending == "close":
+            assert manager.close()
+        else:
+            emulator.key = "rel-another"
+            emulator.drop_connections()
+            with pytest.raises(KeyRejectedError):
+                manager.join(5)
+        assert time.monotonic() - begin < 5
+        assert handler.names.count("add_environment") == 1

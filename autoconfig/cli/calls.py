@@ -79,7 +79,7 @@ class CallQueue(CallHandler):
         super().__init__(self._calls.put)
 
     def wake(self, *_: object) -> None:
-        """Have :meth:`take` return, because there is something else to look at; takes what a status listener is told."""
+        """Have :meth:`take` return, because there is other news; takes what a status listener is told."""
         self._calls.put(None)
 
     def take(self, timeout: float) -> Iterator[Call]:

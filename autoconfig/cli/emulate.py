@@ -19,7 +19,7 @@ from .output import complain, printable, put_line, reader_is_gone
 from .sources import FileSource, StorySource
 from .wording import counted
 
-SUMMARY = "play the service: serve a stream from a file, or a built-in story"
+SUMMARY = "play the service, from a file or with a built-in story"
 DESCRIPTION = """\
 Serve an auto-configuration stream on a port of this machine until Ctrl-C, to
 try clients with. Without FILE a built-in story is played. FILE is JSON, and

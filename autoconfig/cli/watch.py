@@ -16,7 +16,7 @@ from .lines import JsonLines, PlainLines, View
 from .outcome import NOT_READY, OK
 from .output import complain, is_terminal, reader_is_gone, shown_uri
 
-SUMMARY = "follow a stream: a live table on a terminal, else one line a change"
+SUMMARY = "follow a stream: a live table, or one line a change"
 DESCRIPTION = """\
 Follow an auto-configuration stream until Ctrl-C: first all environments and
 payload filters, then every change. Trouble with the network is told on stderr

@@ -78,3 +78,8 @@ def place(params: EnvironmentParams) -> tuple[str, str, str]:
 def filter_title(params: FilterParams) -> str:
     """Return a payload filter in few words."""
     return printable(f"{params.key or params.id} ({params.proj_key})")
+
+
+def brief_time(seconds: float) -> str:
+    """Return how long something took, for people who compare it."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -15,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from ..config import HTTPConfig
 from ..exceptions import ConnectionFailedError, KeyRejectedError, StreamEndedError, UnexpectedStatusError
 from ..identifiers import show
+from ..keys import BadKeyError
 from ..version import __version__
 from .adapter import InterruptibleAdapter
 from .cancel import CancelToken
@@ -131,6 +132,8 @@ class Connector:
     def _read(self) -> str:
         try:
             return self._read_key()
+        except BadKeyError as error:
+            reason = str(error)
         except Exception as error:
             reason = describe(error)
         raise ConnectionFailedError(f"cannot read the key: {reason}")

@@ -77,6 +77,7 @@ class StreamReader:
         while not self._token.cancelled:
             parser = EventParser(max_event_bytes=self._max_event_bytes, last_event_id=self._last_event_id)
             connected_at, failure = math.inf, None
+            self._status.connecting()
             try:
                 with self._connector.connect(parser.last_event_id) as pieces:
                     connected_at = time.monotonic()
@@ -109,6 +110,7 @@ class StreamReader:
         if not events:
             return
         batch: Batch = []
+        reconnect = False
         try:
             for name, data in events:
                 if name in _MESSAGES:
@@ -117,7 +119,8 @@ class StreamReader:
                     if isinstance(message, PutMessageData) and message.data.flawed:
                         raise _malformed(message.data.flawed)
                 elif name == RECONNECT_EVENT:
-                    raise ReconnectRequestedError
+                    reconnect = True
+                    break
                 else:
                     self._log.warning("Ignored an event of unknown name %s", show(name))
         finally:
@@ -128,6 +131,8 @@ class StreamReader:
                     self._batches.put(batch)
         self._plan.delivered()
         self._status.delivered(len(events))
+        if reconnect:
+            raise ReconnectRequestedError
 
 
 def _malformed(flawed: Mapping[EnvironmentID, str]) -> MalformedMessageError:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import queue
 import re
+import select
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +24,15 @@ from autoconfig.cli import story
 from autoconfig.testing import DEMO_KEY, Emulator
 
 DEADLINE = 10.0  # seconds for anything; what is measured is much faster
-OURS = re.compile(r"STREAM_URI|AUTO_CONFIG_KEY.*|NO_COLOR|COLUMNS|LINES|TERM")
+OURS = re.compile(r"STREAM_URI|AUTO_CONFIG_KEY.*|NO_COLOR|COLUMNS|LINES|TERM|(REQUESTS|CURL)_CA_BUNDLE")
+ESCAPE = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
+# Makes the terminal on stdin the process's own, so that Ctrl-C typed there reaches it, and then becomes the command.
+TAKE_TERMINAL = """\
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 SECRETS = [DEMO_KEY, story.NEW_SDK_KEY] + [
     key
     for rep in (story.PRODUCTION, story.STAGING, story.DOCS, story.PREVIEW)
@@ -39,8 +52,8 @@ class Running:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path, **options: Any) -> None:
         self.process = subprocess.Popen(
-            arguments, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, text=True, encoding="utf-8",
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+            arguments, env=environment, cwd=cwd, text=True, encoding="utf-8",
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )  # fmt: skip
         self.stdout = self.stderr = ""
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -88,6 +101,70 @@ class Running:
                 self._lines.put(line.rstrip("\n"))
 
 
+class Terminal:
+    """
+    A terminal with the command in it.
+
+    Attributes:
+        screen: All that was written so far, escape sequences included.
+    """
+
+    def __init__(self, columns: int, environment: dict[str, str], cwd: Path, *arguments: str) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+        self.before = termios.tcgetattr(slave)
+        command = [sys.executable, "-c", TAKE_TERMINAL, *arguments]
+        environment = {"TERM": "xterm-256color"} | environment
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=cwd)
+        self.slave = slave
+        self.screen = ""
+
+    def wait_for(self, words: str) -> None:
+        """Read until the last that was drawn holds the words."""
+        deadline = time.monotonic() + DEADLINE
+        while words not in self.text():
+            assert time.monotonic() < deadline, f"no {words!r} in:\n{self.text()}"
+            self._read(0.1)
+
+    def text(self) -> str:
+        """Return what was written so far without escape sequences."""
+        return ESCAPE.sub("", self.screen)
+
+    def type(self, keys: bytes) -> None:
+        """Type."""
+        os.write(self.master, keys)
+
+    def ended(self, within: float = 2.0) -> int:
+        """Wait for the end of the command; return its exit code."""
+        deadline = time.monotonic() + within
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self._read(0.02)
+        code = self.process.wait(0)
+        self._read(0.1)
+        return code
+
+    def close(self) -> None:
+        """Make sure that nothing is left of it; gently, because what is killed reports no coverage."""
+        self.process.terminate()
+        try:
+            self.ended(within=DEADLINE)
+        finally:
+            self.process.kill()
+        os.close(self.slave)
+        os.close(self.master)
+
+    def _read(self, timeout: float) -> None:
+        if select.select([self.master], [], [], timeout)[0]:
+            self.screen += os.read(self.master, 65536).decode("utf-8", "replace")
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take what the command reads out of this process's environment too."""
+    for name in filter(OURS.fullmatch, list(os.environ)):
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """The environment without what the command takes from it."""
@@ -129,6 +206,14 @@ def service() -> Iterator[Emulator]:
 
 
 @pytest.fixture
+def reached(service: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """The service, which the command is told of by the environment."""
+    monkeypatch.setenv("STREAM_URI", service.uri)
+    monkeypatch.setenv("AUTO_CONFIG_KEY", service.key)
+    return service
+
+
+@pytest.fixture
 def no_secrets() -> Callable[..., None]:
     """Fail if a text holds a secret of the story."""
 
@@ -136,3 +221,24 @@ def no_secrets() -> Callable[..., None]:
         assert not [secret for secret in SECRETS for text in texts if secret in text]
 
     return check
+
+
+@pytest.fixture
+def terminal(environment: dict[str, str], tmp_path: Path, service: Emulator) -> Iterator[Callable[..., Terminal]]:
+    """Start ``autoconfig watch``, or another command, in a terminal of so many columns."""
+    terminals: list[Terminal] = []
+    environment |= {"STREAM_URI": service.uri, "AUTO_CONFIG_KEY": service.key}
+
+    def start(
+        *arguments: str,
+        command: str = "watch",
+        columns: int = 120,
+        program: tuple[str, ...] = ("-m", "autoconfig"),
+        **more: Any,
+    ) -> Terminal:
+        terminals.append(Terminal(columns, environment | more, tmp_path, *program, command, *arguments))
+        return terminals[-1]
+
+    yield start
+    for one in terminals:
+        one.close()

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from autoconfig.cli import main
+from autoconfig.cli import COMMANDS, main
 from autoconfig.cli.arguments import without_keys
 from autoconfig.testing import Emulator
 from autoconfig.version import __version__
 
 KEY = "rel-0123456789abcdef0123456789abcdef"
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STREAM_URI", "AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -39,7 +33,7 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"autoconfig {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["watch"], ["emulate"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_fits_a_terminal_of_80_columns(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,9 +43,10 @@ def test_help_fits_a_terminal_of_80_columns(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_the_help_of_watch_names_the_environment_variables(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["watch", "snapshot", "doctor"])
+def test_the_help_names_the_environment_variables(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        main(["watch", "--help"])
+        main([command, "--help"])
     words = capsys.readouterr().out
     for name in ("STREAM_URI", "AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE"):
         assert name in words
@@ -76,6 +71,14 @@ def test_the_help_of_watch_names_the_environment_variables(capsys: pytest.Captur
         (["watch", "--key", KEY, "--timeout", "soon"], "--timeout: must be a number of seconds above zero"),
         (["watch", "--key", KEY, "--timeout", "0"], "--timeout: must be"),
         (["watch", "--key", KEY, "--timeout", "nan"], "--timeout: must be"),
+        (["snapshot", "--key", KEY, "--json", "--format", "table"], "not allowed with"),
+        (["snapshot", "--key", KEY, "--format", "yaml"], "invalid choice"),
+        (["doctor", "--key", KEY, "--heartbeat", "0"], "--heartbeat: must be"),
+        (["replay"], "FILE"),
+        (["replay", "nowhere.sse"], "nowhere.sse: No such file or directory"),
+        (["replay", "."], ".: Is a directory"),
+        (["replay", "\0"], "FILE is not the name of a file"),
+        (["completion"], "shell"),
         (["emulate", "--port", "65536"], "--port: must be a port from 0 to 65535"),
         (["emulate", "--port", "-1"], "--port"),
         (["emulate", "--host", ""], "--host: must not be empty"),
@@ -104,6 +107,11 @@ def test_a_wrong_use_is_one_line(arguments: list[str], words: str, capsys: pytes
         ["watch", "--key-file", KEY],
         ["watch", "--ca-file", KEY, "--key", KEY],
         ["emulate", KEY],
+        ["snapshot", KEY],
+        ["snapshot", "--format", KEY],
+        ["doctor", "--heartbeat", KEY, "--key", KEY],
+        ["replay", KEY],
+        ["completion", KEY],
         ["emulate", "--port", KEY],
     ],
 )
@@ -138,7 +146,7 @@ def test_a_key_file_must_be_text(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "something else than a key" in refused(capsys, "watch", "--key-file", str(file))
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
 def test_the_key_may_come_from_a_file(
     end: str, service: Emulator, start: Callable[..., object], tmp_path: Path
 ) -> None:

@@ -15,12 +15,14 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
 from autoconfig.cli import main, story
+from autoconfig.cli import watch as watch_module
 from autoconfig.testing import Emulator
 
 Start = Callable[..., Any]
@@ -149,6 +151,49 @@ def test_a_key_that_is_rejected_later_ends_it(watch: Start, service: Emulator) -
     service.drop_connections("eof")
     assert running.ended() == 3
     assert "rejected" in running.stderr
+
+
+def test_follows_a_key_file_that_is_rotated(
+    start: Start, service: Emulator, tmp_path: Path, no_secrets: Callable[..., None]
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{service.key}\n")
+    running = start("watch", "--json", "--uri", service.uri, "--key-file", "key")
+    running.line("received_all")
+    service.key = "rel-0123456789abcdef-the-next-one"
+    file.write_text(f"{service.key}\n")
+    service.drop_connections("eof")
+    running.line("received_all")
+    assert running.process.poll() is None
+    no_secrets(running.stdout, running.stderr)
+    assert service.key not in running.stdout + running.stderr
+
+
+def test_a_key_file_may_be_one_that_is_read_only_once(start: Start, service: Emulator) -> None:
+    """Such as the shell's `<(pass show launchdarkly)`."""
+    reading, writing = os.pipe()
+    path = f"/dev/fd/{reading}"
+    running = start("watch", "--json", "--uri", service.uri, "--key-file", path, pass_fds=(reading,))
+    os.close(reading)
+    with os.fdopen(writing, "w") as file:
+        file.write(service.key)
+    running.line("received_all")
+    service.drop_connections("eof")
+    assert running.line("received_all")
+
+
+def test_is_idle_after_its_timeout(service: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it looks at a few times a second, it must not look at all the time."""
+    looked: list[float] = []
+    end = time.monotonic() + 1.5
+
+    def over() -> bool:
+        looked.append(time.monotonic())
+        return looked[-1] > end
+
+    monkeypatch.setattr(watch_module, "reader_is_gone", over)
+    assert main(["watch", "--json", "--uri", service.uri, "--key", service.key, "--timeout", "0.5"]) == 0
+    assert len(looked) < 30
 
 
 def test_gives_up_when_not_connected_in_time(service: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,11 @@ import attrs
 import pytest
 
 from autoconfig.cli.calls import Call
+from autoconfig.cli.json_form import call_json
+from autoconfig.cli.narration import Narrator
 from autoconfig.cli.story import EUROPE, FILTERS, PRODUCTION
-from autoconfig.cli.wording import Narrator, call_json, duration, moment
-from autoconfig.environments import EnvironmentParams, ExpiringSDKKey
+from autoconfig.cli.wording import duration, moment
+from autoconfig.environments import AcceptedKey, EnvironmentParams, ExpiringSDKKey
 from autoconfig.identifiers import SDKKey, mask
 
 EXPIRATION = datetime(2026, 9, 1, 12, 0, 0, 500_000, timezone.utc)
@@ -101,7 +103,23 @@ def test_an_update_in_words_is_what_is_different() -> None:
 
 def test_a_rotation_in_words() -> None:
     assert changed(expiring_sdk_key=ROTATING.expiring_sdk_key) == [f"sdk-… valid until {moment(EXPIRATION)}"]
-    assert words(Call("add_environment", ROTATING), Call("update_environment", PARAMS))[1] == ["no expiring SDK key"]
+    assert words(Call("add_environment", ROTATING), Call("update_environment", PARAMS))[1] == ["no expiring key"]
+
+
+def test_keys_that_are_masked_alike_are_different_all_the_same() -> None:
+    now = attrs.evolve(PARAMS, sdk_key=SDKKey("sdk-new"))
+    calls = [Call("add_environment", attrs.evolve(PARAMS, sdk_key=SDKKey("sdk-old"))), Call("update_environment", now)]
+    assert words(*calls)[1] == ["SDK key sdk-… → sdk-…"]
+
+
+def test_what_newer_services_tell_in_words() -> None:
+    current = AcceptedKey(PARAMS.sdk_key)
+    assert changed(sdk_keys=(current, AcceptedKey("sdk-other"))) == ["accepted SDK keys"]
+    assert changed(sdk_keys=(current, AcceptedKey("sdk-old", expiration=EXPIRATION))) == [
+        f"sdk-… valid until {moment(EXPIRATION)}"
+    ]
+    assert changed(mobile_keys=(AcceptedKey(PARAMS.mobile_key, "name"),)) == ["accepted mobile keys"]
+    assert changed(extra={"colour": "red"}) == ["other fields"]
 
 
 def test_an_update_without_a_difference_in_words() -> None:

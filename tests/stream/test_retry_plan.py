@@ -139,6 +139,6 @@ def test_a_message_ends_a_readers_slow_delays() -> None:
     assert Run([MALFORMED], [MALFORMED], [PUT], [MALFORMED]).delays == [1, 300, 4, 8]
 
 
-@pytest.mark.parametrize("piece", [b":\n", b"event: news\ndata: x\n\n", b"id: 7\n\n"])
-def test_what_is_no_message_does_not(piece: bytes) -> None:
+@pytest.mark.parametrize("piece", [b":\n", b"retry: 1\n", b"id: 7\n\n"])
+def test_what_is_no_event_does_not(piece: bytes) -> None:
     assert Run([MALFORMED], [MALFORMED], [piece, MALFORMED]).delays == [1, 300, 600]

@@ -1,0 +1,200 @@
+"""A handler for tests: it remembers its calls, and lets a test wait for one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, overload
+
+from ..environments import EnvironmentParams, FilterParams
+from ..handler import MessageHandler
+from ..identifiers import EnvironmentID, FilterID
+
+_LISTED = 20  # calls in an error's text; the latest ones say the most
+
+
+class RecordedCall(NamedTuple):
+    """
+    One call of a handler. It is equal to the tuple of the two.
+
+    Attributes:
+        name: The method's name.
+        argument: What it was called with; ``None`` for ``received_all_environments``.
+    """
+
+    name: str
+    argument: EnvironmentParams | FilterParams | EnvironmentID | FilterID | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}({'' if self.argument is None else repr(self.argument)})"
+
+
+class RecordingHandler(MessageHandler):
+    """
+    A :class:`MessageHandler` that records its calls. All methods may be called from any thread.
+
+    Args:
+        handler: A handler to hand the calls on to, such as the one that a test is for. A call is recorded when it has
+            returned from there, so what it does is done when :meth:`wait_for` returns. One that raises is not recorded.
+    """
+
+    def __init__(self, handler: MessageHandler | None = None) -> None:
+        self._handler = handler or _Nothing()
+        self._changed = threading.Condition()  # guards all below; notified of each call
+        self._calls: list[RecordedCall] = []
+        self._unclaimed: dict[str, list[Any]] = {name: [] for name in _METHODS}  # arguments that nobody waited for yet
+        self._environments: dict[EnvironmentID, EnvironmentParams] = {}
+        self._filters: dict[FilterID, FilterParams] = {}
+
+    def __repr__(self) -> str:
+        with self._changed:
+            counts = f"{len(self._calls)} calls, {len(self._environments)} environments, {len(self._filters)} filters"
+            return f"<{type(self).__name__}: {counts}>"
+
+    @property
+    def calls(self) -> list[RecordedCall]:
+        """A copy of the list of all calls so far, or of those since :meth:`clear`."""
+        with self._changed:
+            return list(self._calls)
+
+    @property
+    def environments(self) -> dict[EnvironmentID, EnvironmentParams]:
+        """A copy of the environments as the calls have them at present, by id."""
+        with self._changed:
+            return dict(self._environments)
+
+    @property
+    def filters(self) -> dict[FilterID, FilterParams]:
+        """A copy of the payload filters as the calls have them at present, by id."""
+        with self._changed:
+            return dict(self._filters)
+
+    def clear(self) -> None:
+        """Forget the calls so far, but not the environments and filters that they have brought."""
+        with self._changed:
+            self._calls.clear()
+            for arguments in self._unclaimed.values():
+                arguments.clear()
+
+    @overload
+    def wait_for(
+        self,
+        name: Literal["add_environment", "update_environment"],
+        timeout: float = 5.0,
+        matching: Callable[[EnvironmentParams], object] | None = None,
+    ) -> EnvironmentParams: ...
+
+    @overload
+    def wait_for(
+        self,
+        name: Literal["add_filter"],
+        timeout: float = 5.0,
+        matching: Callable[[FilterParams], object] | None = None,
+    ) -> FilterParams: ...
+
+    @overload
+    def wait_for(
+        self,
+        name: Literal["delete_environment", "delete_filter"],
+        timeout: float = 5.0,
+        matching: Callable[[str], object] | None = None,
+    ) -> str: ...
+
+    @overload
+    def wait_for(
+        self, name: Literal["received_all_environments"], timeout: float = 5.0, matching: None = None
+    ) -> None: ...
+
+    def wait_for(self, name: str, timeout: float = 5.0, matching: Callable[[Any], object] | None = None) -> Any:
+        """
+        Wait for a call, and return its argument.
+
+        A call that came before counts too, but each is returned once: to wait for the same name again is to wait for
+        the next such call. Calls of other names, and those that do not match, stay for later.
+
+        Args:
+            name: The method's name.
+            timeout: How many seconds to wait.
+            matching: Is given the argument, and returns whether it will do. The handler is not called meanwhile.
+
+        Raises:
+            TimeoutError: No such call came in time. The text lists the calls, with their keys masked.
+            ValueError: There is no method of that name.
+        """
+        if name not in _METHODS:
+            raise ValueError(f"a handler has no method {name!r}; its methods are {', '.join(_METHODS)}")
+        claimed: list[Any] = []
+        with self._changed:
+            if self._changed.wait_for(lambda: self._claim(name, matching, claimed), timeout):
+                return claimed[0]
+            raise TimeoutError(self._describe_absence(f"{'matching ' if matching else ''}{name}", timeout))
+
+    def add_environment(self, params: EnvironmentParams) -> None:
+        """Record the call, and have the environment."""
+        self._handler.add_environment(params)
+        with self._changed:
+            self._environments[params.env_id] = params
+            self._record("add_environment", params)
+
+    def update_environment(self, params: EnvironmentParams) -> None:
+        """Record the call, and have the environment as it is now."""
+        self._handler.update_environment(params)
+        with self._changed:
+            self._environments[params.env_id] = params
+            self._record("update_environment", params)
+
+    def received_all_environments(self) -> None:
+        """Record the call."""
+        self._handler.received_all_environments()
+        with self._changed:
+            self._record("received_all_environments", None)
+
+    def delete_environment(self, id: EnvironmentID) -> None:
+        """Record the call, and have the environment no more."""
+        self._handler.delete_environment(id)
+        with self._changed:
+            self._environments.pop(id, None)
+            self._record("delete_environment", id)
+
+    def add_filter(self, params: FilterParams) -> None:
+        """Record the call, and have the filter."""
+        self._handler.add_filter(params)
+        with self._changed:
+            self._filters[params.id] = params
+            self._record("add_filter", params)
+
+    def delete_filter(self, id: FilterID) -> None:
+        """Record the call, and have the filter no more."""
+        self._handler.delete_filter(id)
+        with self._changed:
+            self._filters.pop(id, None)
+            self._record("delete_filter", id)
+
+    def _record(self, name: str, argument: EnvironmentParams | FilterParams | EnvironmentID | FilterID | None) -> None:
+        self._calls.append(RecordedCall(name, argument))
+        self._unclaimed[name].append(argument)
+        self._changed.notify_all()
+
+    def _claim(self, name: str, matching: Callable[[Any], object] | None, claimed: list[Any]) -> bool:
+        """Move the first argument that will do to a list; return whether there is one."""
+        arguments = self._unclaimed[name]
+        for place, argument in enumerate(arguments):
+            if matching is None or matching(argument):
+                claimed.append(arguments.pop(place))
+                return True
+        return False
+
+    def _describe_absence(self, wanted: str, timeout: float) -> str:
+        listed = [f"  {call}" for call in self._calls[-_LISTED:]]
+        left_out = len(self._calls) - len(listed)
+        if left_out:
+            listed.insert(0, f"  … {left_out} before these")
+        so_far = "\n".join(["calls so far (each is waited for once):", *listed]) if listed else "no call so far"
+        return f"no {wanted} within {timeout} s; {so_far}"
+
+
+class _Nothing(MessageHandler):
+    """What calls are handed on to if there is nobody."""
+
+
+_METHODS = tuple(name for name in vars(MessageHandler) if not name.startswith("_"))
