@@ -30,12 +30,22 @@ _FIRST_DELAY = 1.0  # seconds
 
 @attrs.define
 class Pending:
-    """A change that the handler failed to take; ``due`` is when to try it again, in monotonic time."""
+    """
+    A change that the handler failed to take.
+
+    Attributes:
+        change: The change.
+        backoff: How long to wait for the next attempt.
+        attempts: How many there have been.
+        due: When the next one is due, in monotonic time.
+        then: A filter that came while the deletion of its predecessor is pending; it has to wait for that.
+    """
 
     change: Change
     backoff: Backoff
     attempts: int = 0
     due: float = 0.0
+    then: FilterRep | None = None
 
 
 @attrs.define
@@ -110,12 +120,25 @@ class Delivery:
         ledger = self.filters
         if ledger.pending and not ledger.admits(id, rep):
             return False
+        if ledger.pending and self._waits_for_deletion(ledger, id, rep):
+            return True
         action = ledger.receiver.upsert(id, rep, rep.version)
         if action is Action.INSERT:
             self._call(ledger, id, rep, "add_filter", rep.to_params(id))
         elif action is Action.UPDATE:
             self._settle(ledger, id)
         return action is not Action.NOOP
+
+    def _waits_for_deletion(self, ledger: Ledger, id: str, rep: FilterRep) -> bool:
+        """Return whether a filter has to wait, because the handler still has another one of its id."""
+        pending = ledger.pending.get(id)
+        if pending is None or isinstance(pending.change, FilterRep):
+            return False
+        # There is no callback for a filter's update, so the old one has to go before this one can be added.
+        self._redo(ledger, id, pending.change)
+        if pending := ledger.pending.get(id):
+            pending.then = rep
+        return pending is not None
 
     def delete(self, ledger: Ledger, id: str, version: int) -> bool:
         """Delete an item; return whether the handler was to be told."""
@@ -154,6 +177,8 @@ class Delivery:
             for id, pending in list(ledger.pending.items()):
                 if pending.due <= now:
                     self._redo(ledger, id, pending.change)
+                    if pending.then and id not in ledger.pending:
+                        self.upsert_filter(FilterID(id), pending.then)
 
     def _redo(self, ledger: Ledger, id: str, change: Change) -> None:
         if isinstance(change, EnvironmentRep):

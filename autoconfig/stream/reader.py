@@ -124,12 +124,12 @@ class StreamReader:
                 else:
                     self._log.warning("Ignored an event of unknown name %s", show(name))
         finally:
-            if batch:
-                self._trouble.recovered()
-                if not self._token.cancelled:
-                    self._status.handed_over()
-                    self._batches.put(batch)
-        self._plan.delivered()
+            if batch and not self._token.cancelled:
+                self._status.handed_over()
+                self._batches.put(batch)
+        if batch:
+            self._trouble.recovered()
+            self._plan.delivered()
         self._status.delivered(len(events))
         if reconnect:
             raise ReconnectRequestedError
