@@ -62,12 +62,18 @@ class Ledger:
         version = _version(change)
         if pending is None or version is None:
             return True
-        known = _version(pending.change)
+        latest = pending.then or pending.change
+        known = _version(latest)
         if known is None:
             # What is to be forgotten may come back in any version. The handler has it still, so that is an update.
             self.receiver.reopen(id, version)
             return True
-        return version > known or _is_same(change, pending.change)
+        return version > known or _is_same(change, latest)
+
+    def nothing_waits(self, id: str) -> None:
+        """Drop what waits for the item's deletion, because it is to be deleted itself."""
+        if pending := self.pending.get(id):
+            pending.then = None
 
 
 def _is_same(one: Change, other: Change) -> bool:
@@ -144,6 +150,10 @@ class Delivery:
         """Delete an item; return whether the handler was to be told."""
         if ledger.pending and not ledger.admits(id, version):
             return False
+        ledger.nothing_waits(id)
+        return self._delete(ledger, id, version)
+
+    def _delete(self, ledger: Ledger, id: str, version: int) -> bool:
         action = ledger.receiver.delete(id, version)
         if action is Action.DELETE:
             self._call(ledger, id, version, ledger.delete_callback, id)
@@ -155,8 +165,10 @@ class Delivery:
         """Forget the items that a put does not list; return of how many the handler was to be told."""
         # One by one and not by MessageReceiver.retain(), so that a call that fails can be undone. What is pending may
         # have no record, but must not be tried again either.
-        ids = dict.fromkeys([*ledger.receiver.ids(), *ledger.pending])
-        return sum(self._forget(ledger, id) for id in ids if id not in listed)
+        ids = [id for id in dict.fromkeys([*ledger.receiver.ids(), *ledger.pending]) if id not in listed]
+        for id in ids:
+            ledger.nothing_waits(id)
+        return sum([self._forget(ledger, id) for id in ids])
 
     def received_all(self) -> None:
         """Tell the handler that a put was handed over; if that fails, the next put will say it anew."""
@@ -188,7 +200,7 @@ class Delivery:
         elif change is None:
             self._forget(ledger, id)
         else:
-            self.delete(ledger, id, change)
+            self._delete(ledger, id, change)
 
     def _forget(self, ledger: Ledger, id: str) -> bool:
         action = ledger.receiver.forget(id)
