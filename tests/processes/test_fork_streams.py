@@ -150,6 +150,20 @@ def test_logging_that_raises_in_the_fork_does_no_harm(
     assert parent.ask("fork_many", 2) == [0, 0]
 
 
+def test_a_log_that_nobody_reads(agents: Agents, parent: Agent) -> None:
+    """A thread of the parent hangs in a log line then; the fork must not try to write one of its own."""
+    parent.ask("fill_log")
+    fork = agents.fork(parent)
+    assert fork.ask("close") is True
+    fork.send("exit_at_once")
+    assert parent.ask("wait_for_end_of", fork.pid) == 0
+
+
+def test_threads_that_fork_at_once(parent: Agent) -> None:
+    """None waits for another for ever, and the log can be used afterwards."""
+    assert parent.ask("fork_in_threads", 3, 100) is True
+
+
 def test_a_callback_may_fork(agents: Agents, emulator: Emulator, certificates: dict[str, str]) -> None:
     """The fork's only thread is then that of the dispatcher."""
     parent = agents.start()

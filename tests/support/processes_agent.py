@@ -22,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 
 from support.processes_handlers import DEADLINE, Counter, Forking, LoudFilter, end_of, open_sockets
+from support.processes_trouble import fill_log, fork_in_threads, poll
 
 from autoconfig import ForkedError, HTTPConfig, StreamManager
 
@@ -124,7 +125,7 @@ class Agent:
         return pid
 
     def fork_many(self, count: int) -> list[int]:
-        """Fork at random moments; return the codes of the forks, which leave other one by ``os._exit``."""
+        """Fork at random moments until one fails; they leave by ``os._exit`` and like any program in turn."""
         codes = []
         for number in range(count):
             codes.append(self._fork_and_check(at_once=bool(number % 2)))
@@ -132,15 +133,14 @@ class Agent:
                 break
         return codes
 
+    def fill_log(self) -> None:
+        fill_log(DEADLINE)
+
+    def fork_in_threads(self, threads: int, count: int) -> bool:
+        return fork_in_threads(threads, count, DEADLINE)
+
     def poll_ready(self) -> None:
-        """Have two threads look at the ready future all the time."""
-
-        def poll() -> None:
-            while True:
-                self.managers[-1].ready.done()
-
-        for _ in range(2):
-            threading.Thread(target=poll, daemon=True).start()
+        poll(self.managers[-1].ready.done)
 
     def multiprocess(self) -> int | None:
         process = multiprocessing.get_context("fork").Process(target=self.check_fork)
@@ -153,7 +153,6 @@ class Agent:
         return subprocess.run([sys.executable, "-c", ""], check=False, timeout=DEADLINE).returncode
 
     def wait_for_end_of(self, pid: int) -> int:
-        """Return the code that a fork ended with; kill it if it does not end."""
         return end_of(pid, DEADLINE)
 
     def exit_at_once(self) -> None:

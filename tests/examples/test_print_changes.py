@@ -1,0 +1,33 @@
+"""``examples/print_changes.py``."""
+
+from __future__ import annotations
+
+import attrs
+from examples.conftest import EXAMPLES, PRODUCTION, STAGING, Start
+
+from autoconfig.testing import Emulator
+
+
+def test_prints_what_is_there_and_every_change(start: Start, service: Emulator) -> None:
+    printing = start("print_changes.py")
+    assert PRODUCTION.env_id in printing.line("added")
+    assert STAGING.env_id in printing.line("added")
+    service.set_environment(attrs.evolve(STAGING, env_name="QA"))
+    assert "env_name='QA'" in printing.line("updated")
+    service.delete_environment(PRODUCTION.env_id)
+    assert printing.line("deleted") == f"deleted {PRODUCTION.env_id}"
+    printing.interrupt()
+    assert printing.ended() == 0
+    assert "Traceback" not in printing.output
+
+
+def test_ends_when_the_key_is_refused(start: Start) -> None:
+    printing = start("print_changes.py", AUTO_CONFIG_KEY="rel-another")
+    assert printing.ended() == 1
+    assert "KeyRejectedError" in printing.output
+
+
+def test_is_as_short_as_it_should_be() -> None:
+    lines = (EXAMPLES / "print_changes.py").read_text("utf-8").splitlines()
+    code = [line for line in lines if line.strip() and not line.startswith(('"""', "import", "from"))]
+    assert 10 <= len(code) <= 20

@@ -1,0 +1,201 @@
+"""Handlers that raise: nothing stops, and the change comes again with the next message for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.faults_events import ALL, HEALTHY, Call, Event, Ledger, canonical, delete, left, patch, put, short
+from support.faults_server import FaultServer, Wire, stream
+from support.faults_table import ATTEMPTS, DEADLINE, Lines, manager_of, wait_until_healthy
+from support.recorder import Recorder
+
+from autoconfig import HandlerErrors, RetryPolicy
+
+STREAM = [
+    put({"oak": 1, "ash": 1, "elm": 1}, {"f1": 1}),
+    patch("oak", 2),
+    delete("ash", 2),
+    delete("f1", 2, "filters"),
+    put({"oak": 2, "yew": 1}, {"f2": 1}),
+]
+"""Every connection's events; the last put deletes elm."""
+
+
+class UnspeakableError(Exception):
+    """An exception that cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def endless(depth: int = 0) -> int:
+    return endless(depth + 1) + 1
+
+
+def raising(error: BaseException | type[BaseException]) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+ACTIONS: dict[str, Callable[[], object]] = {
+    "exception": raising(ValueError("bad\nnews %s {}")),
+    "unspeakable": raising(UnspeakableError),
+    "system_exit": raising(SystemExit(1)),
+    "keyboard_interrupt": raising(KeyboardInterrupt),
+    "generator_exit": raising(GeneratorExit),
+    "stop_iteration": raising(StopIteration),
+    "recursion": endless,
+    "memory": raising(MemoryError),
+    "base": raising(BaseException("x" * 100_000)),
+}
+CALLS: dict[str, Call] = {
+    "add": ("add_environment", "oak", "oak v1"),
+    "add_by_the_last_put": ("add_environment", "yew", "yew v1"),
+    "update": ("update_environment", "oak", "oak v2"),
+    "delete": ("delete_environment", "ash", ""),
+    "delete_by_a_put": ("delete_environment", "elm", ""),
+    "received_all": ALL,
+    "add_filter": ("add_filter", "f1", ""),
+    "delete_filter": ("delete_filter", "f1", ""),
+    "delete_filter_by_the_next_put": ("delete_filter", "f2", ""),
+}
+
+
+class Failing(Recorder):
+    """
+    A recorder that fails in some calls.
+
+    Attributes:
+        tried: All calls, those that failed too; ``calls`` has those that returned.
+    """
+
+    def __init__(self, fails: Callable[[Call], bool], act: Callable[[], object]) -> None:
+        super().__init__()
+        self.tried: list[Call] = []
+        self._fails = fails
+        self._act = act
+
+    def _record(self, name: str, argument: Any) -> None:
+        call = short(name, argument)
+        self.tried.append(call)
+        if self._fails(call):
+            self._act()
+        super()._record(name, argument)
+
+
+def times(call: Call, count: int) -> Callable[[Call], bool]:
+    """Return a test that is true for a call the first so many times."""
+    left_over = [call] * count
+
+    def fails(one: Call) -> bool:
+        if one not in left_over:
+            return False
+        left_over.remove(one)
+        return True
+
+    return fails
+
+
+NEVER = HandlerErrors(retry=None)
+LATER = HandlerErrors(retry=RetryPolicy(initial_delay=60.0, max_delay=60.0))  # after the test
+SOON = HandlerErrors(retry=RetryPolicy(initial_delay=0.01, max_delay=0.05, jitter=0.0))
+
+
+def follow(handler: Recorder, events: list[Event], errors: HandlerErrors = NEVER) -> Lines:
+    """Let a client of the handler follow faulty connections with the events, and a healthy one."""
+    lines = Lines()
+    with FaultServer(stream(*events, then=Wire.end), ATTEMPTS) as server:
+        manager = manager_of(server.url, handler, lines, {}, handler_errors=errors)
+        manager.start()
+        try:
+            wait_until_healthy(handler, lines)
+        finally:
+            assert manager.close(DEADLINE)
+        assert len(server.attempts) == ATTEMPTS + 1, "the handler's failure ended a connection"
+    return lines
+
+
+def check(handler: Failing, lines: Lines, ledger: Ledger, count: int) -> None:
+    """Compare what was called with what the rules say, and check the log."""
+    assert canonical(handler.tried) == canonical(ledger.calls([*STREAM * ATTEMPTS, HEALTHY]))
+    assert left(short(*call) for call in handler.calls) == {"oak": "oak v9", "well": "well v1", "f9": ""}
+    errors = [text for level, text in lines.lines if level >= logging.ERROR]
+    assert len(errors) == count
+    for text in errors:
+        first, traceback, *_ = text.split("\n")
+        assert first.startswith("The handler failed in ")
+        assert traceback == "Traceback (most recent call last):"
+
+
+# The second failure of that deletion would be in the healthy connection.
+@pytest.mark.parametrize(("name", "count"), [*[(name, 1) for name in CALLS], *[(name, 2) for name in [*CALLS][:-1]]])
+@pytest.mark.parametrize("errors", [NEVER, LATER], ids=["never", "later"])
+def test_a_call_that_raises(name: str, count: int, errors: HandlerErrors) -> None:
+    """The record goes back to what it was; the next message for the item brings the change again, once."""
+    call = CALLS[name]
+    handler = Failing(times(call, count), ACTIONS["exception"])
+    lines = follow(handler, STREAM, errors)
+    tried = Ledger(times(call, count)).calls([*STREAM * ATTEMPTS, HEALTHY]).count(call)
+    check(handler, lines, Ledger(times(call, count), retrying=errors is LATER), min(count, tried))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in CALLS if name not in ("received_all", "delete_filter_by_the_next_put")]
+)
+def test_a_call_is_tried_again(name: str) -> None:
+    """Without any further message too, after delays that grow, until it succeeds."""
+    call, times_failed = CALLS[name], 5
+    place = next(n for n in range(len(STREAM)) if call in Ledger().calls(STREAM[: n + 1]))
+    handler, lines = Failing(times(call, times_failed), ACTIONS["exception"]), Lines()
+    with FaultServer(stream(*STREAM[: place + 1], then=Wire.stay), 1) as server:
+        manager = manager_of(server.url, handler, lines, {}, handler_errors=SOON)
+        started = time.monotonic()
+        manager.start()
+        try:
+            handler.wait_for(call[0], DEADLINE, lambda argument: short(call[0], argument) == call)
+        finally:
+            assert manager.close(DEADLINE)
+        assert len(server.attempts) == 1
+    assert time.monotonic() - started >= 0.01 + 0.02 + 0.04 + 0.05 + 0.05
+    assert handler.tried.count(call) == times_failed + 1
+    assert left(short(*call) for call in handler.calls) == left(Ledger().calls(STREAM[: place + 1]))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("name", ["add", "received_all"])
+def test_whatever_is_raised(name: str, action: str) -> None:
+    """Not even what is meant to end a thread or a process ends the dispatcher."""
+    call = CALLS[name]
+    handler = Failing(times(call, 1), ACTIONS[action])
+    check(handler, follow(handler, STREAM), Ledger(times(call, 1)), 1)
+
+
+def test_all_calls_raise_until_the_last_connection() -> None:
+    """A handler that fails altogether for a while has everything as soon as it does not."""
+
+    def fails(call: Call) -> bool:
+        return not call[2].startswith(("well", "oak v9")) and call[1] != "f9" and "well v1" not in seen
+
+    seen: list[str] = []
+
+    class Slow(Failing):
+        def _record(self, name: str, argument: Any) -> None:
+            seen.append(short(name, argument)[2])
+            super()._record(name, argument)
+
+    handler = Slow(fails, ACTIONS["exception"])
+    follow(handler, STREAM)
+    assert [short(*call) for call in handler.calls] == [
+        ("add_environment", "oak", "oak v9"),
+        ("add_environment", "well", "well v1"),
+        ("add_filter", "f9", ""),
+        ALL,
+    ]
