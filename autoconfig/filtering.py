@@ -24,17 +24,23 @@ class FilteredHandler(Protocol):
     before it is updated or deleted, and deleted once.
     """
 
+    # Each body is more than a docstring, or type checkers would take the method for abstract.
+
     def add_environment(self, params: EnvironmentParams) -> None:
         """Take up an environment, seen through the filter ``params.identifiers.filter_key``."""
+        return
 
     def update_environment(self, params: EnvironmentParams) -> None:
         """Replace all that is known of it; the id and the filter's key are as before."""
+        return
 
     def delete_environment(self, id: EnvironmentID, filter_key: FilterKey) -> None:
         """Drop it."""
+        return
 
     def received_all_environments(self) -> None:
         """Note that a full configuration has been handed over, filters included."""
+        return
 
 
 _METHODS = [name for name in vars(FilteredHandler) if not name.startswith("_")]

@@ -94,18 +94,19 @@ class StreamThreads:
         self._calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=logger)
         delivery = Delivery(self._calls, errors.retry, status, logger)
         self._dispatcher = Dispatcher(delivery, self._batches, status, logger)
-        number = next(_numbers)
-        self._threads = {
-            name: threading.Thread(target=target, name=f"autoconfig-{name}-{number}", daemon=True)
-            for name, target in (("dispatcher", self._dispatch), ("reader", self._read))
-        }
+        self._threads: dict[str, threading.Thread] = {}  # made by start(): Python 3.13 lets none of before a fork start
         self._waking = threading.Lock()  # held while the threads are woken; never waited for
         self._inside: set[int] = set()  # the threads that are in start() or stop() at the moment
 
     def start(self) -> None:
         """Start both threads."""
+        number = next(_numbers)
         self._inside.add(threading.get_ident())
         try:
+            self._threads = {
+                name: threading.Thread(target=target, name=f"autoconfig-{name}-{number}", daemon=True)
+                for name, target in (("dispatcher", self._dispatch), ("reader", self._read))
+            }
             for thread in self._threads.values():
                 thread.start()
         finally:
@@ -172,8 +173,8 @@ class StreamThreads:
             self._waking.release()
 
     def _join(self, name: str, deadline: float) -> bool:
-        thread = self._threads[name]
-        if thread is threading.current_thread() or thread.ident is None:  # itself, or never started
+        thread = self._threads.get(name)
+        if thread is None or thread is threading.current_thread() or thread.ident is None:  # never started, or itself
             return True
         with suppress(RuntimeError):  # its start() is what was interrupted, by the signal handler that this is in
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -57,7 +57,7 @@ class ExpiryWatcher(MessageHandler):
         self._changed = threading.Condition()  # guards the rest; notified of a new next key and of the end
         self._schedule = Schedule()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"autoconfig-expiry-{next(_numbers)}", daemon=True)
+        self._thread: threading.Thread | None = None  # made by start(): Python 3.13 lets none of before a fork start
 
     def start(self) -> None:
         """
@@ -70,8 +70,10 @@ class ExpiryWatcher(MessageHandler):
         with self._changed:
             if self._closed:
                 raise ClosedError("a closed watcher cannot be started; make a new one")
-            if self._thread.ident is not None:
+            if self._thread is not None:
                 raise RuntimeError("the watcher was started before")
+            name = f"autoconfig-expiry-{next(_numbers)}"
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
             self._thread.start()
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -92,7 +94,7 @@ class ExpiryWatcher(MessageHandler):
             self._closed = True
             self._schedule = Schedule()
             self._changed.notify_all()
-        if self._thread.ident is None or self._thread is threading.current_thread():
+        if self._thread is None or self._thread is threading.current_thread():
             return True
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():

@@ -49,6 +49,7 @@ def test_reset_before_the_handshake(serve: Serve, make_run: MakeRun, monkeypatch
     peer = serve(reset_when_left, tls=True)
     before = descriptors()
     run = make_run(peer.url, initial_retry_delay=NEVER).start()
+    peer.wait_for("reached")
     assert connected.wait(WAITING)
     closer = threading.Thread(target=run.close)
     closer.start()

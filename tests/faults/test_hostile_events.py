@@ -7,7 +7,7 @@ import logging
 import pytest
 from support.faults_events import SMALL, Event, environment, patch, put
 from support.faults_server import Wire, stream
-from support.faults_table import ATTEMPTS, MODES, WAITED, Fault, go_through, survive, table
+from support.faults_table import ATTEMPTS, FAILED, MODES, WAITED, Fault, go_through, survive, table
 
 ENDED = "ended the stream"
 UNKNOWN = "Ignored an event of unknown name"
@@ -122,7 +122,11 @@ def test_malformed_and_more(chunked: bool, later: bool) -> None:
     play = stream(SMALL, burst, then=lambda wire: wire.flood([burst] * 10_000) if later else wire.stay())
     fault = Fault("malformed", play, 'malformed "patch" event', logging.ERROR, [SMALL, NEXT])
     # Malformed bursts in a row are asked for again much more slowly, in proportion to the first delay.
-    survive(fault._replace(first_delay=0.001, waited=0.003), chunked=chunked)
+    lines, _ = go_through(fault._replace(first_delay=0.001, waited=0.003), chunked=chunked)
+    failures = lines.having(FAILED)
+    assert len(failures) == ATTEMPTS
+    assert failures[0][0] == logging.ERROR
+    assert all(fault.text in text for _, text in failures)
 
 
 @MODES
