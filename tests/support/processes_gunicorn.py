@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gunicorn import version_info  # type: ignore[import-untyped]
 from support.processes_control import KEY, TESTS, WAITING, end_process, wait_until
 
 WORKERS = 2
@@ -37,7 +38,9 @@ class Gunicorn:
         self._host, self._port = listener.getsockname()
         descriptor = listener.fileno()
         command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-m", "gunicorn", "--preload"]
-        command += ["--no-control-socket", "-w", str(WORKERS), "-b", f"fd://{descriptor}", *options]
+        command += ["-w", str(WORKERS), "-b", f"fd://{descriptor}", *options]
+        if version_info >= (25, 1):
+            command.append("--no-control-socket")  # it would be in the home directory
         environment = {**os.environ, "STREAM_URI": uri, "STREAM_KEY": KEY, "PYTHONPATH": _path()}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
