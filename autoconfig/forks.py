@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from typing import Any, Protocol
 
@@ -22,12 +23,19 @@ class Running(Protocol):
     def logger(self) -> Any:
         """Return what its threads log to."""
 
-    def abandon(self) -> None:
-        """Be of no use any more, in the child, without any lock that a thread of the parent may have held."""
+    def abandon(self, *, may_log: bool) -> None:
+        """
+        Be of no use any more, in the child, without any lock that a thread of the parent may have held.
+
+        Args:
+            may_log: Whether a line may be logged; if not, it might wait for ever.
+        """
 
 
 _running: weakref.WeakSet[Running] = weakref.WeakSet()
-_held: list[Any] = []  # locks of handlers, between the hooks before and after a fork
+# Locks of handlers, by the thread that has taken them before a fork and gives them back after it.
+_held: dict[int, list[Any]] = {}
+_missed: set[int] = set()  # the threads that could not take all of them
 
 
 def add(running: Running) -> None:
@@ -41,20 +49,28 @@ def discard(running: Running) -> None:
 
 
 def _before() -> None:
+    me = threading.get_ident()
+    _held[me] = []
     for lock in {id(lock): lock for running in list(_running) for lock in _locks(running.logger())}.values():
         if lock.acquire(timeout=_PATIENCE):
-            _held.append(lock)
+            _held[me].append(lock)
+        else:
+            _missed.add(me)
 
 
 def _after_in_parent() -> None:
-    while _held:
-        _held.pop().release()
+    me = threading.get_ident()
+    _missed.discard(me)
+    for lock in reversed(_held.pop(me, [])):
+        lock.release()
 
 
 def _after_in_child() -> None:
+    may_log = threading.get_ident() not in _missed
     _held.clear()  # logging has given its handlers new locks
+    _missed.clear()
     for running in list(_running):
-        running.abandon()
+        running.abandon(may_log=may_log)
     _running.clear()
 
 

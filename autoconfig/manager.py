@@ -275,7 +275,7 @@ class StreamManager:
         except BaseException:  # concurrent.futures lets SystemExit and the like of a done callback through
             self._log.exception("A callback of the ready future failed")
 
-    def _abandon(self) -> None:
+    def _abandon(self, may_log: bool) -> None:
         """In a forked child: let go of what belongs to the parent, without its locks, which may be held for ever."""
         if self._threads.off.is_set:  # nothing is going on
             return
@@ -287,6 +287,8 @@ class StreamManager:
         if reset:  # first, because even done() takes the lock
             reset()
             self._settle(ForkedError())
+        if not may_log:
+            return
         with suppress(Exception):  # a logger of the application's may raise
             self._log.warning("%r runs in the parent process only: this fork has to make and start its own", self)
 
@@ -301,6 +303,6 @@ class _InForks:
         manager = self._manager()
         return manager._log if manager else None
 
-    def abandon(self) -> None:
+    def abandon(self, *, may_log: bool) -> None:
         if manager := self._manager():
-            manager._abandon()
+            manager._abandon(may_log)

@@ -32,11 +32,13 @@ class Attempt:
     def __init__(self, url: str, token: WatchfulToken, **config: Any) -> None:
         self.error: str = ""
         self._connector = connector(url, token, connect_timeout=60.0, read_timeout=60.0, **config)
+        self._token = token
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def ended(self) -> bool:
         self._thread.join(5)
+        self._token.close()  # as who has cancelled does
         return not self._thread.is_alive()
 
     def _run(self) -> None:
