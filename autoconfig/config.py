@@ -167,8 +167,8 @@ class HTTPConfig:
         headers: Further headers of each request; they go to the service's own origin only. Their values are masked in
             the repr.
         user_agent: What to send as ``User-Agent`` instead of the library's own name and version.
-        max_event_bytes: The largest event that is accepted. It bounds the memory that a stream can take: a few times
-            this number.
+        max_event_bytes: The largest event that is accepted. It bounds the memory that a stream can take: about
+            three times this number until an event is complete, and then what its JSON becomes.
         session_factory: Called in the reader's thread before each attempt for a new ``requests.Session``, which the
             library closes. For proxies or sign-on schemes that need adapters or ``session.auth`` of their own.
 

@@ -54,7 +54,6 @@ class Gunicorn:
             )
         self._closing.callback(end_process, self.process)
         self._seen: set[int] = set()
-        self.wait_for_workers()
 
     @property
     def workers(self) -> set[int]:
@@ -108,7 +107,10 @@ class Gunicorn:
     def stop(self) -> int:
         """Stop it gracefully; return its exit code once all of its processes are gone."""
         os.kill(self.process.pid, signal.SIGTERM)
-        code = self.process.wait(STOPPING)
+        try:
+            code = self.process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"gunicorn has not stopped within {STOPPING} s:\n{self.log}") from None
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in self._seen), "the end of all workers")
         return code
 
