@@ -138,7 +138,7 @@ def test_a_request_to_reconnect_is_told_to_nobody() -> None:
         assert told.next().state is VALID
         emulator.send_reconnect()
         emulator.wait_for_requests(2)
-        wait_until(lambda: manager.status.events_received == 2)
+        wait_until(lambda: manager.status.events_received == 3)  # put, reconnect, put
         assert (told.left(), manager.status.last_error) == ([], None)
 
 
