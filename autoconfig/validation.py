@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import IPv6Address
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -61,7 +62,9 @@ def check_url(name: str, value: str) -> None:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not match, a port that is no number
+        if "[" in parts.netloc:  # Python before 3.11.4 takes anything in brackets
+            IPv6Address(parts.hostname or "")
+    except ValueError:  # brackets that do not match or hold no address, a port that is no number
         usable = False
     if not usable or not value.isprintable() or " " in value:
         raise ValueError(f"{name} must be an http:// or https:// URL with a host")

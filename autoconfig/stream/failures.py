@@ -13,7 +13,7 @@ import urllib3.exceptions
 
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_FILE = ("Could not find a suitable TLS CA certificate bundle", "Could not find the TLS")  # requests' words
-# For errors whose innermost cause says nothing to anyone, such as the ValueError of a chunk's size.
+# For errors whose innermost cause says nothing to anyone, or changes with the version of a package.
 _WORDS: dict[type[BaseException], str] = {
     urllib3.exceptions.ReadTimeoutError: "nothing was received in time",
     urllib3.exceptions.ConnectTimeoutError: "no connection in time",
@@ -23,6 +23,7 @@ _WORDS: dict[type[BaseException], str] = {
     urllib3.exceptions.InvalidChunkLength: "the connection broke off in the middle of the answer",
     http.client.HTTPException: "the answer is not HTTP",
     urllib3.exceptions.ProtocolError: "the answer is not HTTP, or broke off",
+    requests.exceptions.InvalidURL: "the URL is malformed",
 }
 
 
