@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors, HandlerFailure
 from .identifiers import show
+from .safe_logger import Logger
 from .stream.cancel import CancelToken
 from .tracking import StatusTracker
 
@@ -41,7 +41,7 @@ class HandlerCalls:
         errors: HandlerErrors,
         slow_after: float,
         status: StatusTracker,
-        logger: logging.Logger,
+        logger: Logger,
     ) -> None:
         self.running: str | None = None
         # Held from the look at the token until `running` is set, so that stop() knows of each call that begins.

@@ -185,7 +185,7 @@ class HTTPConfig:
     connect_timeout: float = attrs.field(default=10.0, validator=_positive)
     read_timeout: float = attrs.field(default=300.0, validator=_positive)
     headers: Mapping[str, str] = attrs.field(
-        factory=dict, converter=_to_headers, validator=_headers, repr=_mask_headers
+        factory=dict, converter=_to_headers, validator=_headers, repr=_mask_headers, hash=False
     )
     user_agent: str | None = attrs.field(default=None, validator=_header_value)
     max_event_bytes: int = attrs.field(default=64 * 2**20, validator=_size)

@@ -7,7 +7,6 @@ until that succeeds or a message that is not older takes its place. Other items 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Container
 
@@ -19,6 +18,7 @@ from .environments import EnvironmentRep, FilterRep
 from .handler_errors import HandlerFailure
 from .identifiers import EnvironmentID, FilterID, show
 from .receiver import Action, MessageReceiver
+from .safe_logger import Logger
 from .stream.retry import Backoff
 from .tracking import StatusTracker
 
@@ -96,9 +96,7 @@ class Delivery:
         logger: For what is ignored.
     """
 
-    def __init__(
-        self, calls: HandlerCalls, retry: RetryPolicy | None, status: StatusTracker, logger: logging.Logger
-    ) -> None:
+    def __init__(self, calls: HandlerCalls, retry: RetryPolicy | None, status: StatusTracker, logger: Logger) -> None:
         self.environments = Ledger(MessageReceiver(logger), "delete_environment")
         self.filters = Ledger(MessageReceiver(logger), "delete_filter")
         self._calls = calls

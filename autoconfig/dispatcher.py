@@ -22,6 +22,7 @@ from .messages import (
     environment_id,
     filter_id,
 )
+from .safe_logger import Logger
 from .tracking import StatusTracker
 
 
@@ -38,9 +39,7 @@ class Dispatcher:
         logger: For a line on each put, patch and deletion that changes something.
     """
 
-    def __init__(
-        self, delivery: Delivery, batches: queue.Queue[Batch], status: StatusTracker, logger: logging.Logger
-    ) -> None:
+    def __init__(self, delivery: Delivery, batches: queue.Queue[Batch], status: StatusTracker, logger: Logger) -> None:
         self._delivery = delivery
         self._batches = batches
         self._status = status
@@ -66,14 +65,13 @@ class Dispatcher:
         return bool(batch)
 
     def _safely(self, step: Callable[..., None], *arguments: Message) -> None:
-        """Do something; whatever it raises, such as a logger of the application's, the thread has to live on."""
+        """Do something; whatever it raises, the thread has to live on."""
         try:
             step(*arguments)
         except StoppedError:
             raise
         except Exception:
-            with suppress(Exception):
-                self._log.exception("Failed to handle a message")
+            self._log.exception("Failed to handle a message")
 
     def _dispatch(self, message: Message) -> None:
         match message:

@@ -1,8 +1,8 @@
 """
 What a fork does to what is running: the child is told of it, and is not left with locks that nobody will release.
 
-A thread that writes a log line at the moment of the fork holds the lock of a file's buffer, which Python does not
-renew in the child; the child's next line to that file would wait for ever. So the locks of the log's handlers are taken
+A thread that writes a log line at the moment of the fork holds the lock of a file's buffer or of a queue, which Python
+does not renew in the child; the child's next line would wait for ever. So the locks of the log's handlers are taken
 before a fork, when no thread is inside one, and given back after it.
 """
 
@@ -12,6 +12,9 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from logging.handlers import MemoryHandler, QueueHandler
 from typing import Any, Protocol
 
 _PATIENCE = 1.0  # seconds to wait for a handler that is writing, before forking all the same
@@ -23,12 +26,12 @@ class Running(Protocol):
     def logger(self) -> Any:
         """Return what its threads log to."""
 
-    def abandon(self, *, may_log: bool) -> None:
+    def abandon(self) -> Callable[[], None] | None:
         """
-        Be of no use any more, in the child, without any lock that a thread of the parent may have held.
+        Shut down in the child, without any lock that a thread of the parent may have held.
 
-        Args:
-            may_log: Whether a line may be logged; if not, it might wait for ever.
+        Returns:
+            What logs a warning, if there is anything to warn of.
         """
 
 
@@ -39,23 +42,26 @@ _missed: set[int] = set()  # the threads that could not take all of them
 
 
 def add(running: Running) -> None:
-    """Tell it of forks from now on."""
+    """Register it for the forks to come."""
     _running.add(running)
 
 
 def discard(running: Running) -> None:
-    """Tell it of forks no more."""
+    """Unregister it."""
     _running.discard(running)
 
 
 def _before() -> None:
     me = threading.get_ident()
     _held[me] = []
-    for lock in {id(lock): lock for running in list(_running) for lock in _locks(running.logger())}.values():
+    if not _running:
+        return
+    for lock in _locks_in_order():
         if lock.acquire(timeout=_PATIENCE):
             _held[me].append(lock)
         else:
             _missed.add(me)
+            return
 
 
 def _after_in_parent() -> None:
@@ -66,23 +72,54 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    may_log = threading.get_ident() not in _missed
-    _held.clear()  # logging has given its handlers new locks
+    me = threading.get_ident()
+    may_log = me not in _missed
+    for lock in reversed(_held.pop(me, [])):
+        with suppress(RuntimeError):  # logging has given its own ones a new life
+            lock.release()
+    _held.clear()
     _missed.clear()
-    for running in list(_running):
-        running.abandon(may_log=may_log)
+    warnings = [warn for running in list(_running) if (warn := running.abandon())]
     _running.clear()
+    if warnings and may_log:
+        _log(warnings)
 
 
-def _locks(logger: Any) -> list[Any]:
-    """Return the locks of all handlers that a line of this logger, or of an adapter of it, comes to."""
-    found = []
-    current = getattr(logger, "logger", logger)
-    while isinstance(current, logging.Logger):
-        found += [handler.lock for handler in current.handlers if getattr(handler, "lock", None)]
-        current = current.parent if current.propagate else None
-    return found
+def _log(warnings: list[Callable[[], None]]) -> None:
+    """Log in a thread, because a handler of the application's may wait for a thread that is not here."""
+
+    def log() -> None:
+        for warn in warnings:
+            warn()
+
+    with suppress(RuntimeError):  # there is no thread left
+        thread = threading.Thread(target=log, name="autoconfig-fork", daemon=True)
+        thread.start()
+        thread.join(_PATIENCE)
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+def _locks_in_order() -> list[Any]:
+    """Return the locks that a line of those that are running may wait for, in the order in which logging takes them."""
+    # The first is logging's own, under one name in all versions: dictConfig() holds it while it waits for handlers.
+    found = [logging._lock]  # type: ignore[attr-defined]
+    for running in list(_running):
+        for handler in _handlers(running.logger()):
+            found.append(handler.lock)
+            if isinstance(handler, QueueHandler):
+                found.append(getattr(handler.queue, "mutex", None))
+    return list({id(lock): lock for lock in found if lock}.values())
+
+
+def _handlers(logger: Any) -> Iterator[logging.Handler]:
+    """Yield the handlers that a line of this logger, or of an adapter of it, comes to."""
+    while isinstance(logger, logging.LoggerAdapter):
+        logger = logger.logger
+    while isinstance(logger, logging.Logger):
+        for handler in logger.handlers:
+            yield handler
+            if isinstance(handler, MemoryHandler) and handler.target:
+                yield handler.target
+        logger = logger.parent if logger.propagate else None
+
+
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

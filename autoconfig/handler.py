@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Protocol, runtime_checkable
 
 from .environments import EnvironmentParams, FilterParams
@@ -60,8 +61,13 @@ def check_handler(handler: object) -> None:
     Check that the object can be called as a handler.
 
     Raises:
-        TypeError: It lacks a method; the text names it.
+        TypeError: It lacks a method or has one that nobody would await, or it is a class; the text names it.
     """
+    if isinstance(handler, type):
+        raise TypeError(f"handler must be an object, not the class {handler.__name__}")
     missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]
     if missing:
         raise TypeError(f"handler must have the six methods of MessageHandler; it lacks {', '.join(missing)}")
+    coroutines = [name for name in _METHODS if inspect.iscoroutinefunction(getattr(handler, name))]
+    if coroutines:
+        raise TypeError(f"handler must have ordinary methods; {', '.join(coroutines)} is a coroutine function")

@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from types import TracebackType
 from typing import Literal
 
@@ -18,6 +18,7 @@ from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
 from .identifiers import AutoConfigKey
 from .keys import KeySource, key_reader, show_key
+from .safe_logger import Logger, SafeLogger
 from .status import StatusListener, StreamState, StreamStatus
 from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
@@ -65,7 +66,7 @@ class StreamManager:
         http_config: HTTPConfig | None = None,
         initial_retry_delay: float = _DEFAULT_RETRY_DELAY,
         protocol_version: int = 2,
-        logger: logging.Logger | None = None,
+        logger: Logger | None = None,
         *,
         retry_policy: RetryPolicy | None = None,
         on_rejected_key: Literal["stop", "retry"] = "stop",
@@ -84,7 +85,7 @@ class StreamManager:
         if on_rejected_key not in ("stop", "retry"):
             raise ValueError(f"on_rejected_key must be 'stop' or 'retry', not {on_rejected_key!r}")
 
-        self._log = logger or logging.getLogger("autoconfig")
+        self._log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
         url = endpoint(stream_uri, protocol_version)
         self._shown = f"{show_key(key)} at {url.partition('?')[0]}"
         self._ready: Future[None] = Future()
@@ -130,7 +131,7 @@ class StreamManager:
             It says nothing of the first configuration; that is complete when ``received_all_environments`` is called.
 
         Raises:
-            RuntimeError: It was called before.
+            RuntimeError: It was called before; or the system has no thread left, and the manager is closed now.
             ClosedError: The manager is closed; make a new one.
             ForkedError: The manager was started before a fork, in the parent process; make a new one.
         """
@@ -143,7 +144,11 @@ class StreamManager:
                 raise RuntimeError("the manager was started before")
             self._started = True
             forks.add(self._in_forks)
-            self._threads.start()
+            try:
+                self._threads.start()
+            except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
+                self.close()
+                raise
         return self._ready
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -221,11 +226,14 @@ class StreamManager:
         It is called in the thread that brought the change about: the stream's reader or one that calls :meth:`close`.
         Calls come one at a time and in order. It should return soon, because the stream is not read meanwhile. What it
         raises is logged.
+
+        Raises:
+            TypeError: It cannot be called.
         """
         self._status.add_listener(listener)
 
     def remove_status_listener(self, listener: StatusListener) -> None:
-        """Call a status listener no more; nothing happens if it was not added."""
+        """Remove a status listener; nothing happens if it was not added."""
         self._status.remove_listener(listener)
 
     def wait_for(self, state: StreamState, timeout: float | None = None) -> bool:
@@ -238,10 +246,18 @@ class StreamManager:
 
         Returns:
             Whether it is; ``False`` also at once when the stream is off, because then no other state will come.
+
+        Raises:
+            RuntimeError: The call comes from inside a callback, and the state is another one.
+            TypeError: The state is no :class:`StreamState`, or the timeout no number.
+            ValueError: The timeout is negative or longer than 366 days.
         """
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
-        return self._status.wait_for(check_instance("state", state, StreamState), timeout)
+        check_instance("state", state, StreamState)
+        if self._threads.is_one(threading.current_thread()) and self.status.state is not state:
+            raise RuntimeError("wait_for() inside a callback would hold up the stream that it waits for")
+        return self._status.wait_for(state, timeout)
 
     def __enter__(self) -> StreamManager:
         self.start()
@@ -275,22 +291,32 @@ class StreamManager:
         except BaseException:  # concurrent.futures lets SystemExit and the like of a done callback through
             self._log.exception("A callback of the ready future failed")
 
-    def _abandon(self, may_log: bool) -> None:
+    def _abandon(self) -> Callable[[], None] | None:
         """In a forked child: let go of what belongs to the parent, without its locks, which may be held for ever."""
         if self._threads.off.is_set:  # nothing is going on
-            return
+            return None
         self._forked = True
         self._lock = threading.RLock()
         self._token.abandon()
         self._status.abandon(ForkedError())
-        reset = getattr(getattr(self._ready, "_condition", None), "_at_fork_reinit", None)
-        if reset:  # first, because even done() takes the lock
-            reset()
-            self._settle(ForkedError())
-        if not may_log:
-            return
-        with suppress(Exception):  # a logger of the application's may raise
-            self._log.warning("%r runs in the parent process only: this fork has to make and start its own", self)
+        self._ready_is_forked()
+        return lambda: self._log.warning(
+            "%r runs in the parent process only: this fork has to make and start its own", self
+        )
+
+    def _ready_is_forked(self) -> None:
+        """
+        In a forked child: let the future raise, unless it has a result, and wake nobody.
+
+        Each of its methods takes a lock that a thread of the parent may have held. Who waits for it, and its callbacks,
+        are the parent's. There is no public way to renew a future that users hold, so its attributes are replaced.
+        """
+        forked: Future[None] = Future()
+        forked.set_exception(ForkedError())
+        renewed = vars(forked)
+        if self._ready._state == "FINISHED":
+            renewed = {"_condition": renewed["_condition"]}
+        vars(self._ready).update(renewed)
 
 
 class _InForks:
@@ -303,6 +329,6 @@ class _InForks:
         manager = self._manager()
         return manager._log if manager else None
 
-    def abandon(self, *, may_log: bool) -> None:
-        if manager := self._manager():
-            manager._abandon(may_log)
+    def abandon(self) -> Callable[[], None] | None:
+        manager = self._manager()
+        return manager._abandon() if manager else None

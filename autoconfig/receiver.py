@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .identifiers import show
+from .safe_logger import Logger
 
 
 class Action(enum.Enum):
@@ -43,7 +44,7 @@ class MessageReceiver:
 
     __slots__ = ("_dead", "_log", "_undo", "_versions")
 
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None) -> None:
+    def __init__(self, logger: Logger | None = None) -> None:
         self._log = logger or logging.getLogger("autoconfig")
         # An int for each id and a set of the dead ones take 94 bytes an id; a tuple or the item itself would take 150
         # to 877.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import queue
 import threading
 import time
@@ -20,14 +19,16 @@ from .exceptions import KeyRejectedError
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors
 from .messages import Batch
+from .safe_logger import Logger
 from .stream.cancel import CancelToken, Latch
 from .stream.connection import Connector
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
 from .tracking import StatusTracker
 
-_QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only hold memory while the handler is slow
-# Seconds that stop() gives the reader. All that can take longer is the look-up of a name, which nothing interrupts.
+_QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
+# Seconds that stop() gives the reader. What nothing interrupts can take longer: the look-up of a name, decoding many
+# megabytes, and the application's own functions that the reader calls.
 _INTERRUPTION = 0.75
 _numbers = itertools.count(1)
 
@@ -72,10 +73,11 @@ class StreamThreads:
         *,
         on_connected: Callable[[], None],
         on_rejected: Callable[[int], None],
-        logger: logging.Logger,
+        logger: Logger,
     ) -> None:
         self.off = Latch()
         self._token = token
+        self._status = status
         self._on_rejected = on_rejected
         self._log = logger
         self._batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
@@ -136,7 +138,7 @@ class StreamThreads:
             reader_deadline = min(deadline, time.monotonic() + _INTERRUPTION)
             ended = self._join("reader", reader_deadline), self._join("dispatcher", deadline)
             self._token.close()
-            self.off.set()
+            self._end()
             return all(ended)
         finally:
             self._inside.discard(me)
@@ -157,7 +159,11 @@ class StreamThreads:
         try:
             self._dispatcher.run()
         finally:
-            self.off.set()
+            self._end()
+
+    def _end(self) -> None:
+        self._status.handles_no_more()
+        self.off.set()
 
     def _wake(self) -> None:
         """Wake a reader that waits for room in the queue and a dispatcher that waits for a message."""
@@ -180,7 +186,9 @@ class StreamThreads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if not thread.is_alive():
             return True
-        callback = self._calls.running
-        place = "the look-up of a name" if name == "reader" else f"the handler's {callback}" if callback else "Python"
+        if name == "reader":
+            place = "the look-up of a name, a large message, or a function of yours such as that for the key"
+        else:
+            place = f"the handler's {self._calls.running}" if self._calls.running else "Python"
         self._log.warning("Gave up waiting for the thread %s; it is still in %s", thread.name, place)
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from .exceptions import (
     StreamEndedError,
     UnexpectedStatusError,
 )
+from .safe_logger import Logger
 from .status import ErrorInfo, ErrorKind, StatusListener, StreamState, StreamStatus
 
 
@@ -40,7 +40,7 @@ class StatusTracker:
         logger: For listeners that raise.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: Logger) -> None:
         self._log = logger
         # Reentrant, because a signal handler may close the stream. Guards the state and what changes with it.
         self._changed = threading.Condition(threading.RLock())
@@ -58,15 +58,12 @@ class StatusTracker:
     @property
     def status(self) -> StreamStatus:
         """A snapshot."""
-        status = self._status
-        if status.state is StreamState.OFF:
-            self._handed_over.clear()  # nobody waits for it any more
         try:
             lag = time.monotonic() - self._handed_over[0]
         except IndexError:
             lag = 0.0
         return attrs.evolve(
-            status,
+            self._status,
             last_byte_at=_at(self._last_byte_at),
             events_received=self._events_received,
             queued_batches=len(self._handed_over),
@@ -77,11 +74,13 @@ class StatusTracker:
 
     def add_listener(self, listener: StatusListener) -> None:
         """Call it with each new status from now on; see :meth:`StreamManager.add_status_listener`."""
+        if not callable(listener):
+            raise TypeError(f"listener must be callable, not {type(listener).__name__}")
         with self._changed:
             self._listeners += (listener,)
 
     def remove_listener(self, listener: StatusListener) -> None:
-        """Call it no more; nothing happens if it is not there."""
+        """Remove a listener; nothing happens if it is not there."""
         with self._changed:
             kept = list(self._listeners)
             with suppress(ValueError):
@@ -89,7 +88,7 @@ class StatusTracker:
             self._listeners = tuple(kept)
 
     def wait_for(self, state: StreamState, timeout: float | None) -> bool:
-        """Wait for a state; return whether it is there. A stream that is off has no other any more."""
+        """Wait for a state; return whether it is there. A stream that is off never changes its state again."""
         over = (state, StreamState.OFF)
         with self._changed:
             self._changed.wait_for(lambda: self._status.state in over, timeout)
@@ -107,6 +106,10 @@ class StatusTracker:
         """Note that the oldest batch was handled."""
         with suppress(IndexError):
             self._handed_over.popleft()
+
+    def handles_no_more(self) -> None:
+        """Note that no batch will be handled any more; what is left of them was dropped."""
+        self._handed_over.clear()
 
     def connecting(self) -> None:
         """Note that an attempt begins."""
@@ -169,8 +172,7 @@ class StatusTracker:
                     try:
                         listener(status)
                     except BaseException:  # SystemExit, too: this may be the reader's thread
-                        with suppress(Exception):  # a logger of the application's may raise
-                            self._log.exception("A status listener failed")
+                        self._log.exception("A status listener failed")
             finally:
                 self._telling.release()
 

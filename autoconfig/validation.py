@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
-_LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow, and nobody means it
+LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow, and nobody means it
 
 
 def check_number(name: str, value: float) -> float:
@@ -40,8 +40,8 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
         ValueError: It is not finite, negative, longer than a year, or zero where ``zero`` does not allow that.
     """
     check_number(name, value)
-    if value > _LONGEST:
-        raise ValueError(f"{name} must be at most {_LONGEST:.0f} seconds, not {value}")
+    if value > LONGEST:
+        raise ValueError(f"{name} must be at most {LONGEST:.0f} seconds, not {value}")
     if value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be {'zero or more' if zero else 'more than zero'} seconds, not {value}")
     return float(value)

@@ -15,6 +15,7 @@ from autoconfig import EnvironmentID, HandlerErrors, HandlerFailure, PatchMessag
 from autoconfig import delivery as delivery_module
 from autoconfig import dispatcher as dispatcher_module
 from autoconfig.messages import Message, PutMessageData
+from autoconfig.safe_logger import Logger, SafeLogger
 
 STEADY = RetryPolicy(max_delay=60.0, jitter=0.0, initial_delay=1.0)
 NUDGE = PatchMessageData("/elsewhere")  # ignored; after each message the dispatcher looks for what is due
@@ -24,7 +25,7 @@ FLAWED = PutMessageData("/", PutContent(flawed={EnvironmentID("e1"): "sdkKeys"})
 class Bench:
     """A dispatcher called inline, with a clock that goes on only when it is told to; ``told`` are the failures."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, log: logging.Logger | None = None) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, log: Logger | None = None) -> None:
         self.now = 1000.0
         self.failing: list[Call] = []
         self.told: list[HandlerFailure] = []
@@ -239,7 +240,7 @@ def test_a_logger_that_raises_does_not_end_the_dispatcher(monkeypatch: pytest.Mo
     """Nor while a change is tried again; the change stays pending."""
     log = logging.getLogger("tests.delivery")
     log.addFilter(lambda record: 1 // 0 if record.exc_info else True)  # type: ignore[arg-type, return-value]
-    bench = Bench(monkeypatch, log)
+    bench = Bench(monkeypatch, SafeLogger(log))
     bench.fail(added("e1", 1))
     bench.take(patch("e1", 1))
     assert bench.later(1.0) == [added("e1", 1)]

@@ -90,3 +90,21 @@ def test_what_a_subclass_overrides_counts() -> None:
     for name, arguments in ARGUMENTS.items():
         getattr(handler, name)(*arguments)
     assert handler.deleted == ["env-1"]
+
+
+@each_method
+def test_a_coroutine_function_is_refused(method: str) -> None:
+    """Nobody would await it, and each change would be lost."""
+
+    async def call(*_: object) -> None:
+        """Do nothing."""
+
+    handler = handler_without()
+    setattr(handler, method, call)
+    with pytest.raises(TypeError, match=rf"^handler must have ordinary methods; {method} is a coroutine function$"):
+        check_handler(handler)
+
+
+def test_a_class_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^handler must be an object, not the class Partial$"):
+        check_handler(Partial)

@@ -1,4 +1,4 @@
-"""Imports go down the floors of docs/architecture.md, never up or in a circle, and never to what is not declared."""
+"""Imports go down the layers of docs/architecture.md, never up or in a circle, and never to what is not declared."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import autoconfig
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(autoconfig.__file__).parent
 
-# Rooms, as module names within the package. A package stands for all of its modules. A room need not exist yet.
-FLOORS = {
+# Modules by their names within the package. A package stands for all modules in it. One need not exist yet.
+LAYERS = {
     "__main__": 10,
     "cli": 9,
     "manager": 8,
@@ -52,13 +52,14 @@ FLOORS = {
     "exceptions": 0,
     "config": 0,
     "forks": 0,
+    "safe_logger": 0,
     "construction": 0,
     "validation": 0,
     "version": 0,
 }
 FACADE = ""  # autoconfig/__init__.py
 IMPORT_NAMES = {"attrs": {"attr", "attrs"}, "sseclient-py": {"sseclient"}}  # where they differ from the distribution's
-EXTRAS = {"cli": "cli", "testing": "tests"}  # rooms that may also import what an extra installs
+EXTRAS = {"cli": "cli", "testing": "tests"}  # parts that may also import what an extra installs
 
 
 def modules() -> dict[str, Path]:
@@ -73,9 +74,9 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def room_of(module: str) -> str | None:
-    """Return the room that a module belongs to."""
-    return next((room for room in FLOORS if module == room or module.startswith(f"{room}.")), None)
+def part_of(module: str) -> str | None:
+    """Return the part that a module belongs to."""
+    return next((part for part in LAYERS if module == part or module.startswith(f"{part}.")), None)
 
 
 def absolute_imports(module: str) -> Iterator[tuple[str, list[str]]]:
@@ -108,18 +109,18 @@ def inner_imports(module: str) -> set[str]:
 
 
 def may_import(module: str, target: str) -> bool:
-    """Return whether the floors allow an import; rooms of one floor may use each other if they belong together."""
-    room, other = room_of(module), room_of(target)
-    if room is None or other is None:
+    """Return whether the layers allow an import; parts of one layer may use each other if they belong together."""
+    part, other = part_of(module), part_of(target)
+    if part is None or other is None:
         return False
     same_package = module.partition(".")[0] == target.partition(".")[0]
-    foundations = FLOORS[room] == 0
-    return FLOORS[other] < FLOORS[room] or (FLOORS[other] == FLOORS[room] and (same_package or foundations))
+    foundations = LAYERS[part] == 0
+    return LAYERS[other] < LAYERS[part] or (LAYERS[other] == LAYERS[part] and (same_package or foundations))
 
 
 def is_facade(module: str) -> bool:
-    """Return whether a module is a package's ``__init__`` that stands in no room: it may only hand names on."""
-    return module in (FACADE, "stream")  # other packages are rooms, and their __init__ is one of the room
+    """Return whether a module is a package's ``__init__`` that stands in no layer: it may only hand names on."""
+    return module in (FACADE, "stream")  # other packages are parts, and their __init__ is one of the part
 
 
 def declared(*extras: str) -> set[str]:
@@ -134,20 +135,20 @@ def declared(*extras: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_is_in_a_room(module: str) -> None:
-    assert is_facade(module) or room_of(module), f"autoconfig.{module} is on no floor of docs/architecture.md"
+def test_every_module_is_in_a_layer(module: str) -> None:
+    assert is_facade(module) or part_of(module), f"autoconfig.{module} is in no layer of docs/architecture.md"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not is_facade(name)])
-def test_imports_only_from_lower_floors(module: str) -> None:
+def test_imports_only_from_lower_layers(module: str) -> None:
     wrong = {target or "autoconfig" for target in inner_imports(module) if not may_import(module, target)}
     assert not wrong, f"autoconfig.{module} may not import {', '.join(sorted(wrong))}"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_nothing_undeclared(module: str) -> None:
-    room = room_of(module) or ""
-    allowed = {"autoconfig", *sys.stdlib_module_names, *declared(*[EXTRAS[room]] if room in EXTRAS else [])}
+    part = part_of(module) or ""
+    allowed = {"autoconfig", *sys.stdlib_module_names, *declared(*[EXTRAS[part]] if part in EXTRAS else [])}
     undeclared = {target.partition(".")[0] for target, _ in absolute_imports(module)} - allowed
     assert not undeclared, f"autoconfig.{module} imports what setup.cfg does not declare"
 
@@ -166,12 +167,12 @@ def test_a_facade_only_hands_names_on(module: str) -> None:
     assert not extra, f"line {extra[0].lineno} is more than an import, an assignment or a docstring"
 
 
-def test_the_architecture_page_has_the_same_rooms() -> None:
+def test_the_architecture_page_has_the_same_layers() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
-    rooms = {
-        name.removesuffix("/").removesuffix(".py").replace("/", "."): int(floor)
-        for floor, cell in rows
+    parts = {
+        name.removesuffix("/").removesuffix(".py").replace("/", "."): int(layer)
+        for layer, cell in rows
         for name in re.findall(r"`([^`]+)`", cell)
     }
-    assert rooms == FLOORS
+    assert parts == LAYERS

@@ -226,3 +226,21 @@ def test_several_managers_do_not_know_of_each_other() -> None:
             assert len(library_threads()) == 4
         finally:
             assert all(manager.close() for manager in managers)
+
+
+def test_when_there_is_no_second_thread_the_first_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``with`` would not close what it could not enter."""
+    start = threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if "reader" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    manager = manager_for()
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        manager.start()
+    assert isinstance(manager.ready.exception(0), ClosedError)
+    assert manager.join(5)
+    assert library_threads() == {}

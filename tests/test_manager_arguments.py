@@ -209,3 +209,14 @@ def test_the_repr_does_not_show_the_key() -> None:
     shown = repr(make(stream_uri="https://someone:w0rd@stream.example/base?token=t0ken"))
     assert "stream.example/base" in shown
     assert not [secret for secret in (SECRET, "someone", "w0rd", "t0ken") if secret in shown]
+
+
+@pytest.mark.parametrize("logger", ["autoconfig", 1, print])
+def test_a_logger_that_is_none(logger: Any) -> None:
+    with pytest.raises(TypeError, match=r"^logger must be "):
+        make(logger=logger)
+
+
+def test_options_can_be_compared_and_kept_in_sets() -> None:
+    """Headers and all."""
+    assert len({HTTPConfig(), HTTPConfig(headers={"X-Tenant": "north"}), HTTPConfig()}) == 2

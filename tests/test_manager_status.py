@@ -229,6 +229,42 @@ def test_a_listener_may_close(state: StreamState) -> None:
     assert outcomes == [True]
 
 
+def test_waiting_inside_a_listener_is_an_error_unless_there_is_nothing_to_wait_for() -> None:
+    """The listener's thread is the one that would bring the state about."""
+    outcomes: queue.Queue[object] = queue.Queue()
+
+    def wait(status: StreamStatus) -> None:
+        for state in (status.state, OFF):
+            try:
+                outcomes.put(manager.wait_for(state))
+            except RuntimeError as error:
+                outcomes.put(error)
+
+    with ScriptedServer([[put_item("e1")]]) as server, managed(server.url) as manager:
+        manager.add_status_listener(wait)
+        manager.start()
+        assert outcomes.get(timeout=SECONDS) is True
+        assert isinstance(outcomes.get(timeout=SECONDS), RuntimeError)
+        manager.remove_status_listener(wait)
+
+
+def test_what_is_still_to_be_handled_counts_also_when_the_key_is_refused() -> None:
+    """The stream is off then, but its changes come to the handler all the same."""
+    handler = Lingering()
+    with (
+        ScriptedServer([[put_item("e1"), {"close": "eof"}], [{"status": 401}]]) as server,
+        managed(server.url, handler) as manager,
+    ):
+        manager.start()
+        assert manager.wait_for(OFF, SECONDS)
+        assert manager.status.queued_batches == 1
+        assert manager.status.lag > 0
+        handler.go_on.set()
+        with pytest.raises(KeyRejectedError):
+            manager.join(SECONDS)
+        assert (manager.status.queued_batches, manager.status.lag) == (0, 0.0)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork()")
 def test_in_a_fork_it_is_off_and_says_why() -> None:
     """Although another thread is in the middle of telling a listener; the parent's own goes on."""

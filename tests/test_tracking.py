@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from autoconfig import ConnectionFailedError, KeyRejectedError, StreamState, StreamStatus, tracking
+from autoconfig.safe_logger import SafeLogger
 from autoconfig.status import StatusListener
 from autoconfig.tracking import StatusTracker
 
@@ -92,7 +94,7 @@ def test_a_listener_that_raises_is_logged_and_the_others_are_called(
 def test_a_logger_that_raises_too_does_no_harm() -> None:
     logger = logging.getLogger("tests.tracking")
     logger.addFilter(lambda _: bool(1 // 0))
-    tracker = StatusTracker(logger)
+    tracker = StatusTracker(SafeLogger(logger))
     tracker.add_listener(lambda _: 1 // 0)
     told = listen(tracker)
     tracker.off()
@@ -249,3 +251,9 @@ def test_the_oldest_waiting_batch_is_the_lag(tracker: StatusTracker, monkeypatch
     tracker.handled()
     tracker.handled()
     assert (tracker.status.queued_batches, tracker.status.lag) == (0, 0.0)
+
+
+@pytest.mark.parametrize("listener", [None, "print", []], ids=str)
+def test_a_listener_that_cannot_be_called_is_refused(listener: Any, tracker: StatusTracker) -> None:
+    with pytest.raises(TypeError, match=r"^listener must be callable, not "):
+        tracker.add_listener(listener)

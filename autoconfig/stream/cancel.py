@@ -112,8 +112,10 @@ class CancelToken:
         In a forked child: close its descriptors of the parent's sockets, so that the parent alone says when they end.
 
         They are not shut down, which would end the parent's connection, and no lock is waited for, because a thread of
-        the parent may have held it.
+        the parent may have held it. A fork inside a callback leaves the dispatcher running in the child, so the token
+        is cancelled there.
         """
+        self._cancelled.set()
         self._lock = threading.RLock()
         for watched in self._sockets:
             watched.abandon()

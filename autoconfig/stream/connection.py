@@ -123,10 +123,9 @@ class Connector:
             if key in unquote(url):
                 raise ConnectionFailedError("a redirect that holds the key")
             if _origin(url) != _origin(self._url):
-                # For good, because nothing that another origin says is a reason to trust anyone.
+                # For good: not even a redirect back to the service's origin brings the key again.
                 headers, cert = self._public_headers(), None
-                session.auth = _keep_headers
-                session.headers.pop("Authorization", None)
+                _forget_credentials(session)
         raise ConnectionFailedError(f"more than {_MOST_REDIRECTS} redirects")
 
     def _read(self) -> str:
@@ -202,6 +201,14 @@ class Connector:
             if not piece:
                 raise StreamEndedError(reason)
             yield piece
+
+
+def _forget_credentials(session: requests.Session) -> None:
+    """Leave nothing in a session, which may be of the user's making, that was meant for the service."""
+    session.auth = _keep_headers
+    session.cert = None
+    session.headers = requests.utils.default_headers()
+    session.params = {}
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -53,7 +53,7 @@ def _describe_chain(chain: list[BaseException]) -> str:
             return f"it refused the connection with status {tunnel[1]}"
         if str(cause).startswith(_NO_FILE):
             return "there is no file of CA certificates, or of the client's certificate, under the name that was given"
-        if cause.errno is not None and cause.strerror:
+        if isinstance(cause.errno, int) and cause.strerror:  # what a user's function raises may hold anything
             return _joined(name, os.strerror(cause.errno))
     for kind, words in _WORDS.items():
         if any(isinstance(one, kind) for one in chain):

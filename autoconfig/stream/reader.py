@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 
-from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError
+from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
 from ..identifiers import EnvironmentID, show
 from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, PutMessageData
+from ..safe_logger import Logger
 from ..tracking import StatusTracker
 from .cancel import CancelToken
 from .connection import Connector
@@ -53,7 +52,7 @@ class StreamReader:
         max_event_bytes: int,
         stop_on_rejection: bool,
         on_connected: Callable[[], None],
-        logger: logging.Logger,
+        logger: Logger,
     ) -> None:
         self._connector = connector
         self._batches = batches
@@ -91,8 +90,7 @@ class StreamReader:
             good_for = max(0.0, time.monotonic() - connected_at)
             delay = self._plan.next_delay(failure, good_for, parser.retry)
             if failure and not self._token.cancelled:
-                with suppress(Exception):  # a logger of the application's may raise, too
-                    self._trouble.failed(failure, delay)
+                self._trouble.failed(failure, delay)
                 self._status.disconnected(None if isinstance(failure, ReconnectRequestedError) else failure, delay)
             self._token.wait(delay)
 
@@ -106,33 +104,39 @@ class StreamReader:
                 raise EventTooLargeError(self._max_event_bytes)
 
     def _hand_over(self, events: Sequence[ServerSentEvent]) -> None:
-        """Decode the events and put them into the queue; those before one that ends the connection count."""
+        """Put the messages of the events into the queue; those before one that ends the connection count."""
         if not events:
             return
+        batch, ending = self._decode(events)
+        if not isinstance(ending, MalformedMessageError):
+            self._status.delivered(len(events))
+            if batch:
+                self._trouble.recovered()
+                self._plan.delivered()
+        elif batch:
+            self._status.delivered(len(batch))  # which proves the link, but not that the trouble is over
+        if batch and not self._token.cancelled:
+            self._status.handed_over()
+            self._batches.put(batch)
+        if ending:
+            raise ending
+
+    def _decode(self, events: Sequence[ServerSentEvent]) -> tuple[Batch, StreamError | None]:
+        """Return the messages up to what ends the connection, and that."""
         batch: Batch = []
-        reconnect = False
         try:
             for name, data in events:
                 if name in _MESSAGES:
-                    message = decode(name, data or "")
-                    batch.append(message)
+                    batch.append(message := decode(name, data or ""))
                     if isinstance(message, PutMessageData) and message.data.flawed:
-                        raise _malformed(message.data.flawed)
+                        return batch, _malformed(message.data.flawed)
                 elif name == RECONNECT_EVENT:
-                    reconnect = True
-                    break
+                    return batch, ReconnectRequestedError()
                 else:
                     self._log.warning("Ignored an event of unknown name %s", show(name))
-        finally:
-            if batch and not self._token.cancelled:
-                self._status.handed_over()
-                self._batches.put(batch)
-        if batch:
-            self._trouble.recovered()
-            self._plan.delivered()
-        self._status.delivered(len(events))
-        if reconnect:
-            raise ReconnectRequestedError
+        except MalformedMessageError as error:
+            return batch, error
+        return batch, None
 
 
 def _malformed(flawed: Mapping[EnvironmentID, str]) -> MalformedMessageError:

@@ -10,6 +10,7 @@ import attrs
 
 from ..config import RetryPolicy
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError
+from ..validation import LONGEST
 
 _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float overflows
 # The slow profile: 5 minutes for 1 s, 1 hour for 30 s.
@@ -68,7 +69,7 @@ class RetryPlan:
     """
 
     def __init__(self, initial_delay: float, policy: RetryPolicy, random: Callable[[], float] = random.random) -> None:
-        slow = attrs.evolve(policy, max_delay=policy.max_delay * _SLOWER_MAXIMUM)
+        slow = attrs.evolve(policy, max_delay=min(policy.max_delay * _SLOWER_MAXIMUM, LONGEST))
         self._normal = Backoff(initial_delay, policy, random)
         self._make_slow = partial(Backoff, initial_delay * _SLOWER_START, slow, random)
         self._slow: Backoff | None = None

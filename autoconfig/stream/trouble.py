@@ -6,6 +6,7 @@ import logging
 import time
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
+from ..safe_logger import Logger
 from .failures import describe
 
 
@@ -21,7 +22,7 @@ class TroubleLog:
         logger: Where to.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: Logger) -> None:
         self._log = logger
         self._failures = 0  # since the last event
         self._since = 0.0  # monotonic

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import requests
 from support import tls
 from support.connecting import KEY, read
 from support.raw_server import RawServer, Step, answer, redirect
@@ -190,3 +191,21 @@ def test_the_body_of_a_redirect_is_not_read() -> None:
 def test_a_key_that_is_refused_behind_a_redirect_is_refused() -> None:
     with RawServer([redirect("/elsewhere")], [answer(401), None]) as server, pytest.raises(KeyRejectedError):
         read(server.url, 1)
+
+
+def test_nothing_of_a_session_of_the_users_goes_to_another_origin() -> None:
+    """Whatever it authenticates with was meant for the service."""
+
+    def make() -> requests.Session:
+        session = requests.Session()
+        session.auth = ("user", "word")
+        session.headers["X-Tenant"] = "north"
+        session.params = {"tenant": "north"}
+        return session
+
+    with RawServer(STREAM) as other, RawServer([redirect(f"{other.url}/there")]) as server:
+        assert read(server.url, 1, session_factory=make) == LINE
+        assert "tenant=north" in server.targets[0]
+        assert server.requests[0].headers["x-tenant"] == "north"
+        assert other.targets == ["/there"]
+        assert sent_secrets(other) == [set()]

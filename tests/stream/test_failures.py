@@ -269,3 +269,8 @@ def test_the_operating_systems_words_are_used(number: int) -> None:
     text = describe(OSError(number, SECRET))
     assert text.endswith(f": {os.strerror(number)}")
     check_silent(text)
+
+
+def test_an_error_that_is_the_systems_in_name_only() -> None:
+    """A function of the user's may raise anything."""
+    assert describe(OSError("vault", "down")) == "OSError"
