@@ -35,6 +35,7 @@ from .filtering import FilteredHandler, FilterExpander
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors, HandlerFailure
 from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
+from .keys import KeySource
 from .manager import StreamManager
 from .messages import (
     DELETE_EVENT,
@@ -47,8 +48,8 @@ from .messages import (
     PutMessageData,
 )
 from .receiver import Action, Item, MessageReceiver
-from .registry import EnvironmentRegistry, RegistryChange
-from .status import ErrorInfo, ErrorKind, StreamState, StreamStatus
+from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
+from .status import ErrorInfo, ErrorKind, StatusListener, StreamState, StreamStatus
 from .version import __version__
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "Item",
     "KeyRejectedError",
     "KeyRep",
+    "KeySource",
     "MalformedMessageError",
     "MessageHandler",
     "MessageReceiver",
@@ -96,9 +98,11 @@ __all__ = [
     "PutContent",
     "PutMessageData",
     "RegistryChange",
+    "RegistryListener",
     "RetryPolicy",
     "SDKKey",
     "SDKKeyRep",
+    "StatusListener",
     "StreamEndedError",
     "StreamError",
     "StreamManager",

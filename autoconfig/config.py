@@ -1,4 +1,4 @@
-"""Options, frozen and validated: a wrong one is an error where it is written, not minutes later in a thread."""
+"""Options, frozen and validated: a bad value fails where it is written, not minutes later in a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .validation import check_header_value, check_instance, check_number, check_
 
 Path = str | os.PathLike[str]
 
-# What the protocol itself sets; a second opinion on these could only break the stream or replace the key.
+# What the protocol itself sets; overriding these could only break the stream or replace the key.
 _RESERVED_HEADERS = frozenset({"accept", "accept-encoding", "authorization", "cache-control", "host", "last-event-id"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
 
@@ -39,14 +39,13 @@ class RetryPolicy:
     """
     How long to wait before the next attempt to connect.
 
-    The delay starts at the first one (or at what the service's last ``retry:`` line said) and doubles with every
-    attempt.
+    The first delay is ``initial_delay``, or what the service's last ``retry:`` line said; it doubles with each attempt.
 
     Attributes:
         max_delay: The longest delay, in seconds.
         jitter: The largest part of a delay that is taken off at random, from 0 (none) to 1 (all), so that many clients
             do not return at the same moment.
-        reset_after: How many seconds a connection must have been good for the delay to start anew.
+        reset_after: How many seconds a connection must last before the delay starts again at the first one.
         initial_delay: The first delay, in seconds; default is the manager's ``initial_retry_delay``.
 
     Raises:
@@ -153,11 +152,13 @@ class HTTPConfig:
     """
     How to reach the service.
 
-    Where nothing is said here, the environment counts: ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE`` and so on.
+    Anything that is not set here comes from the environment: ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE`` and
+    so on.
 
     Attributes:
-        proxy_url: The proxy for everything, whatever the environment says; may hold a user and a password
-            (percent-encoded). Masked in the repr.
+        proxy_url: The ``http://`` or ``https://`` URL of a proxy for everything, whatever the environment says; may
+            hold a user and a password (percent-encoded). Masked in the repr. For SOCKS set ``ALL_PROXY`` or bring a
+            session.
         ca_certs: A file of CA certificates (PEM) or a directory of them, or several; trusted instead of the default
             ones.
         client_cert: A file with the client's certificate and key, or a pair of files.
@@ -170,7 +171,8 @@ class HTTPConfig:
         max_event_bytes: The largest event that is accepted. It bounds the memory that a stream can take: about
             three times this number until an event is complete, and then what its JSON becomes.
         session_factory: Called in the reader's thread before each attempt for a new ``requests.Session``, which the
-            library closes. For proxies or sign-on schemes that need adapters or ``session.auth`` of their own.
+            library closes; :meth:`StreamManager.close` cannot interrupt it. For proxies or sign-on schemes that need
+            adapters or ``session.auth`` of their own.
 
     Raises:
         TypeError: A value has the wrong type.

@@ -23,7 +23,7 @@ from .stream.retry import Backoff
 from .tracking import StatusTracker
 
 Change = EnvironmentRep | FilterRep | int | None
-"""What is to be done with an item: have this; be deleted, in this version; be forgotten, because a put lacks it."""
+"""What to do with an item: a ``Rep`` adds or updates it, a version deletes it, ``None`` forgets it (a put lacks it)."""
 
 _FIRST_DELAY = 1.0  # seconds
 

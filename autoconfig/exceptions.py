@@ -7,7 +7,7 @@ The exception tree: one base, so that one ``except AutoConfigError`` suffices.
     ├── KeyRejectedError          the service refused the key (401, 403); ends the stream
     ├── ClosedError               the manager was closed
     ├── ForkedError               the manager runs in the parent process, not in this fork
-    └── StreamError               trouble that is logged and retried; never raised into the application
+    └── StreamError               errors that are logged and retried; never raised into the application
         ├── ConnectionFailedError     no usable answer: network, TLS, proxy, redirect, content type
         │   └── UnexpectedStatusError     an answer with another status than 200
         ├── StreamEndedError          the answer ended, broke off or fell silent
@@ -63,12 +63,12 @@ class StreamError(AutoConfigError):
 
 
 class ConnectionFailedError(StreamError):
-    """No event stream was obtained: network, TLS or proxy trouble, a bad redirect, the wrong content type."""
+    """No event stream was obtained: a failure of network, TLS or proxy, a bad redirect, the wrong content type."""
 
 
 class UnexpectedStatusError(ConnectionFailedError):
     """
-    The service answered with a status that is not an event stream.
+    The service answered with an HTTP status other than 200.
 
     Attributes:
         status: The HTTP status.

@@ -19,37 +19,43 @@ class MessageHandler(Protocol):
 
     The methods are called one at a time, from one thread whose name begins with ``autoconfig-dispatcher``, in the order
     that the stream implies. An id is added before it is updated or deleted, and deleted once. A method that raises
-    stops nothing: the error is logged with its traceback, and the next message for the same id brings the change again.
-    No lock is held during a call, so a method may call ``StreamManager.close()``.
+    stops nothing: the error is logged with its traceback, and the call is made again until it succeeds or a newer
+    message for that id takes its place (see :class:`HandlerErrors`); ``received_all_environments`` is not. No lock is
+    held during a call, so a method may call ``StreamManager.close()``.
     """
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        """Take up an environment that was not known, or that was deleted before."""
+        """
+        Take a new environment, or one that was deleted and is back.
+
+        If this raises and the environment is then deleted, there is no further call for it: undo what was done before
+        you raise.
+        """
         return
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Replace all that is known of an environment; any field except the id may have changed."""
+        """Take the new state of an environment; any field except the id may have changed."""
         return
 
     def received_all_environments(self) -> None:
         """
-        Note that a full configuration has been handed over.
+        Note that a full configuration has been delivered.
 
-        Called at the end of every ``put``: once after the first connection, and again after each reconnection. A call
-        that failed before it may still be waiting to be tried again; see :class:`HandlerErrors`.
+        Called after every ``put``. The service sends one on each connection, and may send more. A call that failed
+        before it may still be waiting to be tried again; see :class:`HandlerErrors`.
         """
         return
 
     def delete_environment(self, id: EnvironmentID) -> None:
-        """Drop an environment."""
+        """Discard an environment, which was deleted."""
         return
 
     def add_filter(self, params: FilterParams) -> None:
-        """Take up a payload filter that was not known, or that was deleted before. A filter is never updated."""
+        """Take a new payload filter, or one that was deleted and is back. There is no call for a changed filter."""
         return
 
     def delete_filter(self, id: FilterID) -> None:
-        """Drop a payload filter."""
+        """Discard a payload filter, which was deleted."""
         return
 
 

@@ -20,7 +20,7 @@ class HandlerFailure:
         callback: The name of the method.
         id: The id of the environment or filter; ``""`` for ``received_all_environments``.
         error: What it raised.
-        attempts: How often this change has been tried by now.
+        attempts: How often this change has been tried by now; always 1 without ``retry``.
         next_attempt_in: After how many seconds it is tried again; ``None`` if it is not.
     """
 
@@ -46,13 +46,13 @@ class HandlerErrors:
     """
     What happens after a call of the handler that raised.
 
-    Whatever is said here, the error is logged with its traceback, and the next newer message for the item brings the
-    change again.
+    In any case the error is logged with its traceback, and a newer message for the item brings its change anew.
 
     Attributes:
         retry: How long to wait before an addition, update or deletion is tried again, which is done until it succeeds
             or a newer message for that item takes its place; ``None`` not to try again. The first delay is
-            ``initial_delay``, or 1 s.
+            ``initial_delay``, or 1 s. When the stream is off, what is pending is dropped. An addition that failed and
+            an environment that is then deleted cancel each other out: neither is called again.
         on_error: Called in the dispatcher's thread with each :class:`HandlerFailure`; what it raises is logged.
 
     Raises:

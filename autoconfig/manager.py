@@ -33,25 +33,28 @@ class StreamManager:
     """
     Follows an auto-configuration stream and keeps a handler in step with it.
 
-    Nothing happens in the constructor; :meth:`start` creates two daemon threads, and :meth:`close` ends them. Trouble
-    with the network is never raised: it is logged, and tried again for ever. Only a key that is refused ends the
+    Nothing happens in the constructor; :meth:`start` creates two daemon threads, and :meth:`close` ends them. Network
+    errors are never raised: they are logged, and the connection is retried for ever. Only a refused key ends the
     stream.
 
     Args:
-        key: The auto-configuration key, ``rel-…``; a secret. Or a path of a file that holds it (an ``os.PathLike``), or
-            a function that returns it: these are read in the reader's thread before each attempt to connect, so that
-            the key can be changed without a restart.
-        stream_uri: The service's base URI, such as ``https://stream.launchdarkly.com``. Its query is kept.
+        key: The auto-configuration key, ``rel-…``; a secret. A string is the key itself, never a path. Or the path of a
+            file that holds it (an ``os.PathLike``), or a function that returns it: these are read in the reader's
+            thread before each attempt to connect, so that the key can be changed without a restart.
+        stream_uri: The service's base URI, such as ``https://stream.launchdarkly.com``. Its query is kept;
+            user name, password and fragment are not.
         handler: An object with the six methods of :class:`MessageHandler`.
         http_config: Proxies, certificates, timeouts; default :class:`HTTPConfig`.
-        initial_retry_delay: Seconds before the second attempt to connect; zero or less means 1.
-        protocol_version: 2 asks for payload filters too, 1 does not.
-        logger: Default ``logging.getLogger("autoconfig")``.
+        initial_retry_delay: Seconds before the second attempt to connect; zero or less means 1. A policy with an
+            ``initial_delay`` wins.
+        protocol_version: Version 2 includes payload filters; version 1 does not.
+        logger: A :class:`logging.Logger` or an adapter of one; default ``logging.getLogger("autoconfig")``.
         retry_policy: How the delay between attempts grows; default :class:`RetryPolicy`.
         on_rejected_key: What a refused key (401, 403) leads to: ``"stop"`` ends the stream, ``"retry"`` tries again
             after 5 minutes, growing to 1 hour (with the default policy).
         handler_errors: What happens after a call of the handler that raised; default :class:`HandlerErrors`.
-        slow_callback: Seconds after which a call of the handler is a WARNING.
+        slow_callback: A call of the handler that took longer than this many seconds is logged at WARNING when it
+            returns.
 
     Raises:
         TypeError: An argument has the wrong type, or the handler lacks a method; the text names it.
@@ -129,6 +132,8 @@ class StreamManager:
             A future that is done when the service first answers with a stream. Its result is ``None`` then; it raises
             :class:`KeyRejectedError` if the key is refused, :class:`ClosedError` if the manager is closed before.
             It says nothing of the first configuration; that is complete when ``received_all_environments`` is called.
+            Wait for it with a timeout: an unreachable service is retried for ever. Its callbacks run in the reader's
+            thread or in the one that calls :meth:`close`, so they should not block.
 
         Raises:
             RuntimeError: It was called before; or the system has no thread left, and the manager is closed now.
@@ -153,11 +158,12 @@ class StreamManager:
 
     def close(self, timeout: float = 5.0) -> bool:
         """
-        Stop everything; after the return no method of the handler begins any more.
+        Stop everything; once it has returned, no further method of the handler is called.
 
         May be called from any thread, from a signal handler, from inside a callback (which then is the last), before
-        :meth:`start`, and again. Interrupts whatever the network is doing. Only a running callback is waited for, when
-        the call comes from another thread. In a forked child it does nothing.
+        :meth:`start`, and again. Interrupts whatever the network is doing. A running callback is waited for, when the
+        call comes from another thread; and up to 0.75 s, what nothing can interrupt: the look-up of a name, decoding a
+        message of many megabytes, a function of yours that the reader calls. In a forked child it does nothing.
 
         Args:
             timeout: How many seconds to wait for a running callback.
@@ -167,7 +173,7 @@ class StreamManager:
 
         Raises:
             TypeError: The timeout is not a number.
-            ValueError: It is negative.
+            ValueError: It is negative or longer than 366 days.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
         if self._forked:
@@ -188,13 +194,16 @@ class StreamManager:
             timeout: How many seconds to wait; ``None`` means for ever.
 
         Returns:
-            ``True`` when the stream is off, ``False`` at the timeout.
+            ``True`` when the stream is off, ``False`` at the timeout. A callback that called :meth:`close` may still be
+            running then.
 
         Raises:
             KeyRejectedError: The stream is off because the key was refused.
             RuntimeError: The manager was not started, or the call comes from inside a callback, which would wait for
                 itself.
             ForkedError: The manager was started before a fork, in the parent process.
+            TypeError: The timeout is not a number.
+            ValueError: It is negative or longer than 366 days.
         """
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)

@@ -54,7 +54,7 @@ class MessageReceiver:
 
     def upsert(self, id: str, item: Item, version: int) -> Action:
         """
-        Take note that the item exists in the given version.
+        Record that the item exists in the given version.
 
         Returns:
             ``INSERT`` if the id is unknown, whatever the version, or a tombstone of a lower version; ``UPDATE`` if it
@@ -73,7 +73,7 @@ class MessageReceiver:
 
     def delete(self, id: str, version: int) -> Action:
         """
-        Take note that the item was deleted in the given version, and keep a tombstone of it.
+        Record that the item was deleted in the given version, and keep a tombstone of it.
 
         Returns:
             ``DELETE`` if the id is known in a lower version and not yet deleted; else ``NOOP`` (which may still raise

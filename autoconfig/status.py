@@ -13,17 +13,17 @@ class StreamState(enum.Enum):
     """The state of a stream; the words and their rules are those of LaunchDarkly's SDKs and relay."""
 
     INITIALIZING = "INITIALIZING"
-    """Nothing was received yet; trouble before the first event does not change that."""
+    """Nothing was received yet; failures before the first event do not change that."""
     VALID = "VALID"
     """The last connection delivered something, and it is still there."""
     INTERRUPTED = "INTERRUPTED"
     """The stream was valid and then failed; it is tried again."""
     OFF = "OFF"
-    """The stream has ended for good, because it was closed or the key was refused."""
+    """The stream has ended for good: it was closed, or the key was refused. What came before may still be handled."""
 
 
 class ErrorKind(enum.Enum):
-    """What kind of trouble there was."""
+    """What kind of error there was."""
 
     NETWORK_ERROR = "NETWORK_ERROR"
     """No connection, or one that broke off or fell silent."""
@@ -38,10 +38,10 @@ class ErrorKind(enum.Enum):
 @attrs.frozen
 class ErrorInfo:
     """
-    The last trouble of a stream.
+    The last error of a stream.
 
     Attributes:
-        kind: What kind of trouble.
+        kind: What kind of error.
         message: What happened; holds no secret.
         time: When: aware, UTC.
         status_code: The HTTP status, if there was an answer.
@@ -56,18 +56,18 @@ class ErrorInfo:
 @attrs.frozen
 class StreamStatus:
     """
-    A snapshot of how a stream is doing. All times are aware and UTC.
+    A snapshot of how a stream is doing. All times are timezone-aware and in UTC.
 
     Attributes:
         state: The state.
         since: When it began.
-        last_error: The last trouble, also after recovery; ``None`` if there was none.
+        last_error: The last error, also after recovery; ``None`` if there was none.
         connected_since: When the present connection was made; ``None`` without one.
         failed_attempts: How many attempts have failed since the last event.
         next_retry_at: When the next attempt begins; ``None`` unless one is being waited for.
-        last_byte_at: When something was last received, be it a heartbeat.
+        last_byte_at: When something was last received, heartbeats included.
         events_received: How many events were received in all.
-        queued_batches: How many portions of messages are waiting for the handler, or being handled.
+        queued_batches: How many batches of messages are waiting for the handler, or being handled.
         lag: How many seconds ago the oldest of them was received.
         failed_callbacks: How many calls of the handler have raised.
         pending_retries: How many items wait for a failed call to be made again.

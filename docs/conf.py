@@ -6,7 +6,6 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx import addnodes
-from sphinx.directives.code import LiteralInclude
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
@@ -81,8 +80,10 @@ def document_data(app, what, name, obj, options, lines):
 
 
 def shorten_defaults(app, what, name, obj, options, signature, returned):
-    """Replace defaults that are no Python, such as ``<object at …>``, so that the rest of a signature is understood."""
-    return (re.sub(r"<[^<>]*>", "...", signature) if signature else signature), returned
+    """Hide what tells readers nothing: defaults such as ``<object at …>`` or ``NOTHING``, a protocol's arguments."""
+    if signature == "(*args, **kwargs)":
+        return "", returned
+    return (re.sub(r"<[^<>]*>|\bNOTHING\b", "...", signature) if signature else signature), returned
 
 
 def skip_fields(app, what, name, obj, skip, options):
@@ -99,17 +100,7 @@ def check_completeness(app, env):
                 logging.getLogger(__name__).warning("%s.%s is on no page", module.__name__, name)
 
 
-class Program(LiteralInclude):
-    """A program that is shown in full; one that is not there leaves a note, so that docs/ can be built by itself."""
-
-    def run(self):
-        if Path(self.env.relfn2path(self.arguments[0])[1]).exists():
-            return super().run()
-        return [nodes.paragraph(text=f"({Path(self.arguments[0]).name} is not a part of this copy.)")]
-
-
 def setup(app):
-    app.add_directive("literalinclude", Program, override=True)
     app.connect("doctree-read", name_as_imported)
     app.connect("env-check-consistency", check_completeness)
     app.connect("autodoc-process-docstring", document_data, priority=600)  # after napoleon

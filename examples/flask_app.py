@@ -1,11 +1,12 @@
 """
-A Flask service that knows the environments: ``/environments`` lists them, without their keys.
+A Flask service that lists the environments under ``/environments``, without their keys.
 
     AUTO_CONFIG_KEY=rel-… flask --app flask_app run
 
-The stream is followed from the first request on, and not from the import or from ``create_app()``. Those also run where
-nothing is served: in the parent of the reloader (``--reload``, ``--debug``), in ``flask routes`` and ``flask shell``,
-and before the fork of a server that preloads, whose workers would not have the threads.
+The stream is followed from the first request on, and not from the import or from
+``create_app()``. Those also run where no requests are served: in the parent process of
+the reloader (``--reload``, ``--debug``), in ``flask routes`` and ``flask shell``, and
+before the fork of a server that preloads, whose workers would not have the threads.
 """
 
 from __future__ import annotations
@@ -13,53 +14,70 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from typing import Any
 
 from flask import Flask
 
-from autoconfig import EnvironmentParams, EnvironmentRegistry, StreamManager, StreamState
+from autoconfig import (
+    EnvironmentParams,
+    EnvironmentRegistry,
+    StreamManager,
+    StreamState,
+)
 
 FIRST_WAIT = 5.0  # seconds that a request waits for the first configuration
 
 
 class Stream:
-    """A stream that is followed from the first time on that somebody wants to know something."""
+    """A stream that is followed from the first request on."""
 
     def __init__(self, key: str, uri: str) -> None:
         self.registry = EnvironmentRegistry()  # any thread may ask it
-        self.manager = StreamManager(key, uri, self.registry)  # checks its arguments, and starts nothing
-        self._lock = threading.Lock()  # guards _started: the first requests may be several at once
+        # This checks its arguments, and starts nothing.
+        self.manager = StreamManager(key, uri, self.registry)
+        self._lock = threading.Lock()  # guards _started; first requests may coincide
         self._started = False
 
     def start(self) -> None:
         with self._lock:
             if not self._started:
                 self.manager.start()
-                # So that the service sees a proper end. Nothing would hang without it: the threads are daemons.
+                # So that the service sees a proper end. Nothing would hang without it:
+                # the threads are daemons.
                 atexit.register(self.manager.close)
                 self._started = True
 
     def wait_until_ready(self, timeout: float) -> bool:
-        # By way of the state: if the key is refused, that is OFF, and this does not wait for what will never come.
-        ready = self.registry
-        return ready.is_ready or (self.manager.wait_for(StreamState.VALID, timeout) and ready.wait_until_ready(timeout))
+        if self.registry.is_ready:
+            return True
+        # The state first: if the key is refused, it is OFF, and this does not wait for
+        # what will never come.
+        deadline = time.monotonic() + timeout
+        if not self.manager.wait_for(StreamState.VALID, timeout):
+            return False
+        return self.registry.wait_until_ready(max(0.0, deadline - time.monotonic()))
 
 
 def create_app() -> Flask:
     """Return the application; ``flask run`` finds this function by its name."""
     app = Flask(__name__)
     # Made here, so that a server without a key does not come up.
-    stream = Stream(os.environ["AUTO_CONFIG_KEY"], os.environ.get("STREAM_URI", "https://stream.launchdarkly.com"))
+    uri = os.environ.get("STREAM_URI", "https://stream.launchdarkly.com")
+    stream = Stream(os.environ["AUTO_CONFIG_KEY"], uri)
 
     @app.get("/environments")
     def environments() -> Any:
         stream.start()
         if not stream.wait_until_ready(FIRST_WAIT):
-            return {"state": stream.manager.status.state.value}, 503, {"Retry-After": "5"}
+            state = stream.manager.status.state.value
+            return {"state": state}, 503, {"Retry-After": "5"}
+        known = stream.registry.environments.values()
         return {
-            # In an outage the last known list is better than none; INTERRUPTED says that it may be out of date.
+            # In an outage the last known list is better than none; INTERRUPTED says
+            # that it may be out of date.
             "state": stream.manager.status.state.value,
-            "environments": [without_keys(params) for params in stream.registry.environments.values()],
+            "environments": [without_keys(params) for params in known],
         }
 
     return app

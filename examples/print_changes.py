@@ -1,9 +1,15 @@
-"""Print every change of the environments: AUTO_CONFIG_KEY=rel-… python print_changes.py"""
+"""Print every change: AUTO_CONFIG_KEY=rel-… python print_changes.py"""
 
-import contextlib
 import os
+import sys
 
-from autoconfig import EnvironmentID, EnvironmentParams, MessageHandler, StreamManager
+from autoconfig import (
+    EnvironmentID,
+    EnvironmentParams,
+    KeyRejectedError,
+    MessageHandler,
+    StreamManager,
+)
 
 
 class Printer(MessageHandler):
@@ -17,6 +23,12 @@ class Printer(MessageHandler):
         print("deleted", id, flush=True)
 
 
+key = os.environ.get("AUTO_CONFIG_KEY") or sys.exit("AUTO_CONFIG_KEY is not set")
 uri = os.environ.get("STREAM_URI", "https://stream.launchdarkly.com")
-with contextlib.suppress(KeyboardInterrupt), StreamManager(os.environ["AUTO_CONFIG_KEY"], uri, Printer()) as manager:
-    manager.join()  # ends by itself only if the key is refused, and raises KeyRejectedError then
+try:
+    with StreamManager(key, uri, Printer()) as manager:
+        manager.join()  # ends by itself only if the key is refused
+except KeyRejectedError as error:
+    sys.exit(str(error))
+except KeyboardInterrupt:
+    pass

@@ -57,7 +57,7 @@ class AcceptedKey:
     Attributes:
         value: The key: an :data:`SDKKey` or a :data:`MobileKey`. Masked in the repr.
         name: Its name, by which people know it; ``""`` if the service gave none.
-        expiration: When it ends: aware, UTC, precise to the millisecond; ``None`` if that is not foreseen.
+        expiration: When it ends: aware, UTC, precise to the millisecond; ``None`` if it does not end.
         has_views: Whether the key is limited to views of the environment.
     """
 
@@ -88,7 +88,7 @@ def _names_only(extra: Mapping[str, Any]) -> str:
 @attrs.frozen(weakref_slot=False)
 class EnvironmentParams:
     """
-    All that a handler is told of an environment.
+    An environment, as a handler receives it.
 
     Attributes:
         env_id: The environment's id (also its client-side id).
@@ -143,7 +143,7 @@ def _single(key: str) -> tuple[AcceptedKey, ...]:
 @attrs.frozen(weakref_slot=False)
 class FilterParams:
     """
-    All that a handler is told of a payload filter.
+    A payload filter, as a handler receives it.
 
     Attributes:
         proj_key: The key of the project that the filter belongs to.

@@ -57,7 +57,7 @@ class KeyRep:
     Attributes:
         name: ``key``, which is the key's name and no secret.
         value: ``value``, which is the key itself. Masked in the repr.
-        expiry: ``expiry``: when it ends, in milliseconds since 1970-01-01 UTC; ``None`` if that is not foreseen.
+        expiry: ``expiry``: when it ends, in milliseconds since 1970-01-01 UTC; ``None`` if it does not end.
         has_views: ``hasViews``.
     """
 

@@ -3,7 +3,7 @@ A transport adapter for requests whose sockets can be interrupted.
 
 ``requests`` has no way to interrupt a call from another thread, and ``Response.close()`` waits for the next byte. So a
 cancel token has to know each socket as soon as it exists, before it connects. ``_new_conn`` is where urllib3 makes it:
-an underscore name, the same in all versions since 1.26. A test notices if that ends; the connector would
+a private name, the same in all versions of urllib3 2. A test notices if that ends; the connector would
 then still watch the socket of the answer.
 """
 

@@ -60,7 +60,7 @@ class CancelToken:
 
     @property
     def cancelled(self) -> bool:
-        """Whether :meth:`cancel` was called. There is no way back."""
+        """Whether :meth:`cancel` was called, which cannot be undone."""
         return self._cancelled.is_set
 
     def cancel(self) -> None:

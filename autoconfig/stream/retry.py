@@ -15,7 +15,7 @@ from ..validation import LONGEST
 _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float overflows
 # The slow profile: 5 minutes for 1 s, 1 hour for 30 s.
 _SLOWER_START, _SLOWER_MAXIMUM = 300, 120
-_TOLERATED = 2  # malformed events in a row from which on it counts
+_TOLERATED = 2  # malformed events in a row after which the slow profile begins
 
 
 class Backoff:
@@ -58,7 +58,7 @@ class RetryPlan:
     """
     Chooses the delay after each attempt to connect, by what ended it.
 
-    What repeating does not mend has a slower profile: a key that is refused, and data that is malformed twice in a row.
+    Errors that repeating does not fix have a slower profile: a refused key, and data that is malformed twice in a row.
     It begins at 5 minutes and grows to 1 hour with the default policy, and in proportion with others (the relay's
     behaviour since 2026), so that a bad payload does not become a storm of reconnections.
 

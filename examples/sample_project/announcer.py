@@ -1,4 +1,4 @@
-"""Tells people what happens to their environments, say in a chat: an example of a handler that does something."""
+"""Tells people what happens to their environments, for instance in a chat."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from autoconfig import EnvironmentID, EnvironmentParams, MessageHandler
 
 class Announcer(MessageHandler):
     """
-    Announces every change of the environments, but not the environments that are there at the beginning.
+    Announces every change of the environments, but not the environments that are there
+    at the beginning.
 
-    Whatever :attr:`announce` raises goes on to the stream's manager, which makes the same call again until it succeeds.
-    So a method announces first, and remembers after that: an announcement may come twice, but none is lost.
+    Whatever :attr:`announce` raises goes on to the stream's manager, which makes the
+    same call again until it succeeds. So a method announces first, and remembers after
+    that: an announcement may come twice, but none is lost.
 
     Args:
-        announce: Called with a sentence, in the stream's thread, which waits until it returns.
+        announce: Called with a sentence, in the stream's thread, which waits until it
+            returns.
     """
 
     def __init__(self, announce: Callable[[str], object]) -> None:
         self._announce = announce
-        self._known: dict[EnvironmentID, EnvironmentParams] = {}  # one thread only calls the methods: no lock
+        # It needs no lock, because only one thread calls the methods.
+        self._known: dict[EnvironmentID, EnvironmentParams] = {}
         self._complete = False
 
     def add_environment(self, params: EnvironmentParams) -> None:
@@ -42,13 +46,17 @@ class Announcer(MessageHandler):
 
 
 def differences(before: EnvironmentParams, after: EnvironmentParams) -> list[str]:
-    """Return sentences on what people should know of a change. None of them holds a key."""
+    """Return sentences on what people should know of a change; none holds a key."""
     found = []
     if name(before) != name(after):
         found.append(f"{name(before)} is {name(after)} now.")
     if before.sdk_key != after.sdk_key:
         old = after.expiring_sdk_key
-        until = f"is good until {old.expiration:%Y-%m-%d %H:%M} UTC" if old else "is not good any more"
+        until = (
+            f"is good until {old.expiration:%Y-%m-%d %H:%M} UTC"
+            if old
+            else "is not good any more"
+        )
         found.append(f"{name(after)} has a new SDK key; the old one {until}.")
     return found
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from examples.running import Example
@@ -51,6 +52,16 @@ def need(module: str) -> pytest.MarkDecorator:
     """Return a mark that skips where something is not installed that an example needs."""
     missing = importlib.util.find_spec(module) is None
     return pytest.mark.skipif(missing, reason=f"needs {module}: pip install 'ld-autoconfig[examples]'")
+
+
+def load(file: str) -> ModuleType:
+    """Import an example as a module of its own, for tests of a part of it."""
+    spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), EXAMPLES / file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 import pytest
-from examples.conftest import NEW_KEY, PRODUCTION, STAGING, Start, need
+from examples.conftest import NEW_KEY, PRODUCTION, STAGING, Start, load, need
 from examples.flag_service import FlagService
 from examples.running import Example
 
@@ -75,6 +75,34 @@ def test_a_change_that_no_client_has_to_know_leaves_them_alone(
     program.line("closed the client")
     flags.wait_for_open(OLD_KEY)
     assert [what for what, key in flags.log if key == OLD_KEY] == ["opened"]
+
+
+def test_says_so_if_the_key_is_refused_or_missing(start: Start, flags: FlagService) -> None:
+    refused = start("client_per_environment.py", SDK_URI=flags.uri, AUTO_CONFIG_KEY="rel-another")
+    assert refused.ended() == 1
+    assert refused.output.splitlines()[-1].startswith("the service rejected the auto-configuration key")
+    missing = start("client_per_environment.py", AUTO_CONFIG_KEY="")
+    assert missing.ended() == 1
+    assert missing.output == "AUTO_CONFIG_KEY is not set\n"
+    assert "Traceback" not in refused.output
+
+
+def test_all_are_closed_even_if_one_cannot_be(caplog: pytest.LogCaptureFixture) -> None:
+    class Client:
+        def __init__(self, error: Exception | None) -> None:
+            self.error, self.closed = error, False
+
+        def close(self) -> None:
+            self.closed = True
+            if self.error:
+                raise self.error
+
+    made = [Client(None), Client(OSError("no route")), Client(None)]
+    clients = load("client_per_environment.py").Clients()
+    clients._clients.update(enumerate(made))
+    clients.close()
+    assert all(client.closed for client in made)
+    assert "could not close the client of 1" in caplog.text
 
 
 @pytest.mark.parametrize("end", [Example.terminate, Example.interrupt], ids=["SIGTERM", "Ctrl-C"])

@@ -6,16 +6,18 @@ import json
 import os
 import signal
 import stat
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from examples.conftest import NEW_KEY, PRODUCTION, SECRETS, STAGING, Start
+from examples.conftest import NEW_KEY, PRODUCTION, SECRETS, STAGING, Start, load
 from examples.running import Example, wait_until
 
-from autoconfig import EnvironmentID, SDKKey, SDKKeyRep
+from autoconfig import AutoConfigKey, EnvironmentID, KeyRejectedError, SDKKey, SDKKeyRep, StreamManager, StreamState
 from autoconfig.testing import Emulator
 
 
@@ -142,12 +144,74 @@ def test_says_so_if_the_key_is_refused(run: Callable[..., Example], target: Path
     assert not target.exists()
 
 
-def test_does_not_hide_that_it_cannot_write(run: Callable[..., Example], target: Path) -> None:
+def test_says_so_if_the_key_is_refused_later(run: Callable[..., Example], service: Emulator, target: Path) -> None:
+    sidecar = run()
+    sidecar.line("wrote 2 environments")
+    service.key = AutoConfigKey("rel-another")
+    service.drop_connections()
+    assert sidecar.ended() == 1
+    assert sidecar.output.splitlines()[-1].startswith("the service rejected the auto-configuration key")
+
+
+def test_is_told_of_a_key_that_is_refused_before_start_returns(
+    service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread may be as quick as that, so the listener has to be there before."""
+    sidecar = load("config_file_sidecar.py")
+    start = StreamManager.start
+
+    def start_and_wait(manager: StreamManager) -> Future[None]:
+        ready = start(manager)
+        assert manager.wait_for(StreamState.OFF, 10)
+        return ready
+
+    monkeypatch.setattr(StreamManager, "start", start_and_wait)
+    failed: list[BaseException] = []
+
+    def follow() -> None:
+        try:
+            sidecar.follow("rel-another", service.uri, lambda environments: None)
+        except KeyRejectedError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert failed
+
+
+def test_refuses_a_path_that_it_cannot_write(run: Callable[..., Example], target: Path) -> None:
     target.mkdir()
     sidecar = run()
-    assert sidecar.ended() == 1
-    assert "IsADirectoryError" in sidecar.output
+    assert sidecar.ended() == 2
+    assert f"{target} is a directory" in sidecar.output
+    target.rmdir()
+    target.parent.rmdir()
+    sidecar = run()
+    assert sidecar.ended() == 2
+    assert f"there is no directory {target.parent}" in sidecar.output
+
+
+def test_tries_again_when_it_cannot_write(run: Callable[..., Example], service: Emulator, target: Path) -> None:
+    sidecar = run()
+    sidecar.line("wrote 2 environments")
+    target.unlink()
+    target.mkdir()
+    service.delete_environment(STAGING.env_id)
+    sidecar.line("cannot write")
     assert os.listdir(target.parent) == [target.name]
+    target.rmdir()
+    sidecar.line("wrote 1 environments")
+    assert len(read(target)) == 1
+    assert "Traceback" not in sidecar.output
+
+
+def test_says_so_if_there_is_no_key(run: Callable[..., Example]) -> None:
+    sidecar = run(AUTO_CONFIG_KEY="")
+    assert sidecar.ended() == 2
+    assert "AUTO_CONFIG_KEY is not set" in sidecar.output
+    assert "Traceback" not in sidecar.output
 
 
 def variables(target: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which delay comes after which failure: the usual ones, and the slow ones for what repeating does not mend."""
+"""Which delay comes after which failure: the usual ones, and the slow ones for what repeating does not fix."""
 
 from __future__ import annotations
 

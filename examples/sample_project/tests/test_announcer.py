@@ -1,7 +1,9 @@
 """
-Two kinds of tests: those that call the handler as a stream would, and those with a real stream.
+Two kinds of tests: those that call the handler as a stream would, and those with a real
+stream.
 
-The second kind needs no account and no network: ``autoconfig_emulator``, a fixture of ld-autoconfig, is the service.
+The second kind needs no account and no network: ``autoconfig_emulator``, a fixture of
+ld-autoconfig, is the service.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ from autoconfig.testing import Emulator, RecordingHandler
 
 OLD_KEY, NEW_KEY = SDKKey("sdk-old"), SDKKey("sdk-new")
 STAGING = EnvironmentRep(
-    EnvironmentID("env-1"), env_name="Staging", proj_name="Shop", sdk_key=SDKKeyRep(OLD_KEY), version=1
+    EnvironmentID("env-1"),
+    env_name="Staging",
+    proj_name="Shop",
+    sdk_key=SDKKeyRep(OLD_KEY),
+    version=1,
 )
 QA = attrs.evolve(STAGING, env_name="QA", version=2)
 
@@ -44,23 +50,33 @@ def announcer(announced: list[str]) -> Announcer:
     return Announcer(announced.append)
 
 
-# The handler by itself. ``to_params()`` makes of what the service sends what a handler gets.
+# The handler by itself. ``to_params()`` makes of what the service sends what a handler
+# gets.
 
 
-def test_the_first_environments_are_not_announced(announcer: Announcer, announced: list[str]) -> None:
+def test_the_first_environments_are_not_announced(
+    announcer: Announcer, announced: list[str]
+) -> None:
     announcer.add_environment(STAGING.to_params())
     announcer.received_all_environments()
     assert announced == []
 
 
-def test_a_new_key_is_announced_with_the_time_that_the_old_one_has(announcer: Announcer, announced: list[str]) -> None:
+def test_a_new_key_is_announced_with_the_time_that_the_old_one_has(
+    announcer: Announcer, announced: list[str]
+) -> None:
     noon = ExpiringKeyRep(OLD_KEY, 1_893_499_200_000)
     announcer.add_environment(STAGING.to_params())
-    announcer.update_environment(attrs.evolve(STAGING, sdk_key=SDKKeyRep(NEW_KEY, noon)).to_params())
-    announcer.update_environment(attrs.evolve(STAGING, sdk_key=SDKKeyRep(OLD_KEY)).to_params())
+    announcer.update_environment(
+        attrs.evolve(STAGING, sdk_key=SDKKeyRep(NEW_KEY, noon)).to_params()
+    )
+    announcer.update_environment(
+        attrs.evolve(STAGING, sdk_key=SDKKeyRep(OLD_KEY)).to_params()
+    )
+    new = "Shop / Staging has a new SDK key; the old one "
     assert announced == [
-        "Shop / Staging has a new SDK key; the old one is good until 2030-01-01 12:00 UTC.",
-        "Shop / Staging has a new SDK key; the old one is not good any more.",
+        f"{new}is good until 2030-01-01 12:00 UTC.",
+        f"{new}is not good any more.",
     ]
 
 
@@ -75,12 +91,14 @@ def autoconfig_emulator_options() -> dict[str, Any]:
 
 @pytest.fixture
 def calls(announcer: Announcer) -> RecordingHandler:
-    """Hands the stream's calls on to the announcer, and lets a test wait until one of them has returned."""
+    """Hands calls on to the announcer, and lets a test wait until one has returned."""
     return RecordingHandler(announcer)
 
 
 @pytest.fixture
-def manager(autoconfig_emulator: Emulator, calls: RecordingHandler) -> Iterator[StreamManager]:
+def manager(
+    autoconfig_emulator: Emulator, calls: RecordingHandler
+) -> Iterator[StreamManager]:
     """A manager that follows the emulator, and loses no time when something fails."""
     quick = RetryPolicy(initial_delay=0.01)
     with StreamManager(
@@ -95,7 +113,9 @@ def manager(autoconfig_emulator: Emulator, calls: RecordingHandler) -> Iterator[
 
 
 @pytest.mark.usefixtures("manager")
-def test_changes_are_announced(autoconfig_emulator: Emulator, calls: RecordingHandler, announced: list[str]) -> None:
+def test_changes_are_announced(
+    autoconfig_emulator: Emulator, calls: RecordingHandler, announced: list[str]
+) -> None:
     autoconfig_emulator.set_environment(QA)
     calls.wait_for("update_environment")
     autoconfig_emulator.rotate_sdk_key(QA.env_id, NEW_KEY, grace=timedelta(hours=1))
@@ -103,14 +123,21 @@ def test_changes_are_announced(autoconfig_emulator: Emulator, calls: RecordingHa
     autoconfig_emulator.delete_environment(QA.env_id)
     calls.wait_for("delete_environment")
     autoconfig_emulator.set_environment(QA)
-    calls.wait_for("add_environment", matching=lambda params: params.identifiers.env_name == "QA")
+    calls.wait_for(
+        "add_environment", matching=lambda params: params.identifiers.env_name == "QA"
+    )
     assert announced[0] == "Shop / Staging is Shop / QA now."
-    assert announced[1].startswith("Shop / QA has a new SDK key; the old one is good until ")
+    assert announced[1].startswith(
+        "Shop / QA has a new SDK key; the old one is good until "
+    )
     assert announced[2:] == ["Shop / QA was deleted.", "Shop / QA is new."]
 
 
 def test_what_changes_in_an_outage_is_announced_after_it(
-    manager: StreamManager, autoconfig_emulator: Emulator, calls: RecordingHandler, announced: list[str]
+    manager: StreamManager,
+    autoconfig_emulator: Emulator,
+    calls: RecordingHandler,
+    announced: list[str],
 ) -> None:
     autoconfig_emulator.close()
     assert manager.wait_for(StreamState.INTERRUPTED, timeout=5)
@@ -122,7 +149,10 @@ def test_what_changes_in_an_outage_is_announced_after_it(
 
 @pytest.mark.usefixtures("manager")
 def test_an_announcement_that_fails_is_made_again(
-    autoconfig_emulator: Emulator, calls: RecordingHandler, announcer: Announcer, monkeypatch: pytest.MonkeyPatch
+    autoconfig_emulator: Emulator,
+    calls: RecordingHandler,
+    announcer: Announcer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     attempts: list[str] = []
 
@@ -139,8 +169,12 @@ def test_an_announcement_that_fails_is_made_again(
 
 @pytest.mark.autoconfig_emulator(key="rel-another")
 def test_a_refused_key_brings_nothing(
-    autoconfig_emulator: Emulator, recording_handler: RecordingHandler, announced: list[str]
+    autoconfig_emulator: Emulator,
+    recording_handler: RecordingHandler,
+    announced: list[str],
 ) -> None:
-    with StreamManager("rel-wrong", autoconfig_emulator.uri, recording_handler) as manager:
+    with StreamManager(
+        "rel-wrong", autoconfig_emulator.uri, recording_handler
+    ) as manager:
         assert manager.wait_for(StreamState.OFF, timeout=5)
     assert recording_handler.calls == []
