@@ -24,10 +24,11 @@ MobileKey = NewType("MobileKey", str)
 """A mobile key, ``mob-…``. A secret."""
 
 _PREFIX = re.compile(r"(?:api|mob|rel|sdk)-")
-_KEY = re.compile(_PREFIX.pattern + r"[0-9A-Za-z-]{8,}")
 _LONGEST = 100  # characters of foreign text in a log line
 _SHOWN = 4  # characters of a secret's end that are shown, to tell keys apart
 _SHORTEST = 16  # a secret part shorter than this shows nothing of itself: four characters would be too much of it
+# At the beginning of a word, or in the middle of one if it is long: an escape such as \n or %3D may come before a key.
+_KEY = re.compile(rf"(?<![0-9A-Za-z]){_PREFIX.pattern}[0-9A-Za-z-]{{8,}}|{_PREFIX.pattern}[0-9A-Za-z-]{{{_SHORTEST},}}")
 
 
 def mask(secret: str) -> str:
@@ -45,13 +46,23 @@ def mask(secret: str) -> str:
     return f"{prefix}…{end}"
 
 
+def mask_keys(text: str) -> str:
+    """
+    Return a text with everything masked in it that looks like a key.
+
+    That is one of LaunchDarkly's prefixes at the beginning of a word, and at least eight letters, digits or hyphens
+    after it: words such as ``sdk-js`` stay as they are.
+    """
+    return _KEY.sub(lambda found: mask(found.group()), text)
+
+
 def show(text: str) -> str:
     """
     Return text that came from the network in the form in which it may be logged.
 
     That is quoted, in ASCII, at most 100 characters of it, and with everything masked that looks like a key.
     """
-    return ascii(_KEY.sub(lambda key: mask(key.group()), text[:_LONGEST]))
+    return ascii(mask_keys(text[:_LONGEST]))
 
 
 def mask_repr(secret: str) -> str:

@@ -19,7 +19,7 @@ class StreamState(enum.Enum):
     INTERRUPTED = "INTERRUPTED"
     """The stream was valid and then failed; it is tried again."""
     OFF = "OFF"
-    """The stream has ended for good: it was closed, or the key was refused. What came before may still be handled."""
+    """The stream has ended for good, closed or with its key refused. What came before may still be handled."""
 
 
 class ErrorKind(enum.Enum):

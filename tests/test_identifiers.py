@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoconfig import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
-from autoconfig.identifiers import mask, mask_repr
+from autoconfig.identifiers import mask, mask_keys, mask_repr
 
 UUID = "4b0c7e52-91af-4d3e-8c26-a7d1f05b9e38"
 OWN_PREFIXES = ["api-", "mob-", "rel-", "sdk-"]
@@ -60,6 +60,17 @@ def test_never_more_than_four_characters_are_shown(prefix: str, secret: str) -> 
 def test_in_a_repr_it_is_a_quoted_string(secret: str) -> None:
     """Quotes and control characters of a broken key cannot disturb the line that they stand in."""
     assert mask_repr(secret) == repr(mask(secret))
+
+
+@pytest.mark.parametrize("around", ["<{}>", "'{}', ", "key={}&", "sdk-x {}.", "%3D{}%20", "\\n{}", "{}"])
+@pytest.mark.parametrize("prefix", OWN_PREFIXES)
+def test_keys_in_a_text_are_masked_and_nothing_else(prefix: str, around: str) -> None:
+    assert mask_keys(around.format(prefix + UUID)) == around.format(f"{prefix}…9e38")
+
+
+@pytest.mark.parametrize("text", ["", "no/sdk-rec.sse", "api-prod", "webapi-production.example.com", "sdk-1234567"])
+def test_words_that_are_no_keys_are_left_alone(text: str) -> None:
+    assert mask_keys(text) == text
 
 
 @pytest.mark.parametrize("name", [AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey])

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from . import completion, demo, doctor, emulate, replay, snapshot, watch
-from .arguments import Command, UsageError, add_command, new_parser, parse, without_keys
+from .arguments import Command, UsageError, add_command, new_parser, parse
 from .logs import library_logs
 from .outcome import FAILURE, INTERRUPTED, OK, USAGE
 from .output import OutputError, complain, silence
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable(), library_logs(options.verbose):
             return COMMANDS[options.command].run(options)
     except UsageError as error:
-        complain(options.command, without_keys(str(error)))
+        complain(options.command, str(error))
         return USAGE
     except OutputError as error:
         complain(options.command, str(error))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
-from ..identifiers import AutoConfigKey, mask
+from ..identifiers import AutoConfigKey
 from ..validation import check_header_value, check_seconds
 from ..version import __version__
 from .outcome import USAGE
+from .output import harmless
 
-_KEY = re.compile(r"(?:api|mob|rel|sdk)-[^\s'\"]+")
 EXIT_CODES = """\
 exit codes:
-  0  it went well                  3  the service rejected the key
-  1  it failed                     4  not connected or complete in time
-  2  it was called in a wrong way  130, 143  ended by Ctrl-C, by SIGTERM
+  0  it went well     3  the service rejected the key
+  1  it failed        4  not connected or complete in time
+  2  wrong arguments  130, 143  ended by Ctrl-C, by SIGTERM
 """
 
 FILE = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
@@ -45,7 +44,11 @@ class Command(Protocol):
 
 
 class UsageError(Exception):
-    """The command was called in a way in which it cannot do anything. The text is for the user."""
+    """The arguments, or the environment, are such that nothing can be done. The text is for the user."""
+
+
+class NoKeyError(UsageError):
+    """Nothing says which auto-configuration key to use."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program."""
-        self.exit(USAGE, f"{self.prog}: {without_keys(message)} (see {self.prog} --help)\n")
+        self.exit(USAGE, f"{self.prog}: {harmless(message)} (see {self.prog} --help)\n")
 
 
 def new_parser() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
@@ -137,8 +140,3 @@ def port(text: str) -> int:
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError("must be a port from 0 to 65535")
     return int(number)
-
-
-def without_keys(text: str) -> str:
-    """Return the text with everything masked that looks like a key."""
-    return _KEY.sub(lambda found: mask(found.group()), text)

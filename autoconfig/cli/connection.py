@@ -1,9 +1,11 @@
-"""Which service is followed, and how it is reached: by the options, and the environment variables in their stead."""
+"""Which service is followed, and how it is reached: by options or, failing those, by environment variables."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -14,10 +16,12 @@ from ..handler import MessageHandler
 from ..identifiers import AutoConfigKey, mask_repr
 from ..manager import StreamManager
 from ..validation import check_url
-from .arguments import EXIT_CODES, FILE, UsageError, checked_key, seconds
+from .arguments import EXIT_CODES, FILE, NoKeyError, UsageError, checked_key, seconds
+from .calls import Call, CallQueue
 from .outcome import FAILURE, KEY_REJECTED
 
 DEFAULT_URI = "https://stream.launchdarkly.com"
+_GLANCE = 0.25  # seconds between two looks at the clock and the manager
 
 
 @attrs.frozen
@@ -50,7 +54,7 @@ def add_connection_options(
     parser: argparse.ArgumentParser, *, timeout: str, default_timeout: float | None = None
 ) -> None:
     """
-    Declare the options that :func:`connection` reads, and ``--timeout``; explain the exit codes.
+    Declare the options that :func:`connection_from` reads, and ``--timeout``; explain the exit codes.
 
     Args:
         parser: The sub-command's.
@@ -63,7 +67,7 @@ def add_connection_options(
     keys = group.add_mutually_exclusive_group()
     keys.add_argument(
         "--key",
-        help="the auto-configuration key, rel-… (better set AUTO_CONFIG_KEY: all on this machine can see arguments)",
+        help="the auto-configuration key, rel-… (prefer AUTO_CONFIG_KEY: every user of this machine can see arguments)",
     )
     key_file = keys.add_argument(
         "--key-file",
@@ -84,7 +88,7 @@ def add_connection_options(
         option.complete = FILE  # type: ignore[attr-defined]  # what shtab looks for
 
 
-def connection(options: argparse.Namespace) -> Connection:
+def connection_from(options: argparse.Namespace) -> Connection:
     """
     Return what the options say, and the environment where they say nothing.
 
@@ -117,6 +121,13 @@ def exit_code(manager: StreamManager) -> int | None:
         return KEY_REJECTED
 
 
+def glance(manager: StreamManager, calls: CallQueue, deadline: float) -> tuple[int | None, Iterator[Call]]:
+    """Wait a moment for calls, but not beyond the deadline; return the exit code as before them, and the calls."""
+    outcome = exit_code(manager)  # before the calls are taken, so that none of them is missed
+    patience = 0.0 if outcome else min(_GLANCE, max(0.0, deadline - time.monotonic()))
+    return outcome, calls.take(patience)
+
+
 def _key(options: argparse.Namespace) -> tuple[str, str, Path | None]:
     """Return where the key was said, the key, and its file."""
     if options.key is not None:
@@ -127,7 +138,7 @@ def _key(options: argparse.Namespace) -> tuple[str, str, Path | None]:
         return "AUTO_CONFIG_KEY", key, None
     if path := os.environ.get("AUTO_CONFIG_KEY_FILE"):
         return "AUTO_CONFIG_KEY_FILE", *_read_key("AUTO_CONFIG_KEY_FILE", path)
-    raise UsageError("no key; give one with --key, --key-file, AUTO_CONFIG_KEY or AUTO_CONFIG_KEY_FILE")
+    raise NoKeyError("no key; give one with --key, --key-file, AUTO_CONFIG_KEY or AUTO_CONFIG_KEY_FILE")
 
 
 def _read_key(named: str, path: str) -> tuple[str, Path | None]:
@@ -140,4 +151,4 @@ def _read_key(named: str, path: str) -> tuple[str, Path | None]:
     except OSError as error:
         raise UsageError(f"cannot read the file of {named}: {os.strerror(error.errno or 0)}") from None
     except ValueError:  # not UTF-8, or a path that no file can have
-        raise UsageError(f"the file of {named} holds something else than a key") from None
+        raise UsageError(f"the file of {named} does not hold a key") from None

@@ -34,7 +34,7 @@ _PAUSE = 1.2  # seconds for reading, before each act
 
 
 class DemoError(Exception):
-    """What the client did is not what was played."""
+    """What the client did is not what was played, or nothing could be played."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     log.setLevel(logging.NOTSET if options.verbose else logging.ERROR)  # its warnings are part of the story
     stage = Stage(str if options.reveal else mask, options.json)
     try:
-        with Emulator(ENVIRONMENTS, FILTERS) as service:
+        with closing(_started()) as service:
             stage.say(
                 f"An emulator plays LaunchDarkly's service on {service.uri}, and the real client follows it; "
                 "each call of your handler is shown."
@@ -67,6 +67,15 @@ def run(options: argparse.Namespace) -> int:
         'Next: "Use it" in the README. Or `autoconfig emulate`, and in a second terminal the command that it prints.'
     )
     return OK
+
+
+def _started() -> Emulator:
+    service = Emulator(ENVIRONMENTS, FILTERS)
+    try:
+        service.start()
+    except OSError as error:  # only here: a reader that has gone is an OSError too
+        raise DemoError(f"cannot listen on 127.0.0.1: {error.strerror or type(error).__name__}") from None
+    return service
 
 
 def _client(service: Emulator, queue: CallQueue, log: logging.Logger) -> StreamManager:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from ..identifiers import mask
-from .arguments import UsageError, seconds, without_keys
-from .connection import add_connection_options, connection
+from .arguments import NoKeyError, UsageError, seconds
+from .connection import add_connection_options, connection_from
 from .findings import Finding, TroubleError
 from .network_checks import NetworkChecks
 from .outcome import OK
-from .output import has_colour, is_terminal, painted, put_line, shown_uri
+from .output import harmless, has_colour, is_terminal, painted, put_line, shown_uri
 from .stream_checks import StreamChecks
 from .wording import brief_time
 
@@ -27,7 +27,8 @@ content type, the first put, and with --heartbeat that the stream stays alive.
 Each is a line: ok, warn, FAIL or skip, with what to do if something is wrong.
 After the first failure the rest is skipped. No key and no password is shown.
 
-Exit code 0 if nothing failed, 3 if the key was rejected, else 1."""
+Exit code 0 if nothing failed, 3 if the key was rejected, 2
+for wrong options, else 1."""
 
 DEFAULT_TIMEOUT = 10.0  # seconds
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
@@ -106,9 +107,12 @@ class Examination:
     def _configuration(self) -> Finding:
         options = self._options
         try:
-            way = connection(options)
+            way = connection_from(options)
+        except NoKeyError as error:
+            fix = "Set AUTO_CONFIG_KEY, or try it without an account: autoconfig emulate"
+            raise TroubleError(str(error), fix) from None
         except UsageError as error:
-            raise TroubleError(without_keys(str(error)), "See autoconfig doctor --help.") from None
+            raise TroubleError(harmless(str(error)), "See autoconfig doctor --help.") from None
         self._network = NetworkChecks(way, options.timeout)
         self._stream = StreamChecks(way, options.timeout, options.heartbeat, self._stack)
         text = f"{shown_uri(way.uri)} ({way.uri_from}), key {mask(way.key)} ({way.key_from})"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,7 +12,8 @@ from ..identifiers import mask
 from ..testing import DEMO_KEY, Emulator
 from .arguments import FILE, UsageError, add_reveal_option, checked_key, host, port, seconds
 from .outcome import FAILURE, OK
-from .output import complain, printable, put_line, reader_is_gone
+from .output import complain, host_port, put_line, reader_is_gone
+from .program import program
 from .sources import FileSource, StorySource
 from .wording import counted
 
@@ -49,10 +47,9 @@ class Guests:
         self._seen = 0  # requests
         self._inside = 0
 
-    def news(self) -> Iterator[str]:
+    def new_lines(self) -> Iterator[str]:
         """Yield what has happened since the last call, in words."""
-        requests = self._service.requests[self._seen :]
-        self._seen += len(requests)
+        requests, self._seen = self._service.requests_since(self._seen)
         for request in requests:
             if request.status == _CONNECTED:
                 self._inside += 1
@@ -63,7 +60,7 @@ class Guests:
         left = max(0, self._inside - self._service.connections)
         if left:
             self._inside -= left
-            yield f"{counted(left, 'client')} left"
+            yield f"{counted(left, 'client')} disconnected"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -96,13 +93,13 @@ def run(options: argparse.Namespace) -> int:
     try:
         environments, filters = source.load()
     except ValueError as error:
-        raise UsageError(f"{source.name}: {printable(str(error))}") from None
+        raise UsageError(f"{source.name}: {error}") from None
     service = Emulator(environments, filters, key=key, host=options.host, port=options.port)
     try:
         service.start()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        complain("emulate", f"cannot listen on {printable(options.host)}:{options.port}: {reason}")
+        complain("emulate", f"cannot listen on {host_port(options.host, options.port)}: {reason}")
         return FAILURE
     try:
         _announce(service, source, secret=options.key is not None and not options.reveal)
@@ -116,32 +113,19 @@ def _announce(service: Emulator, source: StorySource | FileSource, *, secret: bo
     put_line(f"  URI  {service.uri}")
     put_line(f"  key  {mask(service.key) if secret else service.key}")
     put_line("Follow it in a second terminal:")
-    # A masked key cannot be pasted; the variable is where the key should be anyway.
-    key = '"$AUTO_CONFIG_KEY"' if secret else shlex.quote(service.key)
-    put_line(f"  {_program()} watch --uri {service.uri} --key {key}")
+    follow = f"{program()} watch --uri {service.uri}"
+    if secret:  # a masked key cannot be pasted; the variable is where the key should be anyway
+        put_line(f"  AUTO_CONFIG_KEY=YOUR-KEY {follow}")
+    else:
+        put_line(f"  {follow} --key {shlex.quote(service.key)}")
     put_line("")
-
-
-def _program() -> str:
-    """Return how this program was called, so that it can be called so again."""
-    called = sys.argv[0]
-    if os.path.basename(called) == "__main__.py":
-        return f"{_shortest(sys.executable)} -m autoconfig"
-    return _shortest(called)
-
-
-def _shortest(path: str) -> str:
-    """Return a program's name if that is enough for a shell to find it, else its path."""
-    name = os.path.basename(path)
-    found = shutil.which(name)
-    return shlex.quote(name if found and os.path.abspath(found) == os.path.abspath(path) else path)
 
 
 def _serve(service: Emulator, source: StorySource | FileSource) -> int:
     pause = threading.Event()
     guests = Guests(service)
     while not reader_is_gone():
-        for text in guests.news():
+        for text in guests.new_lines():
             _log(text)
         if change := source.advance(service):
             _log(change)

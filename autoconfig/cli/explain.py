@@ -53,23 +53,29 @@ class ExplainingReceiver(MessageReceiver):
     """
     A receiver that says why it decided as it did.
 
+    It keeps the versions a second time, for the reasons. What a handler's failure leads to it does not notice: the
+    player's handler does not fail.
+
     Args:
         kind: What the items are.
         note: What is told each decision.
         logger: As for the base class.
     """
 
-    __slots__ = ("_kind", "_note")
+    __slots__ = ("_kind", "_note", "_seen")
 
     def __init__(self, kind: str, note: Callable[[Decision], object], logger: logging.Logger) -> None:
         super().__init__(logger)
         self._kind = kind
         self._note = note
+        self._seen: dict[str, tuple[int, bool]] = {}  # the version of each id, and whether it is that of its deletion
 
     def upsert(self, id: str, item: Item, version: int) -> Action:
         """Do as the base class does, and say why."""
-        known, dead = self._versions.get(id), id in self._dead
+        known, dead = self._seen.get(id, (None, False))
         action = super().upsert(id, item, version)
+        if action is not Action.NOOP:
+            self._seen[id] = version, False
         deleted = ", that of its deletion" if dead else ""
         if known is None:
             self._decided("insert", id, f"version {version}")
@@ -84,8 +90,10 @@ class ExplainingReceiver(MessageReceiver):
 
     def delete(self, id: str, version: int) -> Action:
         """Do as the base class does, and say why."""
-        known, dead = self._versions.get(id), id in self._dead
+        known, dead = self._seen.get(id, (None, False))
         action = super().delete(id, version)
+        if known is None or version > known:
+            self._seen[id] = version, True
         if known is None:
             self._decided("tombstone", id, f"version {version}; it was unknown")
         elif version <= known:
@@ -99,6 +107,7 @@ class ExplainingReceiver(MessageReceiver):
     def forget(self, id: str) -> Action:
         """Do as the base class does, and say why."""
         action = super().forget(id)
+        self._seen.pop(id, None)
         if action is Action.DELETE:
             self._decided("delete", id, "the put does not list it")
         else:

@@ -14,6 +14,9 @@ from .outcome import FAILURE
 
 State = Literal["ok", "warn", "fail", "skip"]
 
+PROXY_LOGIN = "Give a user and a password in the proxy's URL: http://USER:PASSWORD@HOST:PORT (percent-encoded)."
+"""What to do when a proxy wants to know who asks, which it may do in two of the checks."""
+
 
 @attrs.frozen
 class Finding:
@@ -37,7 +40,7 @@ class Finding:
 
 class TroubleError(Exception):
     """
-    A check failed, so those after it make no sense.
+    A check failed, so the remaining checks are pointless.
 
     Args:
         text: What is wrong.
@@ -52,7 +55,7 @@ class TroubleError(Exception):
 
 
 @contextmanager
-def limited(token: CancelToken, seconds: float, fix: str) -> Iterator[None]:
+def limited(token: CancelToken, seconds: float, fix: str, complaint: str = "not done") -> Iterator[None]:
     """
     Let the block take at most so many seconds; then what the token watches is interrupted.
 
@@ -60,6 +63,7 @@ def limited(token: CancelToken, seconds: float, fix: str) -> Iterator[None]:
         token: What interrupts it; of no use any more after that.
         seconds: How many.
         fix: What to do if it takes longer.
+        complaint: What is wrong then, but for the time.
 
     Raises:
         TroubleError: It took longer.
@@ -77,4 +81,4 @@ def limited(token: CancelToken, seconds: float, fix: str) -> Iterator[None]:
         timer.join()
     if token.cancelled:
         token.release()  # what was watched; before the timer's thread had ended that might not have closed all
-        raise TroubleError(f"not done within {seconds:g} s", fix)
+        raise TroubleError(f"{complaint} within {seconds:g} s", fix)

@@ -1,4 +1,4 @@
-"""Environments as a table of rich's. This module and table.py are the only ones that need rich."""
+"""Environments as a table of rich's. Only this module, table.py and static_table.py need rich."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.text import Text
 from ..environments import EnvironmentParams
 from ..identifiers import mask
 from .output import printable
-from .wording import Show, duration, expiring_keys
+from .params import expiring_keys
+from .wording import Show, duration
 
 _WIDE = 100  # columns of a terminal from which on nothing is abbreviated
 _EXPIRING = 20  # columns more that it takes while a key is expiring

@@ -33,17 +33,27 @@ class Certificate:
     version: str
 
 
-def shake_hands(sock: socket.socket, host: str, bundle: str) -> Certificate:
+def trusting(bundle: str) -> ssl.SSLContext:
+    """
+    Return a context as the client has it, which trusts the certificates in a file or directory.
+
+    Raises:
+        OSError: The file is not there, or cannot be read; :class:`ssl.SSLError` if there is no certificate in it.
+    """
+    context = create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
+    context.check_hostname = True
+    context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
+    return context
+
+
+def shake_hands(sock: socket.socket, host: str, context: ssl.SSLContext) -> Certificate:
     """
     Begin TLS as the client does, and end it again.
 
     Raises:
         ssl.SSLError: The certificate is not trusted, or there is no TLS.
-        OSError: The connection broke, or the bundle cannot be read.
+        OSError: The connection broke.
     """
-    context = create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
-    context.check_hostname = True
-    context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
     with context.wrap_socket(sock, server_hostname=host) as secure:
         return _certificate(secure)
 
@@ -61,11 +71,11 @@ def untrusted_issuer(connect_again: Callable[[], socket.socket], host: str) -> s
         careless.verify_mode = ssl.CERT_NONE
         with careless.wrap_socket(connect_again(), server_hostname=host) as secure:
             certificate = secure.getpeercert(binary_form=True) or b""
-        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        trusting.check_hostname = False
-        trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        trusting.load_verify_locations(cadata=certificate)
-        with trusting.wrap_socket(connect_again(), server_hostname=host) as secure:
+        credulous = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        credulous.check_hostname = False
+        credulous.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        credulous.load_verify_locations(cadata=certificate)
+        with credulous.wrap_socket(connect_again(), server_hostname=host) as secure:
             return _certificate(secure).issuer
     except (OSError, TunnelError, ValueError):
         return ""

@@ -10,14 +10,15 @@ import attrs
 
 from ..stream.cancel import CancelToken
 from ..stream.failures import describe
-from .findings import TroubleError, limited
-from .output import printable
+from .findings import PROXY_LOGIN, TroubleError, limited
+from .output import host_port, printable
 from .route import Route
 from .sockets import TunnelError, connect, open_tunnel
 
 _NO_ANSWER = "Is a firewall in the way? Does this network need a proxy (--proxy, HTTPS_PROXY)?"
+_NO_PROXY = "Is this the address of an HTTP proxy?"
 _TUNNEL_FIXES = {
-    407: "Give a user and a password in the proxy's URL: http://USER:PASSWORD@HOST:PORT (percent-encoded).",
+    407: PROXY_LOGIN,
     403: "Ask those who run the proxy to allow connections to {target}.",
 }
 
@@ -50,7 +51,7 @@ class Hop:
             OSError: There is none.
             TunnelError: The proxy does not make it.
         """
-        sock, _ = connect(self.addresses, self.route.first_hop[1], self.timeout)
+        sock, *_ = connect(self.addresses, self.route.first_hop[1], self.timeout)
         try:
             if self.has_tunnel:
                 open_tunnel(sock, self.route)
@@ -60,40 +61,48 @@ class Hop:
         return sock
 
     @contextmanager
-    def connected(self) -> Iterator[tuple[socket.socket, list[str]]]:
+    def connected(self) -> Iterator[tuple[socket.socket, str, list[str]]]:
         """
         Connect, limit the time that all in the block may take, and close the connection.
 
-        The value is the connection, and the addresses that did not answer.
+        The value is the connection, the address that it leads to, and the addresses that did not answer.
 
         Raises:
             TroubleError: There is none, or it took too long.
         """
         try:
-            sock, silent = connect(self.addresses, self.route.first_hop[1], self.timeout)
+            sock, address, silent = connect(self.addresses, self.route.first_hop[1], self.timeout)
         except OSError as error:
             reason = f"no answer within {self.timeout:g} s" if isinstance(error, TimeoutError) else describe(error)
             raise TroubleError(f"{self._shown_addresses()}: {reason}", _NO_ANSWER) from None
         token = CancelToken()
-        with sock, limited(token, self.timeout, _NO_ANSWER):
+        with sock:
+            sock.settimeout(None)  # or it might come before limited(), whose error has a text for the user
             token.watch(sock.fileno())
             try:
                 if self.has_tunnel:
-                    open_tunnel(sock, self.route)
-                yield sock, silent
-            except TunnelError as error:
-                raise self._no_tunnel(error.status) from None
+                    with limited(token, self.timeout, _NO_PROXY, "the proxy did not answer"):
+                        self._open_tunnel(sock)
+                with limited(token, self.timeout, _NO_ANSWER):
+                    yield sock, address, silent
             finally:
                 token.release()
 
     def _shown_addresses(self) -> str:
-        port = self.route.first_hop[1]
-        return ", ".join(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in self.addresses)
+        return ", ".join(host_port(address, self.route.first_hop[1]) for address in self.addresses)
+
+    def _open_tunnel(self, sock: socket.socket) -> None:
+        try:
+            open_tunnel(sock, self.route)
+        except TunnelError as error:
+            raise self._no_tunnel(error.status) from None
+        except OSError as error:  # a server that does not know CONNECT may just reset the connection
+            raise TroubleError(f"the proxy broke the connection off: {describe(error)}", _NO_PROXY) from None
 
     def _no_tunnel(self, status: int) -> TroubleError:
-        target = f"{printable(self.route.host)}:{self.route.port}"
+        target = printable(host_port(self.route.host, self.route.port))
         if not status:
-            return TroubleError("the proxy's answer is not HTTP", "Is this the address of an HTTP proxy?")
+            return TroubleError("the proxy's answer is not HTTP", _NO_PROXY)
         fix = _TUNNEL_FIXES.get(status, "Ask those who run the proxy; it has to reach {target}.")
         text = f"the proxy refused a connection to {target} with status {status}"
         return TroubleError(text, fix.format(target=target), {"status": status})

@@ -7,7 +7,8 @@ import attrs
 from ..environments import EnvironmentParams, FilterParams
 from .calls import Call, Picture
 from .output import printable
-from .wording import Show, duration, expiring_keys, moment, title, totals
+from .params import expiring_keys
+from .wording import Show, duration, moment, title, totals
 
 
 @attrs.frozen
@@ -83,7 +84,7 @@ class Narrator:
             if one != other
         ]
         if expiring_keys(before) != expiring_keys(now):
-            facts += self._expiring(now) or ["no expiring key"]
+            facts += self._expiring(now) or [_end_of_expiring(before, now)]
         if not facts and before.accepted_sdk_keys != now.accepted_sdk_keys:
             facts.append("accepted SDK keys")
         if not facts and before.accepted_mobile_keys != now.accepted_mobile_keys:
@@ -95,6 +96,15 @@ class Narrator:
 
     def _expiring(self, params: EnvironmentParams) -> list[str]:
         return [f"{self._key(value)} valid until {moment(end)}" for value, end in expiring_keys(params)]
+
+
+def _end_of_expiring(before: EnvironmentParams, now: EnvironmentParams) -> str:
+    """Return what became of the keys that were to expire, of which none is to any more."""
+    accepted = {key.value for key in (*now.accepted_sdk_keys, *now.accepted_mobile_keys)}
+    gone = [value for value, _ in expiring_keys(before) if value not in accepted]
+    if not gone:
+        return "no expiring key"
+    return "the old key is no longer accepted" if len(gone) == 1 else "the old keys are no longer accepted"
 
 
 def _switch(on: bool) -> str:

@@ -11,9 +11,9 @@ from ..stream.connection import endpoint
 from ..stream.failures import describe
 from .connection import Connection
 from .findings import Finding, TroubleError
-from .handshake import Certificate, is_for_another_host, shake_hands, untrusted_issuer
+from .handshake import Certificate, is_for_another_host, shake_hands, trusting, untrusted_issuer
 from .hop import Hop
-from .output import printable
+from .output import host_port, printable
 from .route import ca_bundle, route_to
 from .sockets import is_address, look_up
 
@@ -38,7 +38,8 @@ class NetworkChecks:
         try:
             self._route = route_to(endpoint(self._way.uri, 2), self._way.http_config.proxy_url)
         except ValueError as error:
-            raise TroubleError(str(error), "Give one such as http://proxy.example.com:3128.") from None
+            fix = "Give one such as http://proxy.example.com:3128, with a user and a password percent-encoded."
+            raise TroubleError(str(error), fix) from None
         if not self._route.proxy:
             return Finding(f"none: {self._route.why}", details={"proxy": None})
         user = ", with a user and a password" if any(self._route.proxy_user) else ""
@@ -64,12 +65,13 @@ class NetworkChecks:
 
     def tcp(self) -> Finding:
         """Connect to the first host on the way, and through it if it is a proxy."""
-        with self._hop.connected() as (sock, silent):
-            address, port = sock.getpeername()[:2]
-        text = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        with self._hop.connected() as (_, address, silent):
+            pass
+        port = self._route.first_hop[1]
+        text = host_port(address, port)
         details = {"address": address, "port": port, "silent": silent}
         if self._hop.has_tunnel:
-            text += f" (the proxy), and through it {printable(self._route.host)}:{self._route.port}"
+            text += f" (the proxy), and through it {printable(host_port(self._route.host, self._route.port))}"
         if silent:
             fix = "Each connection tries those first: repair the route to them, or take them out of the DNS."
             return Finding(f"{text}; not {', '.join(silent)}", fix, "warn", details)
@@ -83,16 +85,15 @@ class NetworkChecks:
             return Finding("part of the next check, with this kind of proxy", state="skip")
         ca_certs = self._way.http_config.ca_certs
         bundle, named = ca_bundle(ca_certs[0] if ca_certs else None)
+        context = _trusting(bundle, named)
         try:
-            with self._hop.connected() as (sock, _):
-                return _judged(shake_hands(sock, self._route.host, bundle))
+            with self._hop.connected() as (sock, *_):
+                return _judged(shake_hands(sock, self._route.host, context))
         except ssl.SSLCertVerificationError as error:
             raise self._distrust(error, named) from None
         except ssl.SSLError as error:
             fix = "Does this port speak https, and TLS 1.2 or newer? Is the scheme of the URI right?"
             raise TroubleError(describe(error), fix) from None
-        except FileNotFoundError:
-            raise TroubleError(f"there is no file of the name in {named}", f"Correct {named}.") from None
         except OSError as error:
             fix = "The server, or something before it, ended the handshake. Does this port speak https?"
             raise TroubleError(describe(error), fix) from None
@@ -100,13 +101,13 @@ class NetworkChecks:
     def _unencrypted(self) -> Finding:
         if not self._route.proxy and all(map(_is_loopback, self._hop.addresses)):
             return Finding("not needed: the service is on this machine", state="skip")
-        return Finding("none: all on the way can read the keys", "Use an https URI.", "warn")
+        return Finding("none: anyone on the path can read the keys", "Use an https URI.", "warn")
 
     def _distrust(self, error: ssl.SSLCertVerificationError, named: str) -> TroubleError:
         issuer = printable(untrusted_issuer(self._hop.open, self._route.host))
         fix = (
-            f"Trusted is what {named} lists. If your company's proxy opens TLS, give the proxy's CA certificate: "
-            "--ca-file FILE, or REQUESTS_CA_BUNDLE."
+            f"Only the CAs in {named} are trusted. If your company's proxy intercepts TLS, give the "
+            "proxy's CA certificate: --ca-file FILE, or REQUESTS_CA_BUNDLE."
         )
         if is_for_another_host(error):
             fix = f"Is the name of the host right ({self._way.uri_from})?"
@@ -114,6 +115,17 @@ class NetworkChecks:
             fix = "Is this machine's clock right? Else the server needs a new certificate."
         by = f"; issued by {issuer}" if issuer else ""
         return TroubleError(f"not trusted: {printable(error.verify_message)}{by}", fix, {"issuer": issuer or None})
+
+
+def _trusting(bundle: str, named: str) -> ssl.SSLContext:
+    # Before a connection is made, so that what is wrong with the file is not taken for the server's doing.
+    try:
+        return trusting(bundle)
+    except FileNotFoundError:
+        raise TroubleError(f"there is no file of the name in {named}", f"Correct {named}.") from None
+    except OSError:
+        fix = f"Give a file of CA certificates in PEM format: correct {named}."
+        raise TroubleError(f"{named} holds no usable certificates", fix) from None
 
 
 def _judged(certificate: Certificate) -> Finding:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
 import sys
 from contextlib import suppress
 from typing import TextIO
 
+from ..identifiers import mask_keys
+
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+# The scheme; then, unless an @ stands after the host, the user and password, the host and path, and what follows these.
+_URI = re.compile(r"([a-z][a-z0-9+.-]*://)(?:(?:[^/?#]*@)?([^?#@]*)(?:[?#][^@]*)?\Z)?", re.IGNORECASE)
 
 
 class OutputError(Exception):
@@ -42,8 +47,8 @@ def put_line(text: str) -> None:
 
 
 def complain(command: str, text: str) -> None:
-    """Write one line about what is wrong to stderr."""
-    put_error(f"autoconfig {command}: {text}")
+    """Write one line about what is wrong to stderr, with what looks like a key masked: it may stand anywhere."""
+    put_error(f"autoconfig {command}: {harmless(text)}")
 
 
 def put_error(text: str) -> None:
@@ -100,7 +105,23 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+def harmless(text: str) -> str:
+    """Return the text printable, and with everything masked that looks like a key."""
+    return printable(mask_keys(text))
+
+
 def shown_uri(uri: str) -> str:
-    """Return a URI without what may be secret in it: user, password and query."""
-    scheme, _, rest = uri.partition("?")[0].partition("://")
-    return printable(f"{scheme}://{rest.rpartition('@')[2]}")
+    """
+    Return a URI without what may be secret in it: user, password, query and fragment.
+
+    After the host, an @ may be the end of a password that is not percent-encoded; then only the scheme is shown.
+    """
+    found = _URI.match(uri)
+    if found is None:
+        return "…"
+    return printable(f"{found[1]}{'…' if found[2] is None else found[2]}")
+
+
+def host_port(host: str, port: int) -> str:
+    """Return a host and port as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

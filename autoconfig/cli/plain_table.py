@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from ..environments import EnvironmentParams
 from .output import printable
-from .wording import Show, duration, expiring_keys, moment, title
+from .params import expiring_keys
+from .wording import Show, duration, moment, title
 
 _HEADS = ["Project", "Environment", "ID", "SDK key", "Mobile key", "TTL", "Secure", "Expiring"]
 

@@ -20,14 +20,14 @@ from .calls import Call
 from .explain import Decision, Player
 from .logs import LOGGER
 from .outcome import FAILURE, OK
-from .output import printable, reader_is_gone
+from .output import reader_is_gone
 from .report import UNKNOWN_EVENT, Head, Report
 
 SUMMARY = "feed a recorded stream to the client, and explain what it does"
 DESCRIPTION = """\
 Read the bytes of an event stream, as `curl -N` saves them, and print the calls
 that a handler would get: by the real parser, decoder and version logic, without
-a network. With --explain each event is told too, with what was done and why:
+a network. With --explain each event is shown too, with what was done and why:
 
   #4  patch /environments/64c1f0…: noop, version 3 <= 5
 
@@ -74,7 +74,7 @@ def _opened(path: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise UsageError(f"{printable(path)}: {os.strerror(error.errno or 0)}") from None
+        raise UsageError(f"{path}: {os.strerror(error.errno or 0)}") from None
     except ValueError:  # a null character
         raise UsageError("FILE is not the name of a file") from None
 

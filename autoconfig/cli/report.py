@@ -7,12 +7,11 @@ from collections import Counter
 
 import attrs
 
-from ..identifiers import mask
-from .arguments import without_keys
+from ..identifiers import mask, mask_keys
 from .calls import Call
 from .explain import Decision
 from .lines import JsonLines, PlainLines
-from .output import complain, printable, put_line
+from .output import complain, harmless, put_line
 from .wording import counted
 
 UNKNOWN_EVENT = "unknown event"
@@ -44,29 +43,34 @@ class Report:
 
     Attributes:
         events: How many events there were so far.
-        malformed: How many of them were malformed.
     """
 
     def __init__(self, *, explain: bool, as_json: bool, reveal: bool) -> None:
         self.events = 0
-        self.malformed = 0
+        self._malformed: set[int] = set()  # the numbers of events; one may be malformed in several places
         self._explain, self._json = explain, as_json
         show = str if reveal else mask
         self._lines = JsonLines(show) if as_json else PlainLines(show, self._margin)
         self._calls: Counter[str] = Counter()
 
+    @property
+    def malformed(self) -> int:
+        """How many of the events were malformed."""
+        return len(self._malformed)
+
     def decided(self, head: Head, decision: Decision) -> None:
         """Tell what was done with an event, or with an item in it."""
         if decision.action == "malformed":
-            self.malformed += 1
+            self._malformed.add(self.events)
             if not self._explain:
-                complain("replay", f"event {self.events} is malformed: {_harmless(decision.reason)}")
+                which = f"{decision.kind} {decision.id}: " if decision.id else ""
+                complain("replay", f"event {self.events} is malformed: {which}{decision.reason}")
         if not self._explain:
             return
         if self._json:
             put_line(json.dumps({"event": self.events, **_fields(head, decision)}))
         else:
-            put_line(f"#{self.events:<4} {_harmless(_words(head, decision))}")
+            put_line(f"#{self.events:<4} {harmless(_words(head, decision))}")
 
     def called(self, call: Call) -> None:
         """Tell of a call of the handler."""
@@ -87,7 +91,8 @@ class Report:
 def _fields(head: Head, decision: Decision) -> dict[str, str | None]:
     """Return what was done for programs; what does not apply is ``null``."""
     fields = {"name": head.name, "path": head.path, **attrs.asdict(decision)}
-    return {name: without_keys(value) or None for name, value in fields.items()}
+    shown = {name: mask_keys(value) or None for name, value in fields.items()}
+    return {**shown, "id": decision.id or None}  # as it is in the calls, whatever it looks like
 
 
 def _words(head: Head, decision: Decision) -> str:
@@ -102,7 +107,3 @@ def _words(head: Head, decision: Decision) -> str:
         what = f"{f'{head.name} {head.path}'.rstrip()}: {f'{decision.action} {decision.kind} {decision.id}'.rstrip()}"
     separator = ": " if decision.action == "malformed" else ", "
     return f"{what}{separator}{decision.reason}" if decision.reason else what
-
-
-def _harmless(text: str) -> str:
-    return printable(without_keys(text))

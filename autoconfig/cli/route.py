@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
 
 import attrs
@@ -15,9 +16,11 @@ from requests.utils import (
 )
 from urllib3.util import make_headers
 
-from .output import shown_uri
+from ..validation import check_url
+from .output import host_port, shown_uri
 
 _PORTS = {"http": 80, "https": 443}
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # in the order in which requests looks at them
 
 
@@ -67,7 +70,7 @@ class Route:
 
     def tunnel_request(self) -> bytes:
         """Return the request that asks the proxy for a connection to the service."""
-        target = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        target = host_port(self.host, self.port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if any(self.proxy_user):
             headers = make_headers(proxy_basic_auth=":".join(self.proxy_user))
@@ -84,24 +87,37 @@ def route_to(url: str, proxy_option: str | None) -> Route:
         proxy_option: What ``--proxy`` says, which wins over the environment.
 
     Raises:
-        ValueError: What the environment names as a proxy is no URL.
+        ValueError: What the option or the environment names as a proxy is no URL. The text does not hold it.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     if proxy_option:
-        return Route(parts.scheme, host, port, proxy_option, "from --proxy")
+        return Route(parts.scheme, host, port, _checked(proxy_option, "--proxy"), "from --proxy")
     with requests.Session() as session:
         settings = session.merge_environment_settings(url, {}, True, None, None)
     proxy = select_proxy(url, settings["proxies"])
     if proxy:
         proxy = proxy if "://" in proxy else f"http://{proxy}"  # as requests does
-        if not urlsplit(proxy).hostname:
-            raise ValueError(f"what {_variable(parts.scheme)} holds is not the URL of a proxy")
-        return Route(parts.scheme, host, port, proxy, f"from {_variable(parts.scheme)}")
+        named = _variable(parts.scheme)
+        return Route(parts.scheme, host, port, _checked(proxy, named), f"from {named}")
     named = _variable(parts.scheme, "")
     if named and should_bypass_proxies(url, no_proxy=None):
         return Route(parts.scheme, host, port, "", f"NO_PROXY exempts the host from {named}")
     return Route(parts.scheme, host, port, "", "neither --proxy nor the environment names one")
+
+
+def _checked(proxy: str, named: str) -> str:
+    """Return a proxy's URL if it is one; otherwise parts of a password might later be taken for a host, and shown."""
+    scheme, _, rest = proxy.partition("://")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    try:
+        if scheme.lower() not in _PROXY_SCHEMES or "@" in rest[len(authority) :]:
+            raise ValueError
+        check_url(named, f"http://{rest}")
+        "".join(get_auth_from_url(proxy)).encode("latin-1")  # as the header that carries it has to be
+    except ValueError:
+        raise ValueError(f"what {named} holds is not the URL of a proxy") from None
+    return proxy
 
 
 def ca_bundle(ca_file: str | None) -> tuple[str, str]:
@@ -111,7 +127,7 @@ def ca_bundle(ca_file: str | None) -> tuple[str, str]:
     for name in _BUNDLES:
         if path := os.environ.get(name):
             return path, name
-    return DEFAULT_CA_BUNDLE_PATH, "the default"
+    return DEFAULT_CA_BUNDLE_PATH, "the default list"
 
 
 def _variable(scheme: str, otherwise: str = "the system's settings") -> str:

@@ -13,13 +13,14 @@ from ..identifiers import mask
 from ..manager import StreamManager
 from .arguments import add_reveal_option
 from .calls import CallQueue, Picture
-from .connection import add_connection_options, connection, exit_code
+from .connection import add_connection_options, connection_from, glance
 from .json_form import environment_fields, filter_fields
 from .outcome import NOT_READY, OK
 from .output import complain, is_terminal, put_line
+from .params import sort_key
 from .plain_table import blocks, table_lines
 from .relay_env import relay_variables
-from .wording import Show, filter_title, place, totals
+from .wording import Show, filter_title, totals
 
 SUMMARY = "print all environments once, as a table or as JSON, and end"
 DESCRIPTION = """\
@@ -29,7 +30,6 @@ Connect, wait for the first full configuration, print it and end: with exit code
   autoconfig snapshot --json | jq -r '.environments[].envKey'"""
 
 DEFAULT_TIMEOUT = 30.0  # seconds
-_GLANCE = 0.25  # seconds between two looks at the manager
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the configuration."""
     calls, picture = CallQueue(), Picture()
-    with closing(connection(options).manager(calls)) as manager:
+    with closing(connection_from(options).manager(calls)) as manager:
         outcome = _fill(picture, manager, calls, options.timeout)
     if outcome == OK:
         form = options.format or "table"  # not the option's default, because argparse takes a default for unsaid
@@ -67,8 +67,8 @@ def _fill(picture: Picture, manager: StreamManager, calls: CallQueue, timeout: f
     deadline = time.monotonic() + timeout
     manager.start()
     while True:
-        outcome = exit_code(manager)  # before the calls are taken, so that none of them is missed
-        for call in calls.take(0.0 if outcome else min(_GLANCE, max(0.0, deadline - time.monotonic()))):
+        outcome, news = glance(manager, calls, deadline)
+        for call in news:
             picture.apply(call)
             if call.name == "received_all_environments":
                 return OK
@@ -126,4 +126,4 @@ def _printed_by_rich(environments: Sequence[EnvironmentParams], show: Show) -> b
 
 
 def _sorted(picture: Picture) -> list[EnvironmentParams]:
-    return sorted(picture.environments.values(), key=place)
+    return sorted(picture.environments.values(), key=sort_key)

@@ -68,9 +68,9 @@ def is_address(host: str) -> bool:
     return True
 
 
-def connect(addresses: list[str], port: int, timeout: float) -> tuple[socket.socket, list[str]]:
+def connect(addresses: list[str], port: int, timeout: float) -> tuple[socket.socket, str, list[str]]:
     """
-    Return a connection to the first address that answers, and those that did not.
+    Return a connection to the first address that answers, that address, and those that did not.
 
     Raises:
         OSError: None does; it is the last one's error.
@@ -83,7 +83,7 @@ def connect(addresses: list[str], port: int, timeout: float) -> tuple[socket.soc
         if left <= 0:
             break
         try:
-            return socket.create_connection((address, port), left), silent
+            return socket.create_connection((address, port), left), address, silent
         except OSError as error:
             failure = error
             silent.append(address)

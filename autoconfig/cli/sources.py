@@ -99,7 +99,7 @@ class FileSource:
         try:
             environments, filters = self.load()
         except ValueError as error:
-            complain("emulate", f"{self.name}: {printable(str(error))}; what was there before is still served")
+            complain("emulate", f"{self.name}: {error}; what was there before is still served")
             return None
         service.replace(environments, filters)
         return f"{self.name} has changed: {totals(len(environments), len(filters))}"

@@ -13,46 +13,48 @@ from ..environments import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
 from ..testing import Emulator
 
+
+def _environment(id: str, project: str, name: str, mobile_key: str, sdk_key: str) -> EnvironmentRep:
+    return EnvironmentRep(
+        env_id=EnvironmentID(id),
+        env_key=name.lower(),
+        env_name=name,
+        mob_key=MobileKey(mobile_key),
+        proj_key=project.lower(),
+        proj_name=project,
+        sdk_key=SDKKeyRep(SDKKey(sdk_key)),
+        version=1,
+    )
+
+
 # All ids and keys are made up.
-PRODUCTION = EnvironmentRep(
-    env_id=EnvironmentID("64c1f0a2b7e94d0012ab3c01"),
-    env_key="production",
-    env_name="Production",
-    mob_key=MobileKey("mob-1f6a2c3e-8b40-4d7e-9a51-6c0e7f2b9d14"),
-    proj_key="shop",
-    proj_name="Shop",
-    sdk_key=SDKKeyRep(SDKKey("sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7")),
-    version=1,
+PRODUCTION = _environment(
+    "64c1f0a2b7e94d0012ab3c01",
+    "Shop",
+    "Production",
+    "mob-1f6a2c3e-8b40-4d7e-9a51-6c0e7f2b9d14",
+    "sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7",
 )
-STAGING = EnvironmentRep(
-    env_id=EnvironmentID("64c1f0a2b7e94d0012ab3c02"),
-    env_key="staging",
-    env_name="Staging",
-    mob_key=MobileKey("mob-3b8d5e70-94a1-4f26-b3c8-d2e91a0f5c27"),
-    proj_key="shop",
-    proj_name="Shop",
-    sdk_key=SDKKeyRep(SDKKey("sdk-f47ac10b-58cc-4372-a567-0e02b2c3d479")),
-    version=1,
+STAGING = _environment(
+    "64c1f0a2b7e94d0012ab3c02",
+    "Shop",
+    "Staging",
+    "mob-3b8d5e70-94a1-4f26-b3c8-d2e91a0f5c27",
+    "sdk-f47ac10b-58cc-4372-a567-0e02b2c3d479",
 )
-DOCS = EnvironmentRep(
-    env_id=EnvironmentID("64c1f0a2b7e94d0012ab3c03"),
-    env_key="production",
-    env_name="Production",
-    mob_key=MobileKey("mob-5e2f9a14-07cb-4e83-8d16-a94b3c7e0f52"),
-    proj_key="docs",
-    proj_name="Docs",
-    sdk_key=SDKKeyRep(SDKKey("sdk-9b2d7f3a-61c4-4e08-b5a9-3f8e0d1c6b74")),
-    version=1,
+DOCS = _environment(
+    "64c1f0a2b7e94d0012ab3c03",
+    "Docs",
+    "Production",
+    "mob-5e2f9a14-07cb-4e83-8d16-a94b3c7e0f52",
+    "sdk-9b2d7f3a-61c4-4e08-b5a9-3f8e0d1c6b74",
 )
-PREVIEW = EnvironmentRep(
-    env_id=EnvironmentID("64c1f0a2b7e94d0012ab3c04"),
-    env_key="preview",
-    env_name="Preview",
-    mob_key=MobileKey("mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36"),
-    proj_key="docs",
-    proj_name="Docs",
-    sdk_key=SDKKeyRep(SDKKey("sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928")),
-    version=1,
+PREVIEW = _environment(
+    "64c1f0a2b7e94d0012ab3c04",
+    "Docs",
+    "Preview",
+    "mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36",
+    "sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928",
 )
 NEW_SDK_KEY = SDKKey("sdk-b3a5d8e1-4f72-4960-a1c8-5d9e2f7b0c63")
 
@@ -82,6 +84,11 @@ class Act:
 
 def demo_acts() -> Iterator[Act]:
     """Yield the acts of the demo, after the client was started."""
+    yield from _changes()
+    yield from _outage()
+
+
+def _changes() -> Iterator[Act]:
     yield Act(
         "has 3 environments in 2 projects, and a payload filter",
         lambda service: service.wait_for_connections(1),
@@ -102,6 +109,9 @@ def demo_acts() -> Iterator[Act]:
         lambda service: service.delete_environment(DOCS.env_id),
         (("delete_environment", DOCS.env_id),),
     )
+
+
+def _outage() -> Iterator[Act]:
     yield Act(
         "drops the connection, and answers the first retry with 503; "
         "meanwhile it turns on secure mode, and adds Docs / Preview",
@@ -151,7 +161,7 @@ def _expire(service: Emulator) -> None:
 
 def _fail(service: Emulator) -> None:
     """Fail, and let no client in before all has changed that is to change; return once a client has met the failure."""
-    requests = len(service.requests)
+    requests = service.request_count
     service.stall()
     service.drop_connections()
     service.fail_next(503)

@@ -22,22 +22,22 @@ from ..stream.cancel import CancelToken
 from ..stream.connection import EVENT_STREAM, Connector, endpoint
 from ..stream.decoding import decode
 from ..stream.events import EventParser
-from .answers import Answers
 from .connection import Connection
-from .findings import Finding, TroubleError, limited
+from .findings import PROXY_LOGIN, Finding, TroubleError, limited
 from .outcome import KEY_REJECTED
+from .replies import Replies
 from .wording import brief_time, totals
 
 _HEARTBEAT = 180  # seconds between two heartbeats of the real service
 _LONGEST = 30_000_000.0  # seconds; just below what HTTPConfig takes
 _SLOW = "Try again with a longer --timeout. The service, or something on the way, is slow."
 _HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
-_STRANGER = "That host is another one than the URI's, so it is not sent the key. If it is the service, change the URI."
+_STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
 _STATUS_FIXES = {
     401: _STRANGER,  # from the URI's own host, these two reject the key
     403: _STRANGER,
     404: "Is the URI the service's base? /relay_auto_config is added to its path.",
-    407: "Give a user and a password in the proxy's URL: http://USER:PASSWORD@HOST:PORT (percent-encoded).",
+    407: PROXY_LOGIN,
     429: "Too many requests: are there many clients, or is one started again and again?",
 }
 _OTHER_STATUS = "The service, or a proxy before it, has a problem: see https://status.launchdarkly.com, or try later."
@@ -59,7 +59,7 @@ class StreamChecks:
         self._timeout = timeout
         self._heartbeat = heartbeat
         self._stack = stack
-        self._answers = Answers()
+        self._replies = Replies()
         self._token = CancelToken()
         self._pieces: Iterator[bytes] = iter(())
         self._parser = EventParser(max_event_bytes=way.http_config.max_event_bytes)
@@ -71,7 +71,7 @@ class StreamChecks:
             self._way.http_config,
             connect_timeout=self._timeout,
             read_timeout=min(max(self._timeout, self._heartbeat or 0.0) + 60, _LONGEST),  # limited() comes first
-            session_factory=self._answers.session,
+            session_factory=self._replies.session,
         )
         connector = Connector(lambda: self._way.key, endpoint(self._way.uri, 2), config, self._token)
         self._began = time.monotonic()
@@ -81,24 +81,24 @@ class StreamChecks:
         except KeyRejectedError as error:
             raise self._rejected(error.status) from None
         except UnexpectedStatusError as error:
-            text = f"{error.status} {self._answers.detour}".rstrip()
-            raise TroubleError(text, _STATUS_FIXES.get(error.status, _OTHER_STATUS), self._answers.details()) from None
+            text = f"{error.status} {self._replies.detour}".rstrip()
+            raise TroubleError(text, _STATUS_FIXES.get(error.status, _OTHER_STATUS), self._replies.details()) from None
         except ConnectionFailedError as error:
-            if self._answers.last.status != requests.codes.ok:  # else it is the content type, the next check's
-                fix = "The way was free a moment ago: try again; if that does not help, with -vv."
-                raise TroubleError(str(error), fix, self._answers.details()) from None
-        if self._answers.detour:
+            if self._replies.last.status != requests.codes.ok:  # else it is the content type, the next check's
+                fix = "The host could be reached a moment ago. Try again."
+                raise TroubleError(str(error), fix, self._replies.details()) from None
+        if self._replies.detour:
             fix = f"If the redirect is meant to last, change the URI ({self._way.uri_from})."
-            return Finding(f"200 {self._answers.detour}", fix, "warn", self._answers.details())
-        return Finding("200", details=self._answers.details())
+            return Finding(f"200 {self._replies.detour}", fix, "warn", self._replies.details())
+        return Finding("200", details=self._replies.details())
 
     def content_type(self) -> Finding:
         """Look at what the answer says it is."""
-        found = self._answers.last.content_type
+        found = self._replies.last.content_type
         details = {"content_type": found}
         if found.partition(";")[0].strip().lower() == EVENT_STREAM:
             return Finding(EVENT_STREAM, details=details)
-        fix = "Something else than the service answers, such as a proxy's page to log in: open the URI in a browser."
+        fix = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
         raise TroubleError(f"{show(found)} instead of {EVENT_STREAM}", fix, details)
 
     def first_put(self) -> Finding:
@@ -123,7 +123,7 @@ class StreamChecks:
     def heartbeat(self) -> Finding:
         """Wait for the next sign of life."""
         if self._heartbeat is None:
-            return Finding(f"not waited for; --heartbeat {_HEARTBEAT + 20} does", state="skip")
+            return Finding(f"not checked; use --heartbeat {_HEARTBEAT + 20} to wait for one", state="skip")
         try:
             with limited(self._token, self._heartbeat, ""):
                 for piece in self._pieces:
@@ -143,12 +143,12 @@ class StreamChecks:
         raise AssertionError  # the loop ends without one only when the time is over
 
     def _rejected(self, status: int) -> TroubleError:
-        detour = f" {self._answers.detour}" if self._answers.detour else ""
+        detour = f" {self._replies.detour}" if self._replies.detour else ""
         fix = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
         if status == requests.codes.forbidden:
             fix += " Or does something on the way forbid it?"
         text = f"{status}{detour}: the service rejected the key {mask(self._way.key)} ({self._way.key_from})"
-        return TroubleError(text, fix, self._answers.details(), KEY_REJECTED)
+        return TroubleError(text, fix, self._replies.details(), KEY_REJECTED)
 
     def _counted(self, put: PutMessageData, size: int) -> Finding:
         took = time.monotonic() - self._began

@@ -18,8 +18,9 @@ from ..status import StreamState, StreamStatus
 from .calls import Call, Picture
 from .grid import Grid, GridRow, filter_line, one_line
 from .output import printable, shown_uri
+from .params import sort_key
 from .state import STYLES, connection_words, is_troubled, trouble_words
-from .wording import Show, age, counted, filter_title, place, totals
+from .wording import Show, age, counted, filter_title, totals
 
 _LINGER = 8.0  # seconds that a deleted environment is still shown
 _FRESH = 4.0  # seconds that a change stands out
@@ -88,7 +89,7 @@ class Board:
         yield self._state_line(now)
         yield one_line(self._totals(), "dim")
         yield one_line(trouble_words(self.status, now), "red" if is_troubled(self.status) else "dim")
-        rows = sorted(self._rows.values(), key=lambda row: place(row.params))
+        rows = sorted(self._rows.values(), key=lambda row: sort_key(row.params))
         room = max(1, console.height - _OTHER_LINES)
         if rows:
             grid = Grid(self._show, options.max_width)

@@ -11,7 +11,7 @@ from ..identifiers import mask
 from ..manager import StreamManager
 from .arguments import add_reveal_option
 from .calls import CallQueue
-from .connection import add_connection_options, connection, exit_code
+from .connection import add_connection_options, connection_from, glance
 from .lines import JsonLines, PlainLines, View
 from .outcome import NOT_READY, OK
 from .output import complain, is_terminal, reader_is_gone, shown_uri
@@ -19,14 +19,12 @@ from .output import complain, is_terminal, reader_is_gone, shown_uri
 SUMMARY = "follow a stream: a live table, or one line a change"
 DESCRIPTION = """\
 Follow an auto-configuration stream until Ctrl-C: first all environments and
-payload filters, then every change. Trouble with the network is told on stderr
-and tried again for ever; only a key that is rejected ends it.
+payload filters, then every change. Network errors are reported on stderr and
+retried for ever; only a key that is rejected ends it.
 
 On a terminal it is a live table. Its first line has the state of the stream:
 INITIALIZING (nothing received yet), VALID, INTERRUPTED (it is tried again) or
 OFF. "Expiring" counts down the time for which a replaced key is still valid."""
-
-_GLANCE = 0.25  # seconds between two looks at the clock, the manager and stdout
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Follow the stream until it is over, or a signal comes."""
-    way = connection(options)
+    way = connection_from(options)
     calls = CallQueue()
     manager = way.manager(calls)
     manager.add_status_listener(calls.wake)
@@ -71,9 +69,8 @@ def _follow(manager: StreamManager, calls: CallQueue, view: View, timeout: float
     ready = manager.start()
     deadline = time.monotonic() + timeout if timeout else math.inf
     while True:
-        outcome = exit_code(manager)  # before the calls are taken, so that none of them is missed
-        patience = 0.0 if outcome else min(_GLANCE, max(0.0, deadline - time.monotonic()))
-        for call in calls.take(patience):
+        outcome, news = glance(manager, calls, deadline)
+        for call in news:
             view.show(call)
         view.refresh(manager.status)
         if outcome:

@@ -1,4 +1,4 @@
-"""A call back when the time of an expiring key has come."""
+"""Calls you back when a key expires."""
 
 from .schedule import ExpiredKey, KeyKind
 from .watcher import ExpiryWatcher

@@ -58,7 +58,7 @@ class Schedule:
         return self._heap[0][0] if self._heap else None
 
     def pop(self) -> ExpiredKey:
-        """Return the key that :meth:`next_time` speaks of, which then is told."""
+        """Return the key that :meth:`next_time` speaks of, and mark it as reported."""
         watch = heapq.heappop(self._heap)[2]
         self._drop(watch)
         return watch.expired

@@ -46,12 +46,16 @@ class ExpiryWatcher(MessageHandler):
 
     Raises:
         TypeError: An argument is not callable.
+        ValueError: The clock returns something other than an aware datetime.
     """
 
     def __init__(self, on_expired: Callable[[ExpiredKey], object], *, clock: Callable[[], datetime] = _now) -> None:
         for name, value in (("on_expired", on_expired), ("clock", clock)):
             if not callable(value):
                 raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+        now: object = clock()
+        if not isinstance(now, datetime) or now.utcoffset() is None:  # later it would be the thread that fails
+            raise ValueError("clock must return an aware datetime")
         self._on_expired = on_expired
         self._clock = clock
         self._changed = threading.Condition()  # guards the rest; notified of a new next key and of the end

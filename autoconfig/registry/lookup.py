@@ -23,24 +23,26 @@ class Table(Generic[K, V]):
 
     def __init__(self) -> None:
         self.items: dict[K, V] = {}
-        self._kept: dict[None, Mapping[K, V]] = {}  # the snapshot, once it was made; a new dict after each change
+        # Holds the snapshot once that was made; a new one after each change. A dict, because setdefault() is atomic: of
+        # the copies that several threads make at the same time, all get the first.
+        self._snapshot_slot: dict[None, Mapping[K, V]] = {}
 
     def set(self, key: K, value: V) -> None:
         """Set an item."""
         self.items[key] = value
-        self._kept = {}
+        self._snapshot_slot = {}
 
     def pop(self, key: K) -> None:
         """Drop an item; ``KeyError`` if it is not there."""
         del self.items[key]
-        self._kept = {}
+        self._snapshot_slot = {}
 
     def snapshot(self) -> Mapping[K, V]:
         """Return a copy that never changes; the same one until the next change."""
-        kept = self._kept  # before the copy, so that a copy from before a change is not kept as one from after it
-        if (found := kept.get(None)) is not None:
+        slot = self._snapshot_slot  # before the copy: one from before a change must not be kept as one from after it
+        if (found := slot.get(None)) is not None:
             return found
-        return kept.setdefault(None, MappingProxyType(self.items.copy()))  # of several threads' copies the first counts
+        return slot.setdefault(None, MappingProxyType(self.items.copy()))
 
 
 class _Entry(NamedTuple):

@@ -173,7 +173,7 @@ class EnvironmentRegistry:
         self._set_environment(params)
 
     def received_all_environments(self) -> None:
-        """Be ready from now on."""
+        """Mark the registry as ready."""
         self._ready.set()
 
     def delete_environment(self, id: EnvironmentID) -> None:

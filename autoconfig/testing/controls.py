@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .answer import HEARTBEAT, End
+from .arguments import check_answer
 from .exchange import RecordedRequest, Refusal
 from .service import Service
 from .wire import event_bytes
@@ -18,7 +19,7 @@ class StreamControls:
 
     @property
     def key(self) -> str:
-        """The auto-configuration key that the next request must have. To set it leaves open streams as they are."""
+        """The auto-configuration key that the next request must have. Setting it leaves open streams alone."""
         return self._service.key
 
     @key.setter
@@ -28,9 +29,23 @@ class StreamControls:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """A copy of the list of all requests that have come so far, whatever their answer."""
+        """A copy of the list of the requests so far, whatever their answer; of many, the 10,000 newest ones."""
+        return self._service.requests_since(0)[0]
+
+    @property
+    def request_count(self) -> int:
+        """How many requests have come so far, also those that :attr:`requests` does not hold any more."""
         with self._service.changed:
-            return list(self._service.requests)
+            return self._service.request_count
+
+    def requests_since(self, count: int) -> tuple[list[RecordedRequest], int]:
+        """
+        Return the requests that have come after the first so many, and :attr:`request_count` at that moment.
+
+        So the next call can ask for those after that number. Of requests older than the 10,000 newest ones there is no
+        record any more.
+        """
+        return self._service.requests_since(count)
 
     @property
     def connections(self) -> int:
@@ -66,16 +81,19 @@ class StreamControls:
         """
         Answer the next requests to the stream with a status instead, whatever their key.
 
-        Further calls add to what is still to come. A status outside 200 to 599 is a ``ValueError``.
+        Further calls add to what is still to come.
 
         Args:
             status: The status. Even 200 is a failure: the body is a line of plain text.
             times: How many requests are answered so.
             headers: Headers of the answers, such as a redirect's ``Location``.
+
+        Raises:
+            ValueError: The status is not from 200 to 599, or HTTP cannot carry a header.
         """
-        if not 200 <= status <= 599:
-            raise ValueError("status: must be from 200 to 599")
-        self._service.fail_next(Refusal(status, dict(headers or {})), times)
+        headers = dict(headers or {})
+        check_answer(status, headers)
+        self._service.fail_next(Refusal(status, headers), times)
 
     def drop_connections(self, how: End = "abrupt") -> int:
         """
@@ -107,7 +125,7 @@ class StreamControls:
         Raises:
             TimeoutError: It took longer than the timeout, in seconds.
         """
-        self._wait(lambda: len(self._service.streams), lambda now: now == count, f"{count} open streams", timeout)
+        self._wait(lambda: len(self._service.streams), lambda now: now == count, count, "open streams", timeout)
 
     def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:
         """
@@ -116,9 +134,11 @@ class StreamControls:
         Raises:
             TimeoutError: It took longer than the timeout, in seconds.
         """
-        self._wait(lambda: len(self._service.requests), lambda now: now >= count, f"{count} requests", timeout)
+        self._wait(lambda: self._service.request_count, lambda now: now >= count, count, "requests", timeout)
 
-    def _wait(self, number: Callable[[], int], enough: Callable[[int], bool], wanted: str, timeout: float) -> None:
+    def _wait(
+        self, number: Callable[[], int], enough: Callable[[int], bool], count: int, what: str, timeout: float
+    ) -> None:
         with self._service.changed:
             if not self._service.changed.wait_for(lambda: enough(number()), timeout):
-                raise TimeoutError(f"waited {timeout} s for {wanted} of the emulator; there are {number()}")
+                raise TimeoutError(f"the emulator had {number()} {what} after {timeout:g} s, not {count}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Literal
 
 from ..environments import EnvironmentRep, FilterRep
 from ..identifiers import EnvironmentID, FilterID, SDKKey, mask
+from .arguments import by_filter_id, check_host, server_context
 from .configuration import Configuration
 from .controls import StreamControls
 from .server import StreamServer
@@ -29,6 +29,8 @@ class Emulator(StreamControls):
     Use it as a context manager, or call :meth:`start` and :meth:`close`. All methods may be called from any thread, and
     none waits for a client: a change is queued for each open stream before the method returns.
 
+    An open stream takes four file descriptors. When the process has no more, new clients wait until others have left.
+
     Args:
         environments: The environments that exist at first.
         filters: The payload filters that exist at first, by id. Only clients that ask for protocol version 2 are told.
@@ -40,7 +42,7 @@ class Emulator(StreamControls):
         framing: ``"chunked"``, or ``"close"`` for streams that are not sent in chunks and end with the connection.
 
     Raises:
-        ValueError: The heartbeat interval is not above zero.
+        ValueError: The heartbeat interval is not above zero, or the host cannot be a host's name or address.
         OSError: A certificate cannot be read; :class:`ssl.SSLError` if it is none.
     """
 
@@ -58,8 +60,9 @@ class Emulator(StreamControls):
     ) -> None:
         if not heartbeat_interval > 0:
             raise ValueError("heartbeat_interval: must be above zero")
+        check_host(host)
         self._configuration = Configuration()
-        self._configuration.replace(environments, _by_filter_id(filters))
+        self._configuration.replace(environments, by_filter_id(filters))
         super().__init__(
             Service(
                 key,
@@ -70,10 +73,7 @@ class Emulator(StreamControls):
         )
         self._host = host
         self._port = port
-        self._context: ssl.SSLContext | None = None
-        if certificate is not None:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._context.load_cert_chain(*certificate)
+        self._context = None if certificate is None else server_context(*certificate)
         self._lifecycle = threading.Lock()  # guards _server and _port
         self._server: StreamServer | None = None
 
@@ -118,7 +118,7 @@ class Emulator(StreamControls):
 
     @property
     def uri(self) -> str:
-        """The base URI, to be given to a client. There is none before :meth:`start` (``RuntimeError``)."""
+        """The base URI, to be given to a client. With port 0 there is none before the first start."""
         if not self._port:
             raise RuntimeError("the emulator was not started, so its port is not known")
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -196,15 +196,9 @@ class Emulator(StreamControls):
         What is as before keeps its version; the rest gets versions as :meth:`set_environment` chooses them.
         """
         with self._service.changed:
-            self._configuration.replace(environments, _by_filter_id(filters))
+            self._configuration.replace(environments, by_filter_id(filters))
             self._service.broadcast_put()
 
     def _send_environment(self, rep: EnvironmentRep) -> EnvironmentRep:
         self._service.broadcast(patch_event(f"/environments/{rep.env_id}", environment_json(rep)))
         return rep
-
-
-def _by_filter_id(
-    filters: Mapping[FilterID, FilterRep] | Mapping[str, FilterRep] | None,
-) -> dict[FilterID, FilterRep]:
-    return {FilterID(id): rep for id, rep in (filters or {}).items()}

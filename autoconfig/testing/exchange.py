@@ -37,6 +37,18 @@ class RecordedRequest:
     status: int | None = None
 
 
+@attrs.define(eq=False)
+class Exchange:
+    """
+    A request and what becomes of it.
+
+    Attributes:
+        request: The request; replaced when its answer is known, so that copies that were handed out stay as they are.
+    """
+
+    request: RecordedRequest
+
+
 class Refusal(NamedTuple):
     """An answer that is not an event stream."""
 

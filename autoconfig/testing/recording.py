@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, overload
 
 from ..environments import EnvironmentParams, FilterParams
-from ..handler import MessageHandler
+from ..handler import MessageHandler, check_handler
 from ..identifiers import EnvironmentID, FilterID
 
 _LISTED = 20  # calls in an error's text; the latest ones say the most
@@ -36,10 +36,15 @@ class RecordingHandler(MessageHandler):
     Args:
         handler: A handler to hand the calls on to, such as the one that a test is for. A call is recorded when it has
             returned from there, so what it does is done when :meth:`wait_for` returns. One that raises is not recorded.
+
+    Raises:
+        TypeError: The handler lacks a method; the text names it.
     """
 
     def __init__(self, handler: MessageHandler | None = None) -> None:
-        self._handler = handler or _Nothing()
+        if handler is not None:
+            check_handler(handler)
+        self._handler = _Nothing() if handler is None else handler
         self._changed = threading.Condition()  # guards all below; notified of each call
         self._calls: list[RecordedCall] = []
         self._unclaimed: dict[str, list[Any]] = {name: [] for name in _METHODS}  # arguments that nobody waited for yet
@@ -130,14 +135,14 @@ class RecordingHandler(MessageHandler):
             raise TimeoutError(self._describe_absence(f"{'matching ' if matching else ''}{name}", timeout))
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        """Record the call, and have the environment."""
+        """Record the call and keep the environment."""
         self._handler.add_environment(params)
         with self._changed:
             self._environments[params.env_id] = params
             self._record("add_environment", params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Record the call, and have the environment as it is now."""
+        """Record the call and keep the environment as it is now."""
         self._handler.update_environment(params)
         with self._changed:
             self._environments[params.env_id] = params
@@ -150,21 +155,21 @@ class RecordingHandler(MessageHandler):
             self._record("received_all_environments", None)
 
     def delete_environment(self, id: EnvironmentID) -> None:
-        """Record the call, and have the environment no more."""
+        """Record the call and drop the environment."""
         self._handler.delete_environment(id)
         with self._changed:
             self._environments.pop(id, None)
             self._record("delete_environment", id)
 
     def add_filter(self, params: FilterParams) -> None:
-        """Record the call, and have the filter."""
+        """Record the call and keep the filter."""
         self._handler.add_filter(params)
         with self._changed:
             self._filters[params.id] = params
             self._record("add_filter", params)
 
     def delete_filter(self, id: FilterID) -> None:
-        """Record the call, and have the filter no more."""
+        """Record the call and drop the filter."""
         self._handler.delete_filter(id)
         with self._changed:
             self._filters.pop(id, None)

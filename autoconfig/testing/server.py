@@ -1,33 +1,38 @@
-"""The HTTP side: connections and their threads, TLS, and requests read with the standard library's server."""
+"""Connections and their threads, TLS included, with the standard library's server."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import selectors
 import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
-from .answer import Answer
-from .exchange import RecordedRequest, Refusal, refusal_bytes
+from .http_requests import RequestHandler
 from .service import Service
 
 logger = logging.getLogger("autoconfig.testing")
 
+_SHORTAGE = (errno.EMFILE, errno.ENFILE)
 _CLOSING = 5.0  # seconds that close() gives the threads, which need milliseconds
-_LONGEST_BODY = 5  # digits in the Content-Length of a body that is read and thrown away
+_PAUSE = 0.1  # seconds after a connection that could not be accepted, while others end
 
 
 class StreamServer(ThreadingHTTPServer):
     """
     Listens from its construction until :meth:`close`, in a thread of its own and one for each connection.
+
+    A connection with a stream takes four file descriptors. When there are no more, a WARNING says so once; connections
+    then wait until others have ended, and one that has been accepted already may be closed without an answer.
 
     Args:
         service: Answers the requests.
@@ -42,16 +47,18 @@ class StreamServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, service: Service, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        self.service = service
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._context = context
         self._lock = threading.Lock()  # guards the next three
         self._connections: set[socket.socket] = set()
         self._workers: set[threading.Thread] = set()
         self._stopping = False
-        super().__init__((host, port), _Handler)
+        self._starved = False  # the last connection could not be accepted
+        self._warned = False
+        super().__init__((host, port), partial(RequestHandler, service))
         self.socket.setblocking(False)  # a client may have gone again between select() and accept()
         self._woken, self._waker = socket.socketpair()  # a byte in it ends the wait for connections
+        self._woken.settimeout(_PAUSE)
         self._listening = threading.Thread(target=self._listen, name="autoconfig-emulator", daemon=True)
         self._listening.start()
 
@@ -81,7 +88,14 @@ class StreamServer(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; the TLS handshake is left to the connection's thread."""
-        connection, address = self.socket.accept()
+        try:
+            connection, address = self.socket.accept()
+        except (BlockingIOError, ConnectionError):  # the client went first
+            raise
+        except OSError as error:
+            self._starved = True
+            self._warn(error)
+            raise
         connection.setblocking(True)  # whatever the listener or socket.setdefaulttimeout() says
         if self._context is not None:
             connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -117,7 +131,9 @@ class StreamServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what ended a connection's thread: a client that went away is no news, anything else is a bug."""
         error = sys.exc_info()[1]
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno in _SHORTAGE:
+            self._warn(error)
+        elif isinstance(error, OSError):
             logger.debug("A connection ended: %s", type(error).__name__)
         else:
             logger.error("A connection's thread failed", exc_info=error)
@@ -131,50 +147,16 @@ class StreamServer(ThreadingHTTPServer):
                 if self._stopping:
                     return
                 self.handle_request()
+                if self._starved:
+                    self._starved = False
+                    # The connection still waits to be accepted, so select() would return at once. What is waited for
+                    # is close(), whose byte has to stay for select().
+                    with contextlib.suppress(TimeoutError):
+                        self._woken.recv(1, socket.MSG_PEEK)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    """Reads the requests of one connection."""
-
-    server: StreamServer
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        """Have every method answered: the base class looks for ``do_GET`` and the like."""
-        if name.startswith("do_"):
-            return self._answer
-        raise AttributeError(name)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is not HTTP, without the page of the base class, which repeats what the client sent."""
-        logger.debug("Refused a request that cannot be read: %d", code)
-        self.close_connection = True
-        self.wfile.write(refusal_bytes(Refusal(int(code), {}), persistent=False))
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log without the arguments, which may hold what the client sent."""
-        logger.debug("http.server: %s", format)
-
-    def _answer(self) -> None:
-        self._skip_body()
-        headers: dict[str, str] = {}
-        for name, value in self.headers.items():
-            before = headers.get(name.lower())
-            headers[name.lower()] = value if before is None else f"{before}, {value}"
-        request = RecordedRequest(self.command, self.requestline.split()[1], headers)
-        http11 = self.request_version == "HTTP/1.1"
-        answer = Answer(self.connection, persistent=not self.close_connection, http11=http11)
-        try:
-            self.server.service.handle(request, answer)
-            self.close_connection = not answer.run()
-        finally:
-            self.server.service.leave(answer)
-            answer.close()
-
-    def _skip_body(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if length.isdecimal() and len(length) <= _LONGEST_BODY and "Transfer-Encoding" not in self.headers:
-            self.rfile.read(int(length))
-        else:
-            self.close_connection = True  # where the next request begins is not known
+    def _warn(self, error: OSError) -> None:
+        with self._lock:
+            warned, self._warned = self._warned, True
+        if not warned:
+            words = os.strerror(error.errno or 0)
+            logger.warning("The emulator cannot serve all connections: %s; this is not said again", words)

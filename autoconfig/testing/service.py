@@ -7,16 +7,18 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from urllib.parse import parse_qs
 
 import attrs
 
 from .answer import Answer, End
-from .exchange import RecordedRequest, Refusal, head_bytes, refusal_bytes
+from .exchange import Exchange, RecordedRequest, Refusal, head_bytes, refusal_bytes
 
 logger = logging.getLogger("autoconfig.testing")
 
 STREAM_PATH = "/relay_auto_config"
+_KEPT = 10_000  # requests; an emulator may run for weeks
 _WITH_FILTERS = re.compile(r"0*(?:[2-9]|[1-9][0-9]+)")  # values of rpacProtocolVersion
 
 
@@ -35,7 +37,7 @@ class Service:
         changed: Guards all state, and the configuration too, so that a stream's first event and its later ones fit
             together. Notified when requests or streams come or go.
         key: The key that requests must have.
-        requests: The requests so far.
+        request_count: How many requests have come so far.
         streams: The open streams, and whether each is told of filters.
     """
 
@@ -44,26 +46,35 @@ class Service:
     ) -> None:
         self.changed = threading.Condition()
         self.key = key
-        self.requests: list[RecordedRequest] = []
+        self.request_count = 0
         self.streams: dict[Answer, bool] = {}
         self._chunked = chunked
         self._heartbeat_interval = heartbeat_interval
         self._put_event = put_event
+        self._exchanges: deque[Exchange] = deque(maxlen=_KEPT)
         self._failures: deque[Refusal] = deque()
         self._stalled = False
         self._held: set[Answer] = set()  # streams that were open when the stall began, dropped ones too
-        self._waiting: dict[Answer, int] = {}  # requests that came during a stall, by their place in `requests`
+        self._waiting: dict[Answer, Exchange] = {}  # requests that came during a stall
 
     def handle(self, request: RecordedRequest, answer: Answer) -> None:
         """Take a request; its answer begins now, or at the end of the stall."""
         with self.changed:
-            self.requests.append(request)
-            place = len(self.requests) - 1
+            exchange = Exchange(request)
+            self._exchanges.append(exchange)
+            self.request_count += 1
             if self._stalled:
-                self._waiting[answer] = place
+                self._waiting[answer] = exchange
             else:
-                self._begin(answer, place)
+                self._begin(answer, exchange)
             self.changed.notify_all()
+
+    def requests_since(self, count: int) -> tuple[list[RecordedRequest], int]:
+        """Return the requests after the first so many, as far as they are kept, and how many there were in all."""
+        with self.changed:
+            new = min(self.request_count - count, len(self._exchanges))
+            newest = islice(reversed(self._exchanges), max(0, new))
+            return [exchange.request for exchange in newest][::-1], self.request_count
 
     def leave(self, answer: Answer) -> None:
         """Forget an answer, because it has ended or its client has left."""
@@ -116,16 +127,15 @@ class Service:
             for stream in self._held:
                 stream.resume()
             self._held.clear()
-            for answer, place in self._waiting.items():
-                self._begin(answer, place)
-            self._waiting.clear()
+            for answer in list(self._waiting):  # taken out first: no answer may begin twice, even if one fails
+                self._begin(answer, self._waiting.pop(answer))
             self.changed.notify_all()
 
-    def _begin(self, answer: Answer, place: int) -> None:
-        request = self.requests[place]
+    def _begin(self, answer: Answer, exchange: Exchange) -> None:
+        request = exchange.request
         refusal = self._judge(request)
         status = refusal.status if refusal else 200
-        self.requests[place] = attrs.evolve(request, status=status)
+        exchange.request = attrs.evolve(request, status=status)
         # Without the query, in which a user may have put anything.
         logger.debug("%s %s: %s", request.method, request.target.partition("?")[0], status)
         if refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import queue
@@ -15,12 +16,15 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from cli.findings import KEY, NAMES, PASSWORD, Examine, Findings
+from support.tls import authority
 
-from autoconfig.cli import story
+from autoconfig.cli import main, story
 from autoconfig.testing import DEMO_KEY, Emulator
 
 DEADLINE = 10.0  # seconds for anything; what is measured is much faster
@@ -241,4 +245,38 @@ def terminal(environment: dict[str, str], tmp_path: Path, service: Emulator) -> 
 
     yield start
     for one in terminals:
+        one.close()
+
+
+@pytest.fixture
+def examine(capsys: pytest.CaptureFixture[str], no_secrets: Callable[..., None]) -> Examine:
+    """Run the doctor; return its exit code and what it found, by the name of the check."""
+
+    def examine(*arguments: str) -> tuple[int, Findings]:
+        code = main(["doctor", "--json", *arguments])
+        out, err = capsys.readouterr()
+        no_secrets(out, err)
+        assert KEY not in out + err
+        assert PASSWORD not in out + err
+        found = [json.loads(line) for line in out.splitlines()]
+        assert [one["check"] for one in found] == NAMES
+        return code, {one["check"]: one for one in found}
+
+    return examine
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
+    """Start an emulator with a certificate for a name."""
+    running: list[Emulator] = []
+
+    def certified(name: str = "127.0.0.1", **validity: datetime) -> Emulator:
+        pem = tmp_path / "server.pem"
+        authority().issue_cert(name, **validity).private_key_and_cert_chain_pem.write_to_path(pem)
+        running.append(Emulator(story.ENVIRONMENTS, certificate=(pem, pem)))
+        running[-1].start()
+        return running[-1]
+
+    yield certified
+    for one in running:
         one.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoconfig.cli import COMMANDS, main
-from autoconfig.cli.arguments import without_keys
+from autoconfig.cli.output import complain, shown_uri
 from autoconfig.testing import Emulator
 from autoconfig.version import __version__
 
@@ -143,7 +143,7 @@ def test_the_variable_that_is_wrong_is_named(
 def test_a_key_file_must_be_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(b"\xff\xfe")
-    assert "something else than a key" in refused(capsys, "watch", "--key-file", str(file))
+    assert "does not hold a key" in refused(capsys, "watch", "--key-file", str(file))
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
@@ -189,5 +189,29 @@ def test_certificates_may_be_given(start: Callable[..., object], tmp_path: Path)
         service.wait_for_connections(1, timeout=10)
 
 
-def test_masks_what_looks_like_a_key() -> None:
-    assert without_keys(f"no '{KEY}' and sdk-x or --reveal") == "no 'rel-…cdef' and sdk-… or --reveal"
+def test_what_is_wrong_is_one_harmless_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever it is about, and wherever a key stands in it."""
+    complain("watch", f"no\n'{KEY}'\x1b[2J and sdk-x.sse")
+    assert capsys.readouterr().err == "autoconfig watch: no\\n'rel-…cdef'\\x1b[2J and sdk-x.sse\n"
+    assert "sdk-rec.sse: No such file" in refused(capsys, "replay", "no/sdk-rec.sse")
+    assert "\\x1b[2J" in refused(capsys, "watch", "--timeout", "1", "--\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://host/path?key=secret#secret", "https://host/path"),
+        ("https://host#secret", "https://host"),
+        ("http://user:secret@host:3128", "http://host:3128"),
+        ("http://user:se@cret@host:3128/", "http://host:3128/"),
+        ("http://user:sec?ret@host:3128", "http://…"),
+        ("http://user:sec#ret@host:3128", "http://…"),
+        ("http://user:sec/ret@host:3128", "http://…"),
+        ("https://host/path?address=secret@secret", "https://…"),
+        ("ftp:user:secret@host", "…"),
+        ("//user:secret@host", "…"),
+        ("http://host/\x1b[2J", "http://host/\\x1b[2J"),
+    ],
+)
+def test_a_uri_is_shown_without_what_may_be_secret(uri: str, shown: str) -> None:
+    assert shown_uri(uri) == shown

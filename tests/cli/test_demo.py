@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,17 @@ def test_fails_when_the_handler_does_not_know_all(
     replace_acts(monkeypatch, lambda acts: iter([acts[0], story.Act("changes", change_unseen)]))
     assert main(["demo", "--fast"]) == 1
     assert "the handler's environments are not the service's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_port_that_cannot_be_had_is_one_line(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "Emulator", partial(demo.Emulator, host="192.0.2.1"))  # another machine's
+    assert main(["demo", "--fast", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ('{"ok": false}\n' if arguments else "")
+    assert err == "autoconfig demo: cannot listen on 127.0.0.1: Cannot assign requested address\n"
 
 
 def test_fails_when_the_client_does_not_connect(

@@ -4,76 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from support.proxies import Proxy
+import requests
+from cli.findings import KEY, NAMES, PASSWORD, Examine, at, failed, reset
 from support.scripted_server import ScriptedServer
-from support.tls import authority, stranger, write_authority
+from support.tls import stranger, write_authority
 
-from autoconfig.cli import main, story
+from autoconfig.cli import hop, main, story
+from autoconfig.cli.replies import Replies
+from autoconfig.cli.sockets import connect
 from autoconfig.environments import EnvironmentRep
 from autoconfig.testing import DEMO_KEY, Emulator
-
-NAMES = ["configuration", "proxy", "dns", "tcp", "tls", "http", "content type", "first put", "heartbeat"]
-KEY = "rel-0123456789abcdef0123456789abcdef"
-PASSWORD = "a-proxys-pass-word"
-Findings = dict[str, dict[str, Any]]
-Examine = Callable[..., tuple[int, Findings]]
-
-
-@pytest.fixture
-def examine(capsys: pytest.CaptureFixture[str], no_secrets: Callable[..., None]) -> Examine:
-    """Run the doctor; return its exit code and what it found, by the name of the check."""
-
-    def examine(*arguments: str) -> tuple[int, Findings]:
-        code = main(["doctor", "--json", *arguments])
-        out, err = capsys.readouterr()
-        no_secrets(out, err)
-        assert KEY not in out + err
-        assert PASSWORD not in out + err
-        found = [json.loads(line) for line in out.splitlines()]
-        assert [one["check"] for one in found] == NAMES
-        return code, {one["check"]: one for one in found}
-
-    return examine
-
-
-@pytest.fixture
-def certified(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
-    """Start an emulator with a certificate for a name."""
-    running: list[Emulator] = []
-
-    def certified(name: str = "127.0.0.1", **validity: datetime) -> Emulator:
-        pem = tmp_path / "server.pem"
-        authority().issue_cert(name, **validity).private_key_and_cert_chain_pem.write_to_path(pem)
-        running.append(Emulator(story.ENVIRONMENTS, certificate=(pem, pem)))
-        running[-1].start()
-        return running[-1]
-
-    yield certified
-    for one in running:
-        one.close()
-
-
-def at(service: Emulator) -> tuple[str, ...]:
-    return "--uri", service.uri, "--key", service.key
-
-
-def failed(found: Findings) -> tuple[str, str]:
-    """Return the one check that failed, and what it says; those after it must be skipped because of it."""
-    name = next(name for name in NAMES if found[name]["state"] == "fail")
-    rest = NAMES[NAMES.index(name) + 1 :]
-    assert [found[one]["text"] for one in rest] == [f"because {name} failed"] * len(rest)
-    assert found[name]["fix"]
-    return name, found[name]["text"]
 
 
 def test_all_is_well(service: Emulator, run: Callable[..., Any], no_secrets: Callable[..., None]) -> None:
@@ -85,7 +36,7 @@ def test_all_is_well(service: Emulator, run: Callable[..., Any], no_secrets: Cal
     assert lines[1].endswith("none: neither --proxy nor the environment names one")
     assert lines[4].startswith("skip  tls            not needed")
     assert lines[7].startswith("ok    first put      3 environments, 1 filter after ")
-    assert lines[8] == "skip  heartbeat      not waited for; --heartbeat 200 does"
+    assert lines[8] == "skip  heartbeat      not checked; use --heartbeat 200 to wait for one"
     no_secrets(out)
 
 
@@ -130,6 +81,7 @@ def test_without_a_key(examine: Examine) -> None:
     assert code == 1
     assert failed(found) == ("configuration", found["configuration"]["text"])
     assert "no key" in found["configuration"]["text"]
+    assert found["configuration"]["fix"] == "Set AUTO_CONFIG_KEY, or try it without an account: autoconfig emulate"
 
 
 def test_a_key_in_the_place_of_the_uri_is_not_shown(examine: Examine) -> None:
@@ -172,7 +124,34 @@ def test_a_redirect(service: Emulator, examine: Examine) -> None:
     service.fail_next(307, headers={"Location": f"/other/relay_auto_config?key={PASSWORD}"})
     code, found = examine(*at(service))
     assert (code, found["http"]["state"]) == (0, "warn")
-    assert found["http"]["text"] == "200 after 307 to /other/relay_auto_config"
+    assert found["http"]["text"] == f"200 after 307 to {service.uri}/other/relay_auto_config"
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("//user:{PASSWORD}@{host}/there?{PASSWORD}#{PASSWORD}", "http://{host}/there"),
+        ("http://user:{PASSWORD}@{host}/there#{PASSWORD}", "http://{host}/there"),
+        ("/there/{DEMO_KEY}#{PASSWORD}", "http://{host}/there/rel-…7e13"),
+        ("/\x1b[2J", "http://{host}/\\x1b[2J"),
+        ("http://{host}/\x1b[2J", "http://{host}/\\x1b[2J"),
+        ("http://[{PASSWORD}", "something that is not a URL"),
+        ("ftp:user:{PASSWORD}@{host}", "…"),
+    ],
+)
+def test_a_redirect_shows_no_secret_and_moves_no_cursor(
+    location: str, shown: str, service: Emulator, examine: Examine
+) -> None:
+    names = {"PASSWORD": PASSWORD, "DEMO_KEY": DEMO_KEY, "host": service.uri.removeprefix("http://")}
+    service.fail_next(307, headers={"Location": location.format_map(names)})
+    _, found = examine(*at(service), "-vv")
+    assert [one["location"] for one in found["http"]["details"]["redirects"]] in ([], [shown.format_map(names)])
+    replies = Replies()
+    response = requests.Response()
+    response.url, response.headers["Location"] = f"{service.uri}/relay_auto_config", location.format_map(names)
+    for hook in replies.session().hooks["response"]:
+        hook(response)
+    assert replies.last.location == shown.format_map(names)
 
 
 def test_a_redirect_to_another_host(service: Emulator, examine: Examine) -> None:
@@ -239,6 +218,29 @@ def test_a_port_that_nobody_listens_on(examine: Examine) -> None:
     code, found = examine("--uri", f"http://127.0.0.1:{port}", "--key", KEY)
     assert code == 1
     assert failed(found) == ("tcp", f"127.0.0.1:{port}: ConnectionRefusedError: Connection refused")
+
+
+def test_a_server_that_resets_connections_can_be_reached(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reset may come before anything is asked of the socket, such as whom it is connected to."""
+
+    connected = threading.Event()
+
+    def connect_and_wait(*arguments: Any) -> Any:
+        found = connect(*arguments)
+        connected.set()
+        select.select([found[0]], [], [], 5)  # until the reset is there
+        return found
+
+    monkeypatch.setattr(hop, "connect", connect_and_wait)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        resetting = threading.Thread(target=lambda: connected.wait(5) and [reset(server) for _ in range(2)])
+        resetting.start()
+        port = server.getsockname()[1]
+        code, found = examine("--uri", f"http://127.0.0.1:{port}", "--key", KEY)
+        resetting.join()
+    assert found["tcp"]["text"] == f"127.0.0.1:{port}"
+    assert (code, failed(found)[0]) == (1, "http")
+    assert found["http"]["fix"] == "The host could be reached a moment ago. Try again."
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]) -> None:
@@ -347,92 +349,23 @@ def test_certificates_that_are_not_there(
     assert (code, failed(found)) == (1, ("tls", "there is no file of the name in REQUESTS_CA_BUNDLE"))
 
 
+@pytest.mark.parametrize("named", ["--ca-file", "REQUESTS_CA_BUNDLE"])
+def test_a_file_without_certificates_is_not_the_servers_fault(
+    named: str, certified: Callable[..., Emulator], examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "none.pem"
+    file.write_text("no PEM")
+    arguments = ("--ca-file", str(file)) if named == "--ca-file" else ()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    code, found = examine(*at(certified()), *arguments)
+    assert (code, failed(found)) == (1, ("tls", f"{named} holds no usable certificates"))
+
+
 def test_plain_http_to_another_machine(examine: Examine, monkeypatch: pytest.MonkeyPatch, service: Emulator) -> None:
     monkeypatch.setattr("autoconfig.cli.network_checks._is_loopback", lambda address: False)
     code, found = examine(*at(service))
     assert (code, found["tls"]["state"]) == (0, "warn")
-    assert found["tls"]["text"] == "none: all on the way can read the keys"
-
-
-def test_through_a_proxy(service: Emulator, examine: Examine) -> None:
-    with Proxy() as proxy:
-        url = proxy.url(f"user:{PASSWORD}")
-        code, found = examine(*at(service), "--proxy", url)
-        assert [request.method for request in proxy.requests] == ["GET"]
-    assert code == 0
-    assert found["proxy"]["text"] == f"{proxy.url()} from --proxy, with a user and a password"
-    assert found["dns"]["details"]["host"] == "127.0.0.1"
-
-
-def test_through_a_tunnel(
-    certified: Callable[..., Emulator], examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = certified()
-    with Proxy() as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url(f"user:{PASSWORD}"))
-        code, found = examine(*at(service), "--ca-file", write_authority(tmp_path))
-        assert {request.method for request in proxy.requests} == {"CONNECT"}
-        assert all("proxy-authorization" in request.headers for request in proxy.requests)
-        assert found["proxy"]["text"] == f"{proxy.url()} from HTTPS_PROXY, with a user and a password"
-        assert found["tcp"]["text"].endswith(f"(the proxy), and through it {service.uri.removeprefix('https://')}")
-        assert (code, found["tls"]["state"]) == (0, "ok")
-        # The issuer of what a proxy opens is what one needs to know of it.
-        _, found = examine(*at(service))
-        assert "issued by trustme" in found["tls"]["text"]
-
-
-@pytest.mark.parametrize(("status", "fix"), [(407, "USER:PASSWORD"), (403, "allow connections"), (502, "has to reach")])
-def test_a_proxy_that_refuses(status: int, fix: str, examine: Examine) -> None:
-    with Proxy(refusal=status) as proxy:
-        code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", proxy.url())
-    expected = f"the proxy refused a connection to service.example:443 with status {status}"
-    assert (code, failed(found)) == (1, ("tcp", expected))
-    assert fix in found["tcp"]["fix"]
-
-
-def test_a_proxy_that_is_none(examine: Examine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        answering = threading.Thread(target=lambda: answer(server, b"SSH-2.0-nothing\r\n\r\n"))
-        answering.start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", url)
-        answering.join()
-    assert (code, failed(found)) == (1, ("tcp", "the proxy's answer is not HTTP"))
-
-
-def answer(server: socket.socket, data: bytes) -> None:
-    client, _ = server.accept()
-    with client:
-        client.recv(4096)
-        client.sendall(data)
-        client.shutdown(socket.SHUT_WR)
-        while client.recv(4096):
-            pass
-
-
-def test_no_proxy_exempts_a_host(service: Emulator, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://user:{PASSWORD}@127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    code, found = examine(*at(service))
-    assert (code, found["proxy"]["text"]) == (0, "none: NO_PROXY exempts the host from HTTP_PROXY")
-
-
-def test_a_variable_that_names_no_proxy(service: Emulator, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://user:{PASSWORD}@")
-    code, found = examine(*at(service))
-    assert (code, failed(found)) == (1, ("proxy", "what HTTP_PROXY holds is not the URL of a proxy"))
-
-
-@pytest.mark.parametrize("scheme", ["https", "socks5"])
-def test_other_proxies_have_no_tls_check_of_their_own(scheme: str, examine: Examine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
-        arguments = ("--uri", "https://service.example", "--key", KEY, "--timeout", "0.3")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("HTTPS_PROXY", url)
-            code, found = examine(*arguments)
-    assert (code, failed(found)[0]) == (1, "http")
-    assert found["tls"]["state"] == "skip"
+    assert found["tls"]["text"] == "none: anyone on the path can read the keys"
 
 
 def test_prints_what_to_do_below_what_is_wrong(service: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from support.recorder import Recorder
 
 from autoconfig import StreamManager
 from autoconfig.cli import main
+from autoconfig.cli.emulate import Guests
 from autoconfig.cli.sources import FileSource
 from autoconfig.cli.story import endless_changes
 from autoconfig.testing import DEMO_KEY, Emulator
@@ -60,7 +62,7 @@ def test_plays_the_story(start: Start) -> None:
         recorder.wait_for("delete_environment", 10)
         recorder.wait_for("delete_filter", 10)
     running.line("a client connected")
-    running.line("1 client left")
+    running.line("1 client disconnected")
     assert "renames Shop / Staging to QA" in running.stdout
     running.process.send_signal(signal.SIGINT)
     assert running.ended(within=2) == 130
@@ -124,6 +126,30 @@ def test_a_broken_file_changes_nothing_and_is_told_once(
     assert service.environments["a"] == before["a"], "what is as before keeps its version"
 
 
+def test_a_key_in_the_place_of_the_file_is_not_shown_later_either(
+    service: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / KEY
+    file.write_text(configuration(a="One"))
+    source = FileSource(str(file))
+    source.load()
+    file.write_text("{")
+    assert source.advance(service) is None
+    out, err = capsys.readouterr()
+    assert "rel-…cdef: not JSON" in err
+    assert KEY not in out + err
+
+
+def test_each_request_is_told_once_however_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoconfig.testing.service._KEPT", 3)
+    with Emulator() as service, requests.Session() as session:
+        guests = Guests(service)
+        for count, lines in ((5, 3), (0, 0), (2, 2)):
+            for _ in range(count):
+                session.get(service.uri, timeout=5)
+            assert list(guests.new_lines()) == ["a request was refused with status 404"] * lines
+
+
 def test_a_new_run_is_newer_than_the_last(start: Start, tmp_path: Path) -> None:
     """A client that was there all the time would otherwise take the new configuration for an old message."""
     (tmp_path / "service.json").write_text(configuration(a="One"))
@@ -162,11 +188,12 @@ def test_a_given_key_is_masked(start: Start) -> None:
     manager.start().result(10)
     manager.close()
     running.line("a client connected")
-    running.line("1 client left")
+    running.line("1 client disconnected")
     running.process.terminate()
     running.ended()
     assert "rel-…cdef" in running.stdout
-    assert '--key "$AUTO_CONFIG_KEY"' in running.stdout
+    assert "  AUTO_CONFIG_KEY=YOUR-KEY " in running.stdout
+    assert "--key" not in running.stdout
     assert KEY not in running.stdout + running.stderr
 
 

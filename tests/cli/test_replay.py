@@ -130,6 +130,13 @@ def test_a_put_with_a_flaw_is_applied_without_it_and_malformed(replayed: Replaye
     assert explanations(lines)[1:] == [
         f"put: malformed environment {id}: sdkKeys does not hold the default key; {AGAIN}" for id in ("env-1", "env-2")
     ]
+    assert lines[-1] == "2 events (1 malformed), 3 calls of the handler"
+    code, _, err = replayed(flawed, arguments=())
+    assert code == 1
+    assert err.splitlines() == [
+        f"autoconfig replay: event 1 is malformed: environment {id}: sdkKeys does not hold the default key; {AGAIN}"
+        for id in ("env-1", "env-2")
+    ]
 
 
 def test_a_put_of_nothing_is_explained_too(replayed: Replayed) -> None:
@@ -168,6 +175,12 @@ def test_explains_in_json(replayed: Replayed) -> None:
             (3, "hello", None, "ignored", None, None, "unknown event"),
         )
     ]
+
+
+def test_an_id_is_shown_in_json_whatever_it_looks_like(replayed: Replayed) -> None:
+    """It is in the calls too, which a program would otherwise not find the explanation of."""
+    _, lines, _ = replayed(put("api-production"), arguments=("--json", "--explain"))
+    assert [one["id"] for one in map(json.loads, lines) if "id" in one] == ["api-production"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--explain",), ("--json",), ("--explain", "--json"), ("--explain", "-vv")])

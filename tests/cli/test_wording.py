@@ -103,7 +103,23 @@ def test_an_update_in_words_is_what_is_different() -> None:
 
 def test_a_rotation_in_words() -> None:
     assert changed(expiring_sdk_key=ROTATING.expiring_sdk_key) == [f"sdk-… valid until {moment(EXPIRATION)}"]
-    assert words(Call("add_environment", ROTATING), Call("update_environment", PARAMS))[1] == ["no expiring key"]
+    assert words(Call("add_environment", ROTATING), Call("update_environment", PARAMS))[1] == [
+        "the old key is no longer accepted"
+    ]
+
+
+def test_the_end_of_a_rotation_in_words() -> None:
+    other = AcceptedKey("sdk-other", expiration=EXPIRATION)
+    both = attrs.evolve(
+        PARAMS, sdk_keys=(AcceptedKey(PARAMS.sdk_key), AcceptedKey("sdk-old", expiration=EXPIRATION), other)
+    )
+    assert end_of(both, PARAMS) == ["the old keys are no longer accepted"]
+    kept = attrs.evolve(PARAMS, sdk_keys=(AcceptedKey(PARAMS.sdk_key), AcceptedKey("sdk-old")))
+    assert end_of(ROTATING, kept) == ["no expiring key"]
+
+
+def end_of(before: EnvironmentParams, now: EnvironmentParams) -> list[str]:
+    return words(Call("add_environment", before), Call("update_environment", now))[1]
 
 
 def test_keys_that_are_masked_alike_are_different_all_the_same() -> None:

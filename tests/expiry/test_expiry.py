@@ -78,6 +78,12 @@ def test_it_is_a_handler() -> None:
     assert isinstance(ExpiryWatcher(print), MessageHandler)
 
 
+@pytest.mark.parametrize("clock", [lambda: NOON.replace(tzinfo=None), time.time, lambda: None])
+def test_a_clock_that_is_none_is_an_error_at_once(clock: Any) -> None:
+    with pytest.raises(ValueError, match="clock must return an aware datetime"):
+        ExpiryWatcher(print, clock=clock)
+
+
 @pytest.mark.parametrize("arguments", [{"on_expired": None}, {"on_expired": print, "clock": NOON}], ids=str)
 def test_what_it_is_given_has_to_be_callable(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="must be callable"):
@@ -228,7 +234,8 @@ def test_it_does_not_poll(monkeypatch: pytest.MonkeyPatch) -> None:
         return NOON
 
     with ExpiryWatcher(print, clock=clock) as watcher:
-        asked.get(timeout=5)
+        for _ in range(2):  # whether it is a clock, and what time it is
+            asked.get(timeout=5)
         watcher.add_environment(params("e1", expiring=("soon", after(0.2))))
         asked.get(timeout=5)
         for id in "e2", "e3":

@@ -301,6 +301,35 @@ def test_requests_are_recorded(closing: ExitStack) -> None:
     assert second.status == 401
 
 
+def test_the_newest_requests_are_kept(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoconfig.testing.service._KEPT", 3)
+    emulator = closing.enter_context(Emulator())
+    session = closing.enter_context(requests.Session())
+    for number in range(5):
+        session.get(f"{emulator.uri}/{number}", timeout=TIMEOUT)
+    assert [request.target for request in emulator.requests] == ["/2", "/3", "/4"]
+    assert emulator.request_count == 5
+    emulator.wait_for_requests(5, timeout=0)
+    for count, expected in ((0, ["/2", "/3", "/4"]), (3, ["/3", "/4"]), (5, []), (9, [])):
+        found, total = emulator.requests_since(count)
+        assert [request.target for request in found] == expected
+        assert total == 5
+
+
+def test_a_request_that_waits_keeps_its_place(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoconfig.testing.service._KEPT", 2)
+    emulator = closing.enter_context(Emulator())
+    emulator.stall()
+    clients = []
+    for number in range(3):
+        clients.append(closing.enter_context(PlainClient(emulator.uri, target=f"/{number}")))
+        emulator.wait_for_requests(number + 1)
+    emulator.resume()
+    for client in clients:
+        assert client.read_answer().startswith(b"HTTP/1.1 404 ")
+    assert [(request.target, request.status) for request in emulator.requests] == [("/1", 404), ("/2", 404)]
+
+
 def test_no_repr_shows_a_key() -> None:
     with Emulator([PRODUCTION]) as emulator, PlainClient(emulator.uri) as client:
         client.read_until(b"event: put")
@@ -348,7 +377,7 @@ def test_a_tls_client_that_says_goodbye_is_noticed(certificate: tuple[Path, Path
 @pytest.mark.parametrize("what", ["connections", "requests"])
 def test_a_wait_that_takes_too_long_says_what_for(what: str) -> None:
     noun = "open streams" if what == "connections" else what
-    text = re.escape(f"waited 0.01 s for 2 {noun} of the emulator; there are 0")
+    text = re.escape(f"the emulator had 0 {noun} after 0.01 s, not 2")
     with Emulator() as emulator, pytest.raises(TimeoutError, match=f"^{text}$"):
         getattr(emulator, f"wait_for_{what}")(2, timeout=0.01)
 
@@ -495,6 +524,12 @@ def test_it_serves_ipv6(closing: ExitStack) -> None:
 def test_the_heartbeat_interval_is_above_zero(interval: float) -> None:
     with pytest.raises(ValueError, match="heartbeat_interval: must be above zero"):
         Emulator(heartbeat_interval=interval)
+
+
+@pytest.mark.parametrize("host", ["ä" * 70, "a" * 70, "a..b", "a\0b"])
+def test_an_impossible_host_is_an_error_at_once(host: str) -> None:
+    with pytest.raises(ValueError, match="host: must be a host's name or address"):
+        Emulator(host=host)
 
 
 def test_a_certificate_is_read_at_once(tmp_path: Path) -> None:

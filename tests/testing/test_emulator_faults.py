@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import queue
+import resource
 import socket
 import ssl
 import threading
@@ -18,6 +21,7 @@ from testing.plain_client import connect as plain_connection
 
 from autoconfig.environments import EnvironmentRep
 from autoconfig.testing import DEMO_KEY, Emulator, event_bytes
+from autoconfig.testing.server import StreamServer
 
 PATH = "/relay_auto_config"
 PROMPT = 1.0  # seconds that close() may take
@@ -80,6 +84,21 @@ def test_even_200_can_be_a_failure() -> None:
 def test_a_failure_has_the_status_of_an_answer(status: int) -> None:
     with pytest.raises(ValueError, match="status: must be from 200 to 599"):
         Emulator().fail_next(status)
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ({"Location": "/\u20ac"}, "headers.Location: must be a string of Latin-1 characters, with no line break"),
+        ({"Location": "/\r\nX: y"}, "headers.Location: must be a string of Latin-1"),
+        ({"Retry-After": 5}, "headers.Retry-After: must be a string"),
+        ({"X: y": "z"}, "headers: a name must be of ASCII letters, digits and hyphens"),
+        ({"": "z"}, "headers: a name must be"),
+    ],
+)
+def test_a_failures_headers_can_be_sent(headers: dict[str, str], text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{text}"):
+        Emulator().fail_next(302, headers=headers)
 
 
 # Events
@@ -267,6 +286,24 @@ def test_a_stall_does_not_keep_a_connection_from_being_dropped(how: str) -> None
             assert b":\n" not in client.read_rest().partition(b"event: put")[2]
 
 
+def test_no_answer_begins_twice_when_one_fails(closing: ExitStack) -> None:
+    emulator = closing.enter_context(Emulator())
+    emulator.stall()
+    clients = []
+    for count in 1, 2:
+        clients.append(closing.enter_context(PlainClient(emulator.uri)))
+        emulator.wait_for_requests(count)
+    unsendable = EnvironmentRep("env-1", env_name=b"no text")  # type: ignore[arg-type]
+    for call in (lambda: emulator.set_environment(unsendable), emulator.resume):
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            call()
+    emulator.delete_environment("env-1")
+    emulator.resume()
+    clients[1].read_until(b"event: put")
+    emulator.close()
+    assert clients[0].read_rest().count(b"HTTP/1.1") == 1
+
+
 def test_a_client_that_leaves_during_a_stall_is_noticed(served: tuple[Emulator, Connect]) -> None:
     emulator, connect = served
     open_stream = connect()
@@ -350,6 +387,34 @@ def test_a_client_that_does_not_trust_the_certificate_leaves_no_trace(
         with PlainClient(emulator.uri, trust=trust) as client:
             client.read_until(b"event: put")
     assert capfd.readouterr().err == ""
+
+
+def test_a_shortage_of_descriptors_is_logged_once_and_waited_out(
+    closing: ExitStack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    accepting: queue.SimpleQueue[float] = queue.SimpleQueue()
+    get_request = StreamServer.get_request
+
+    def noted(server: StreamServer) -> object:
+        accepting.put(time.monotonic())
+        return get_request(server)
+
+    monkeypatch.setattr(StreamServer, "get_request", noted)
+    emulator = closing.enter_context(Emulator())
+    client = closing.enter_context(socket.socket())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # so this process can open nothing more
+    try:
+        client.connect(("127.0.0.1", int(emulator.uri.rpartition(":")[2])))
+        attempts = [accepting.get(timeout=TIMEOUT) for _ in range(4)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert attempts[-1] - attempts[0] > 0.25
+    client.settimeout(TIMEOUT)
+    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert client.recv(100).startswith(b"HTTP/1.1 404 ")
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage().startswith("The emulator cannot serve all connections: Too many open files")
 
 
 # Closing

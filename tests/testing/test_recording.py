@@ -224,6 +224,23 @@ def test_hands_every_call_on() -> None:
     assert inner.calls == handler.calls
 
 
+def test_hands_the_calls_on_to_a_handler_that_is_false() -> None:
+    """One that is a collection, say, and still empty."""
+
+    class Falsy(RecordingHandler):
+        def __len__(self) -> int:
+            return len(self.calls)
+
+    inner = Falsy()
+    RecordingHandler(inner).received_all_environments()
+    assert len(inner) == 1
+
+
+def test_what_is_no_handler_is_an_error_at_once() -> None:
+    with pytest.raises(TypeError, match="it lacks add_environment"):
+        RecordingHandler(object())  # type: ignore[arg-type]
+
+
 def test_a_call_that_fails_on_a_stream_is_recorded_when_it_has_succeeded() -> None:
     inner = Failing()
     handler = RecordingHandler(inner)

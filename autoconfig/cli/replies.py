@@ -1,20 +1,20 @@
-"""The answers to a request of the client, redirects included: more than the client itself tells of them."""
+"""The answers to a request of the client, redirects included: more than the client itself says of them."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urljoin
 
 import attrs
 import requests
 
-from .arguments import without_keys
-from .output import shown_uri
+from .output import harmless, shown_uri
 
 
 @attrs.frozen
-class Answer:
+class Reply:
     """
-    One answer.
+    One answer to a request.
 
     Attributes:
         status: Its HTTP status.
@@ -27,11 +27,11 @@ class Answer:
     content_type: str
 
 
-class Answers:
+class Replies:
     """Makes sessions for the client that take down all answers; only the last one is no redirect."""
 
     def __init__(self) -> None:
-        self._answers: list[Answer] = []
+        self._replies: list[Reply] = []
 
     def session(self) -> requests.Session:
         """Return a new session."""
@@ -40,22 +40,32 @@ class Answers:
         return session
 
     @property
-    def last(self) -> Answer:
+    def last(self) -> Reply:
         """The last answer; one with the status 0 if there was none."""
-        return self._answers[-1] if self._answers else Answer(0, "", "")
+        return self._replies[-1] if self._replies else Reply(0, "", "")
 
     @property
     def detour(self) -> str:
         """The redirects in words; ``""`` without one."""
-        redirects = [f"{one.status} to {one.location}" for one in self._answers[:-1]]
+        redirects = [f"{one.status} to {one.location}" for one in self._replies[:-1]]
         return f"after {', then '.join(redirects)}" if redirects else ""
 
     def details(self) -> dict[str, object]:
         """Return the same for programs."""
-        redirects = [{"status": one.status, "location": one.location} for one in self._answers[:-1]]
+        redirects = [{"status": one.status, "location": one.location} for one in self._replies[:-1]]
         return {"status": self.last.status or None, "redirects": redirects}
 
     def _note(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        location = response.headers.get("Location", "")
-        shown = without_keys(shown_uri(location) if "://" in location else location.partition("?")[0])
-        self._answers.append(Answer(response.status_code, shown, response.headers.get("Content-Type", "")))
+        location = _shown_location(response.url, response.headers.get("Location", ""))
+        self._replies.append(Reply(response.status_code, location, response.headers.get("Content-Type", "")))
+
+
+def _shown_location(url: str, location: str) -> str:
+    """Return where a redirect leads to: whole, because a relative one may name another host, and without secrets."""
+    if not location:
+        return ""
+    try:
+        target = urljoin(url, location)
+    except ValueError:  # brackets that do not match, and the like
+        return "something that is not a URL"
+    return harmless(shown_uri(target))
