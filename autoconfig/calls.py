@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from .handler import MessageHandler
@@ -44,9 +43,6 @@ class HandlerCalls:
         logger: Logger,
     ) -> None:
         self.running: str | None = None
-        # Held from the look at the token until `running` is set, so that stop() knows of each call that begins.
-        # Reentrant, because a signal handler may call stop() inside stop().
-        self._gate = threading.RLock()
         self._handler = handler
         self._token = token
         self._errors = errors
@@ -64,10 +60,11 @@ class HandlerCalls:
         Raises:
             StoppedError: Nothing may be called any more.
         """
-        with self._gate:
-            if self._token.cancelled:
-                raise StoppedError
-            self.running = callback
+        # In this order, so that whoever cancels the token and then looks here sees each call that still begins.
+        self.running = callback
+        if self._token.cancelled:
+            self.running = None
+            raise StoppedError
         begin = time.monotonic()
         try:
             getattr(self._handler, callback)(*arguments)
@@ -78,11 +75,6 @@ class HandlerCalls:
             if (took := time.monotonic() - begin) > self._slow_after:
                 self._log.warning("The handler's %s took %.1f s, and held up all that came after it", callback, took)
         return None
-
-    def stop(self) -> None:
-        """Let no further call begin, once the token is cancelled; :attr:`running` then tells of the last one."""
-        with self._gate:
-            return
 
     def tell(self, failure: HandlerFailure) -> None:
         """Count and log a failure, and tell who asked to be told."""

@@ -133,7 +133,6 @@ class StreamThreads:
             return False
         self._inside.add(me)
         try:
-            self._calls.stop()
             self._wake()
             reader_deadline = min(deadline, time.monotonic() + _INTERRUPTION)
             ended = self._join("reader", reader_deadline), self._join("dispatcher", deadline)

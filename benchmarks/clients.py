@@ -20,6 +20,7 @@ from .work import equal, least
 OURS = "autoconfig"
 NAIVE = "naive"
 NAIVE_EQUAL = "naive+equal"
+NAIVE_QUEUED = "naive+queue"
 LAUNCHDARKLY = "launchdarkly-eventsource"
 LAUNCHDARKLY_EQUAL = "launchdarkly-eventsource+equal"
 FLOOR = "receive"
@@ -54,6 +55,7 @@ CLIENTS: dict[str, Callable[[], Follow]] = {
     OURS: _autoconfig,
     NAIVE: partial(peers.naive, least),
     NAIVE_EQUAL: partial(peers.naive, equal),
+    NAIVE_QUEUED: partial(peers.naive_queued, equal),
     LAUNCHDARKLY: partial(peers.launchdarkly, least),
     LAUNCHDARKLY_EQUAL: partial(peers.launchdarkly, equal),
     "httpx-sse": partial(peers.httpx_sse, least),

@@ -6,7 +6,10 @@ Each function imports what it needs and returns the client; so the memory of the
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable
+from typing import Any
 
 from .sinks import Sink
 from .work import Work
@@ -31,6 +34,31 @@ def naive(work: Work) -> Follow:
                 take(event.event, event.data)
                 if sink.done:
                     break
+        return {}
+
+    return follow
+
+
+def naive_queued(work: Work) -> Follow:
+    """The naive loop in a thread of its own, which hands each event on through a ``queue.Queue``."""
+    import requests
+    import sseclient
+
+    def follow(url: str, sink: Sink) -> dict[str, float]:
+        take = work(sink)
+        events: queue.Queue[Any] = queue.Queue(8)
+
+        def read() -> None:
+            with requests.get(url + PATH, headers=_HEADERS, stream=True, timeout=TIMEOUT) as response:
+                for event in sseclient.SSEClient(response).events():  # type: ignore[arg-type]  # as in the README
+                    events.put(event)
+                    if sink.done:
+                        break
+
+        threading.Thread(target=read, daemon=True).start()
+        while not sink.done:
+            event = events.get()
+            take(event.event, event.data)
         return {}
 
     return follow

@@ -12,6 +12,7 @@ from .clients import (
     LAUNCHDARKLY_EQUAL,
     NAIVE,
     NAIVE_EQUAL,
+    NAIVE_QUEUED,
     OURS,
 )
 
@@ -65,8 +66,10 @@ _EVERY = (
     Scenario("stall", "stall", "put/100000", (OURS, LAUNCHDARKLY, FLOOR, JSON_FLOOR), ("stall", "wall")),
     Scenario("burst", "throughput", "burst/100000", _ALL, _LOAD, 100_000),
     Scenario("single", "throughput", "single/100000", (OURS, NAIVE, LAUNCHDARKLY, *_EQUALS), _LOAD, 100_000),
-    Scenario("paced-2000", "latency", "paced/2000/2000", (*_PEERS, *_EQUALS), _LATENCY, 2000),
-    Scenario("paced-200", "latency", "paced/200/300", (OURS, NAIVE, LAUNCHDARKLY, *_EQUALS), _LATENCY, 300),
+    Scenario("paced-2000", "latency", "paced/2000/2000", (*_PEERS, *_EQUALS, NAIVE_QUEUED), _LATENCY, 2000),
+    Scenario(
+        "paced-200", "latency", "paced/200/300", (OURS, NAIVE, LAUNCHDARKLY, *_EQUALS, NAIVE_QUEUED), _LATENCY, 300
+    ),
     Scenario("handler-spin", "spin", "burst/10000", (OURS,), ("fraction", "cpu_share", "each", "bound"), 10_000),
     Scenario("handler-wait", "wait", "burst/10000", (OURS,), ("fraction", "each", "bound"), 10_000),
     Scenario("memory", "memory", "put/10000", (OURS,), ("kept",)),

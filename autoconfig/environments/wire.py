@@ -131,7 +131,7 @@ class EnvironmentRep:
         expiring = self.sdk_key.expiring
         return _quick_params(
             self.env_id,
-            _quick_identifiers(self.env_key, self.env_name, self.proj_key, self.proj_name, FilterKey("")),
+            _quick_identifiers(self.env_key, self.env_name, self.proj_key, self.proj_name, _UNFILTERED),
             self.sdk_key.value,
             self.mob_key,
             ExpiringSDKKey(expiring.value, instant(expiring.timestamp)) if expiring.value else None,
@@ -143,6 +143,7 @@ class EnvironmentRep:
         )
 
 
+_UNFILTERED = FilterKey("")  # here, because the call would cost as much as a field
 _quick_identifiers = quick_constructor(EnvIdentifiers)
 _quick_params = quick_constructor(EnvironmentParams)
 
