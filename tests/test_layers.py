@@ -33,6 +33,7 @@ LAYERS = {
     "stream.trouble": 3,
     "stream.connection": 3,
     "stream.adapter": 3,
+    "stream.chunked": 3,
     "stream.failures": 3,
     "stream.sockets": 3,
     "stream.cancel": 3,

@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
@@ -19,6 +20,7 @@ from ..keys import BadKeyError
 from ..version import __version__
 from .adapter import InterruptibleAdapter
 from .cancel import CancelToken
+from .chunked import chunked_body
 from .failures import describe
 from .sockets import Deadline
 
@@ -184,12 +186,14 @@ class Connector:
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
         self._deadline.renew()
+        body = chunked_body(response.raw)
+        read = body.read1 if body else partial(response.raw.read1, decode_content=True)
         unfinished = 0  # bytes since the last sign of life
         while not self._token.cancelled:
             piece, reason = b"", "the service ended the stream"
             try:
-                piece = response.raw.read1(_READ, decode_content=True)
-            except Exception as error:  # urllib3's, OSError, ValueError, AttributeError
+                piece = read(_READ)
+            except Exception as error:  # urllib3's, http.client's, OSError, ValueError, AttributeError
                 reason = describe(error)
             # Bytes alone are no sign of life: a dead stream may trickle. Many are one: a large event on a slow line.
             unfinished += len(piece)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
 from ..identifiers import EnvironmentID, show
-from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, PutMessageData
+from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, Message, PutMessageData
 from ..safe_logger import Logger
 from ..tracking import StatusTracker
 from .cancel import CancelToken
@@ -108,13 +108,12 @@ class StreamReader:
         if not events:
             return
         batch, ending = self._decode(events)
-        if not isinstance(ending, MalformedMessageError):
-            self._status.delivered(len(events))
-            if batch:
-                self._trouble.recovered()
-                self._plan.delivered()
-        elif batch:
-            self._status.delivered(len(batch))  # which proves the link, but not that the trouble is over
+        malformed = isinstance(ending, MalformedMessageError)
+        if batch or not malformed:
+            self._status.delivered(len(batch) if malformed else len(events))
+        if batch and not _flaws(batch[0]):  # a put with flaws ends its batch, so what comes before it has none
+            self._trouble.recovered()
+            self._plan.delivered()
         if batch and not self._token.cancelled:
             self._status.handed_over()
             self._batches.put(batch)
@@ -128,8 +127,8 @@ class StreamReader:
             for name, data in events:
                 if name in _MESSAGES:
                     batch.append(message := decode(name, data or ""))
-                    if isinstance(message, PutMessageData) and message.data.flawed:
-                        return batch, _malformed(message.data.flawed)
+                    if flaws := _flaws(message):
+                        return batch, _malformed(flaws)
                 elif name == RECONNECT_EVENT:
                     return batch, ReconnectRequestedError()
                 else:
@@ -137,6 +136,10 @@ class StreamReader:
         except MalformedMessageError as error:
             return batch, error
         return batch, None
+
+
+def _flaws(message: Message) -> Mapping[EnvironmentID, str]:
+    return message.data.flawed if isinstance(message, PutMessageData) else {}
 
 
 def _malformed(flawed: Mapping[EnvironmentID, str]) -> MalformedMessageError:

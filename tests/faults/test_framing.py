@@ -8,7 +8,7 @@ import zlib
 import pytest
 from support.faults_events import SMALL, patch
 from support.faults_server import Play, Wire, stream
-from support.faults_table import BROKEN, CORRUPT, ENDED, MODES, NO_HTTP, RESET, SILENT, Fault, survive, table
+from support.faults_table import BROKEN, CORRUPT, ENDED, MODES, RESET, SILENT, Fault, survive, table
 
 NEXT = patch("elm", 1).wire
 HALF = NEXT[: len(NEXT) // 2]
@@ -40,17 +40,17 @@ def broken(name: str, *after: bytes, text: str = BROKEN, then: Play = Wire.fin, 
     broken("size_of_other_digits", "٣\r\n".encode() + HALF),
     broken("binary_size", b"\0\xff\xfe\r\n" + HALF),
     broken("huge_size", b"f" * 16 + b"\r\n" + HALF),
-    broken("size_beyond_all_machines", b"f" * 1000 + b"\r\n" + HALF, text=f"{BROKEN}|OverflowError"),
+    broken("size_beyond_all_machines", b"f" * 1000 + b"\r\n" + HALF),
     broken("huge_size_left_open", b"f" * 16 + b"\r\n", HALF, then=Wire.stay, config=IMPATIENT, text=SILENT),
     broken("negative_size", b"-5\r\n" + HALF),
-    broken("negative_size_left_open", b"-5\r\n", HALF, then=Wire.stay, config=IMPATIENT, text=SILENT),
+    broken("negative_size_left_open", b"-5\r\n", HALF, then=Wire.stay),
     broken("missing_end_of_a_chunk", b"%x\r\n%bX" % (len(HALF), HALF)),
     broken("wrong_end_of_a_chunk", b"%x\r\n%bzz5\r\nhello" % (len(HALF), HALF)),
     broken("half_a_size", b"1"),
     broken("half_a_chunk", b"%x\r\n%b" % (len(NEXT), HALF)),
-    broken("long_size_line", b"0" * 100_000 + b"5\r\nhello\r\n", text=NO_HTTP),
-    broken("long_extension", b"5;" + b"x" * 100_000 + b"\r\nhello\r\n", text=NO_HTTP),
-    broken("long_trailer", b"0\r\nX: " + b"x" * 100_000, text=NO_HTTP),
+    broken("long_size_line", b"0" * 100_000 + b"5\r\nhello\r\n"),
+    broken("long_extension", b"5;" + b"x" * 100_000 + b"\r\nhello\r\n"),
+    broken("long_trailer", b"0\r\nX: " + b"x" * 100_000, text=ENDED),
     broken("more_after_the_end", b"0\r\n\r\n" + b"%x\r\n%b\r\n" % (len(NEXT), NEXT), text=ENDED),
     broken("trailers", b"0\r\nX: y\r\nZ: z\r\n\r\n", text=ENDED),
     broken("half_a_trailer", b"0\r\nX: y", text=ENDED),

@@ -83,8 +83,6 @@ def test_bytes_without_lines(fault: Fault, chunked: bool) -> None:
 @table(
     silent("chunk_size", raw_trickle(b"", b"0", SMALL), SMALL),
     silent("chunk_extension", raw_trickle(b"5;", b"x", SMALL), SMALL),
-    silent("trailer", raw_trickle(b"0\r\nX: ", b"x", SMALL), SMALL),
-    silent("trailers", raw_trickle(b"0\r\n", b"X: y\r\n", SMALL), SMALL),
     silent("status_line", raw_trickle(b"HTTP/1.1 200 ", b"x")),
     silent("header", raw_trickle(b"HTTP/1.1 200 OK\r\nX: ", b"x")),
     silent("informational", raw_trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n")),

@@ -1,0 +1,104 @@
+"""
+The body of an answer in chunks, as much of it at a time as has come.
+
+``read1()`` of ``http.client`` returns one chunk a call, and each call gives the other threads a turn; a burst of events
+in chunks of their own takes three times as long that way. There is no public way to what lies below the chunks, so this
+one is taken only where everything is found as expected.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from http.client import HTTPResponse, IncompleteRead
+from typing import Any
+
+_SIZE = rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
+_PART = rb"[ \t]*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
+_FIRST, _FIRST_PART = re.compile(_SIZE), re.compile(_PART)
+_NEXT, _NEXT_PART = (
+    re.compile(rb"\r?\n" + _SIZE),
+    re.compile(rb"\r?(?:\n" + _PART + rb")?"),
+)  # ends the chunk before, too
+_LONGEST_LINE = 65536  # bytes of a size with its extensions; as in http.client
+
+
+def chunked_body(raw: Any) -> ChunkedBody | None:
+    """
+    Return the body of an answer whose headers were read and nothing else.
+
+    Args:
+        raw: The answer, as urllib3 has it.
+
+    Returns:
+        ``None`` if it is not chunked, is compressed, or is not what urllib3 is known to make of it.
+    """
+    answer = getattr(raw, "_fp", None)
+    if not isinstance(answer, HTTPResponse) or not answer.chunked or answer.chunk_left is not None:
+        return None
+    if "Content-Encoding" in raw.headers or not isinstance(answer.fp, io.BufferedReader):
+        return None
+    return ChunkedBody(answer.fp)
+
+
+class ChunkedBody:
+    """
+    Takes chunks apart.
+
+    Args:
+        source: The bytes of the connection after the headers.
+    """
+
+    def __init__(self, source: io.BufferedReader) -> None:
+        self._source = source
+        self._pending = b""  # the beginning of a size
+        self._left = 0  # bytes of the present chunk that are still to come
+        self._size, self._part = _FIRST, _FIRST_PART
+        self._ended = False
+        self._broken = False  # what came before counts, so this is said by the next call
+
+    def read1(self, size: int) -> bytes:
+        """
+        Return what has come, waiting only if that is nothing; ``b""`` at the regular end.
+
+        Args:
+            size: How many bytes to read at most.
+
+        Raises:
+            IncompleteRead: The connection was closed inside the body, or the chunks are wrong.
+            OSError: Reading failed.
+        """
+        while not self._ended:
+            more = b"" if self._broken else self._source.read1(size)
+            if not more:
+                raise IncompleteRead(b"")
+            if piece := self._take(self._pending + more):
+                return piece
+        return b""
+
+    def _take(self, data: bytes) -> bytes:
+        """Return the content of the data, and keep the beginning of a size at its end."""
+        found: list[bytes] = []
+        place = 0
+        while True:
+            if self._left:
+                found.append(data[place : place + self._left])
+                place += len(found[-1])
+                self._left -= len(found[-1])
+            if self._left:
+                self._pending = b""
+                break
+            if not (size := self._size.match(data, place)):
+                self._keep(data[place:])
+                break
+            self._size, self._part = _NEXT, _NEXT_PART
+            place = size.end()
+            self._left = int(size[1], 16)
+            if not self._left:  # the last chunk; what may follow is of no interest
+                self._ended = True
+                break
+        return b"".join(found)
+
+    def _keep(self, part: bytes) -> None:
+        self._broken = len(part) > _LONGEST_LINE or not self._part.fullmatch(part)
+        self._pending = part

@@ -1,0 +1,168 @@
+"""The chunks of a body: the same bytes as http.client finds in them, however they come; and all that is wrong."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Iterable
+from functools import partial
+from http.client import HTTPResponse, IncompleteRead
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoconfig.stream.chunked import ChunkedBody, chunked_body
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+
+
+class Pieces(io.RawIOBase):
+    """A connection that brings these bytes, one piece a read, and then ends."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = [piece for piece in pieces if piece]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        taken = piece[: len(buffer)]
+        if len(piece) > len(taken):
+            self._pieces.insert(0, piece[len(taken) :])
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+def body_of(*pieces: bytes) -> ChunkedBody:
+    return ChunkedBody(io.BufferedReader(Pieces(pieces)))
+
+
+def contents(body: ChunkedBody) -> bytes:
+    """Return all that it brings, up to its regular end."""
+    return b"".join(iter(lambda: body.read1(65536), b""))
+
+
+def answered(data: bytes) -> HTTPResponse:
+    """Return what http.client makes of an answer."""
+    answer = HTTPResponse(cast(socket.socket, SimpleNamespace(makefile=lambda mode: io.BufferedReader(Pieces([data])))))
+    answer.begin()
+    return answer
+
+
+def chunk(content: bytes, extension: bytes = b"", end: bytes = b"\r\n") -> bytes:
+    return b"%x%b%b%b\r\n" % (len(content), extension, end, content)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+EXTENSIONS = st.sampled_from([b"", b";name", b'; name="va;lue"', b" ", b"\t;x"])
+ENDS = st.sampled_from([b"\r\n", b"\n"])
+CHUNKS = st.lists(st.builds(chunk, st.binary(min_size=1, max_size=40), EXTENSIONS, ENDS), max_size=8)
+
+
+@given(CHUNKS, st.lists(st.integers(0, 10_000), max_size=30))
+def test_it_brings_what_http_client_does(chunks: list[bytes], places: list[int]) -> None:
+    data = b"".join(chunks) + LAST
+    assert contents(body_of(*cut(data, places))) == answered(HEAD + data).read()
+
+
+@given(CHUNKS)
+def test_every_byte_may_come_by_itself(chunks: list[bytes]) -> None:
+    data = b"".join(chunks) + LAST
+    assert contents(body_of(*(data[at : at + 1] for at in range(len(data))))) == answered(HEAD + data).read()
+
+
+def test_what_one_read_brought_comes_at_once() -> None:
+    body = body_of(chunk(b"one ") + chunk(b"two ") + b"5\r\nthr", b"ee" + b"\r\n" + LAST)
+    assert [body.read1(65536) for _ in range(3)] == [b"one two thr", b"ee", b""]
+    assert body.read1(65536) == b""
+
+
+def test_trailers_are_not_waited_for() -> None:
+    assert contents(body_of(chunk(b"all") + b"0\r\n", b"Never: read")) == b"all"
+
+
+@given(CHUNKS.filter(bool), st.integers(0, 10_000))
+def test_an_end_inside_the_body_is_none(chunks: list[bytes], place: int) -> None:
+    """Neither between chunks nor inside of one; all that came is there."""
+    data = b"".join(chunks)
+    cut_off = data[: place % (len(data) + 1)]
+    found: list[bytes] = []
+    with pytest.raises(IncompleteRead):
+        found.extend(iter(partial(body_of(cut_off).read1, 65536), b""))
+    assert answered(HEAD + data + LAST).read().startswith(b"".join(found))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"\r\n",
+        b"x\r\n",
+        b"-1\r\nx",
+        b"+1\r\nx",
+        b"0x1\r\nx",
+        b"1_0\r\nx",
+        b"1 1\r\nx",
+        b"11111111111111111\r\n",
+        chunk(b"good")[:-2] + b"xx1\r\n",
+        chunk(b"good")[:-2] + b"1\r\nx",
+        chunk(b"good") + b"\r\n1\r\nx",
+        b"event: put\ndata: {}\n\n",
+    ],
+    ids=repr,
+)
+def test_what_is_no_size_ends_it_at_once(wrong: bytes) -> None:
+    """Without waiting for more; http.client would take some of these for sizes."""
+    for pieces in [wrong], [wrong[at : at + 1] for at in range(len(wrong))]:
+        body = body_of(*pieces, b"1\r\nx")
+        with pytest.raises(IncompleteRead):
+            contents(body)
+
+
+@pytest.mark.parametrize("start", [b"1;", chunk(b"good") + b"1;"])
+def test_a_size_without_an_end_is_given_up(start: bytes) -> None:
+    with pytest.raises(IncompleteRead):
+        contents(body_of(start, *[b"x" * 4096] * 64))
+
+
+def raw(fields: bytes = b"Transfer-Encoding: chunked\r\n") -> Any:
+    """Return what urllib3 has of an answer, as far as it is looked at."""
+    answer = answered(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n" + chunk(b"x") + LAST)
+    return SimpleNamespace(_fp=answer, headers=answer.headers)
+
+
+def test_it_is_taken_where_everything_is_as_expected() -> None:
+    answer = raw()
+    body = chunked_body(answer)
+    assert body
+    assert contents(body) == b"x"
+
+
+def begun() -> Any:
+    answer = raw()
+    answer._fp.read1(1)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SimpleNamespace(headers={}),
+        SimpleNamespace(_fp=io.BytesIO(), headers={}),
+        raw(b"Content-Length: 6\r\n"),
+        raw(b"Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n"),
+        begun(),
+    ],
+    ids=["no answer below", "another class", "not chunked", "compressed", "read before"],
+)
+def test_anything_else_is_left_to_the_public_way(other: Any) -> None:
+    assert chunked_body(other) is None
