@@ -20,7 +20,7 @@ def quick_constructor(cls: type[T]) -> Callable[..., T]:
     out. Converters and validators do not run.
     """
     fields = attrs.fields(cls)  # type: ignore[arg-type]
-    twin = attrs.make_class(f"{cls.__name__}Twin", [field.name for field in fields], slots=True, weakref_slot=False)
+    twin = type(f"{cls.__name__}Twin", (), {"__slots__": tuple(field.name for field in fields)})
     defaults = {f"default_{field.name}": field.default for field in fields if field.default is not attrs.NOTHING}
     parameters = [
         f"{field.name}=default_{field.name}" if field.default is not attrs.NOTHING else field.name for field in fields

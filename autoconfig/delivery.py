@@ -10,79 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Container
 
-import attrs
-
 from .calls import HandlerCalls
 from .config import RetryPolicy
 from .environments import EnvironmentRep, FilterRep
 from .handler_errors import HandlerFailure
 from .identifiers import EnvironmentID, FilterID, show
+from .pending import Change, Ledger, Pending, is_same
 from .receiver import Action, MessageReceiver
 from .safe_logger import Logger
 from .stream.retry import Backoff
 from .tracking import StatusTracker
 
-Change = EnvironmentRep | FilterRep | int | None
-"""What to do with an item: a ``Rep`` adds or updates it, a version deletes it, ``None`` forgets it (a put lacks it)."""
-
 _FIRST_DELAY = 1.0  # seconds
-
-
-@attrs.define
-class Pending:
-    """
-    A change that the handler failed to take.
-
-    Attributes:
-        change: The change.
-        backoff: How long to wait for the next attempt.
-        attempts: How many there have been.
-        due: When the next one is due, in monotonic time.
-        then: A filter that came while the deletion of its predecessor is pending; it has to wait for that.
-    """
-
-    change: Change
-    backoff: Backoff
-    attempts: int = 0
-    due: float = 0.0
-    then: FilterRep | None = None
-
-
-@attrs.define
-class Ledger:
-    """What is known of the items of one kind, which changes of them are pending, and the callback for a deletion."""
-
-    receiver: MessageReceiver
-    delete_callback: str
-    pending: dict[str, Pending] = attrs.field(factory=dict)
-
-    def admits(self, id: str, change: Change) -> bool:
-        """Return whether a change may count, given what is pending for the item."""
-        pending = self.pending.get(id)
-        version = _version(change)
-        if pending is None or version is None:
-            return True
-        latest = pending.then or pending.change
-        known = _version(latest)
-        if known is None:
-            # What is to be forgotten may come back in any version. The handler has it still, so that is an update.
-            self.receiver.reopen(id, version)
-            return True
-        return version > known or _is_same(change, latest)
-
-    def nothing_waits(self, id: str) -> None:
-        """Drop what waits for the item's deletion, because it is to be deleted itself."""
-        if pending := self.pending.get(id):
-            pending.then = None
-
-
-def _is_same(one: Change, other: Change) -> bool:
-    """Return whether two changes of an item are the same; a version says what they are."""
-    return type(one) is type(other) and _version(one) == _version(other)
-
-
-def _version(change: Change) -> int | None:
-    return change.version if isinstance(change, EnvironmentRep | FilterRep) else change
 
 
 class Delivery:
@@ -221,7 +160,7 @@ class Delivery:
             self._calls.tell(HandlerFailure(callback, id, error, 1, None))
             return
         pending = ledger.pending.get(id)
-        if pending is None or not _is_same(pending.change, change):
+        if pending is None or not is_same(pending.change, change):
             pending = Pending(change, Backoff(self._policy.initial_delay or _FIRST_DELAY, self._policy))
             ledger.pending[id] = pending
         delay = pending.backoff.next_delay(0.0, None)

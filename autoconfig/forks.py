@@ -14,19 +14,18 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from logging.handlers import MemoryHandler, QueueHandler
 from typing import Any, Protocol
 
 _PATIENCE = 1.0  # seconds to wait for a handler that is writing, before forking all the same
 
 
 class Running(Protocol):
-    """Something whose threads do not survive a fork."""
+    """Something whose threads do not survive a fork. Its names are private, because its users have no use for them."""
 
-    def logger(self) -> Any:
-        """Return what its threads log to."""
+    _log: Any
+    """What its threads log to."""
 
-    def abandon(self) -> Callable[[], None] | None:
+    def _abandon(self) -> Callable[[], None] | None:
         """
         Shut down in the child, without any lock that a thread of the parent may have held.
 
@@ -79,7 +78,7 @@ def _after_in_child() -> None:
             lock.release()
     _held.clear()
     _missed.clear()
-    warnings = [warn for running in list(_running) if (warn := running.abandon())]
+    warnings = [warn for running in list(_running) if (warn := running._abandon())]
     _running.clear()
     if warnings and may_log:
         _log(warnings)
@@ -103,10 +102,8 @@ def _locks_in_order() -> list[Any]:
     # The first is logging's own, under one name in all versions: dictConfig() holds it while it waits for handlers.
     found = [logging._lock]  # type: ignore[attr-defined]
     for running in list(_running):
-        for handler in _handlers(running.logger()):
-            found.append(handler.lock)
-            if isinstance(handler, QueueHandler):
-                found.append(getattr(handler.queue, "mutex", None))
+        for handler in _handlers(running._log):
+            found += [handler.lock, getattr(getattr(handler, "queue", None), "mutex", None)]  # of a QueueHandler
     return list({id(lock): lock for lock in found if lock}.values())
 
 
@@ -117,8 +114,8 @@ def _handlers(logger: Any) -> Iterator[logging.Handler]:
     while isinstance(logger, logging.Logger):
         for handler in logger.handlers:
             yield handler
-            if isinstance(handler, MemoryHandler) and handler.target:
-                yield handler.target
+            if isinstance(target := getattr(handler, "target", None), logging.Handler):  # of a MemoryHandler
+                yield target
         logger = logger.parent if logger.propagate else None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from types import TracebackType
@@ -99,7 +98,6 @@ class StreamManager:
         self._closed = False
         self._forked = False
         self._status = StatusTracker(self._log)
-        self._in_forks = _InForks(self)
         self._token = CancelToken()
         self._threads = StreamThreads(
             Connector(read_key, url, config, self._token),
@@ -148,7 +146,7 @@ class StreamManager:
             if self._started:
                 raise RuntimeError("the manager was started before")
             self._started = True
-            forks.add(self._in_forks)
+            forks.add(self)
             try:
                 self._threads.start()
             except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
@@ -183,7 +181,7 @@ class StreamManager:
         self._settle(ClosedError("the manager was closed before it was connected"))
         ended = self._threads.stop(deadline)
         self._status.off()
-        forks.discard(self._in_forks)
+        forks.discard(self)
         return ended
 
     def join(self, timeout: float | None = None) -> bool:
@@ -326,18 +324,3 @@ class StreamManager:
         if self._ready._state == "FINISHED":
             renewed = {"_condition": renewed["_condition"]}
         vars(self._ready).update(renewed)
-
-
-class _InForks:
-    """What a manager does when its process forks; a class of its own, because users have no use for it."""
-
-    def __init__(self, manager: StreamManager) -> None:
-        self._manager = weakref.ref(manager)
-
-    def logger(self) -> object:
-        manager = self._manager()
-        return manager._log if manager else None
-
-    def abandon(self) -> Callable[[], None] | None:
-        manager = self._manager()
-        return manager._abandon() if manager else None

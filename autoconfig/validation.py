@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from ipaddress import IPv6Address
+import socket
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -63,8 +63,8 @@ def check_url(name: str, value: str) -> None:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         if "[" in parts.netloc:  # Python before 3.11.4 takes anything in brackets
-            IPv6Address(parts.hostname or "")
-    except ValueError:  # brackets that do not match or hold no address, a port that is no number
+            socket.inet_pton(socket.AF_INET6, (parts.hostname or "").partition("%")[0])
+    except (ValueError, OSError):  # brackets that do not match or hold no address, a port that is no number
         usable = False
     if not usable or not value.isprintable() or " " in value:
         raise ValueError(f"{name} must be an http:// or https:// URL with a host")

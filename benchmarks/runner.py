@@ -40,7 +40,7 @@ class Suite:
         """Run everything; a run that fails is reported and left out."""
         repeated = [each for each in self._scenarios if each.kind != "idle"]
         # The small put is what the memory of the large one is compared with.
-        with _server(sorted({"put/100", *(each.path for each in self._scenarios)})) as port:
+        with serving(sorted({"put/100", *(each.path for each in self._scenarios)})) as port:
             for scenario in self._scenarios:
                 if scenario.kind == "idle":
                     self._watch_idle(scenario, port)
@@ -61,7 +61,7 @@ class Suite:
             if number and client in scenario.slow:
                 continue
             try:
-                done = _finish(_worker(scenario, client, port, scenario.limit), scenario.limit)
+                done = finish(_worker(scenario, client, port, scenario.limit), scenario.limit)
             except (ValueError, subprocess.TimeoutExpired) as error:
                 _say(f"{scenario.name} {client}: FAILED: {error}")
                 continue
@@ -91,8 +91,9 @@ class Suite:
 
 
 @contextmanager
-def _server(paths: list[str]) -> Iterator[int]:
-    process = _python("benchmarks.server", *paths)
+def serving(paths: list[str]) -> Iterator[int]:
+    """Run a load server that answers these paths; the value is its port."""
+    process = start_python("benchmarks.server", *paths)
     try:
         assert process.stdout is not None
         yield int(process.stdout.readline())
@@ -102,10 +103,11 @@ def _server(paths: list[str]) -> Iterator[int]:
 
 def _worker(scenario: Scenario, client: str, port: int, limit: int) -> subprocess.Popen[str]:
     url = f"http://127.0.0.1:{port}/{scenario.path}"
-    return _python("benchmarks.worker", client, scenario.kind, url, str(scenario.changes), str(limit))
+    return start_python("benchmarks.worker", client, scenario.kind, url, str(scenario.changes), str(limit))
 
 
-def _python(module: str, *arguments: str) -> subprocess.Popen[str]:
+def start_python(module: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a module of the benchmarks in a process of its own."""
     # Neither proxies nor ~/.netrc: they would be looked up, or used.
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     return subprocess.Popen(
@@ -118,7 +120,8 @@ def _python(module: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _finish(process: subprocess.Popen[str], limit: int) -> str:
+def finish(process: subprocess.Popen[str], limit: int) -> str:
+    """Return what a process prints, once it has ended."""
     try:
         output, _ = process.communicate(timeout=limit + 10)
     finally:

@@ -28,6 +28,7 @@ LAYERS = {
     "threads": 7,
     "dispatcher": 6,
     "delivery": 5,
+    "pending": 4,
     "calls": 4,
     "stream.reader": 4,
     "stream.trouble": 3,

@@ -10,16 +10,17 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from types import TracebackType
 
+from .. import forks
 from ..environments import EnvironmentParams
 from ..exceptions import ClosedError
 from ..handler import MessageHandler
 from ..identifiers import EnvironmentID
+from ..safe_logger import SafeLogger
 from ..validation import check_seconds
 from .schedule import ExpiredKey, Schedule
 
 _LONGEST_WAIT = 3600.0  # seconds; the wall clock may be set, and a wait does not notice
 _numbers = itertools.count(1)
-_log = logging.getLogger("autoconfig")
 
 
 def _now() -> datetime:
@@ -56,6 +57,7 @@ class ExpiryWatcher(MessageHandler):
         now: object = clock()
         if not isinstance(now, datetime) or now.utcoffset() is None:  # later it would be the thread that fails
             raise ValueError("clock must return an aware datetime")
+        self._log = SafeLogger(logging.getLogger("autoconfig"))
         self._on_expired = on_expired
         self._clock = clock
         self._changed = threading.Condition()  # guards the rest; notified of a new next key and of the end
@@ -79,10 +81,11 @@ class ExpiryWatcher(MessageHandler):
             name = f"autoconfig-expiry-{next(_numbers)}"
             self._thread = threading.Thread(target=self._run, name=name, daemon=True)
             self._thread.start()
+            forks.add(self)
 
     def close(self, timeout: float = 5.0) -> bool:
         """
-        Stop; after the return the function is not called any more.
+        Stop; after the return the function is not called any more. In a forked child it does nothing.
 
         May be called from any thread, from inside the function (that call then is the last), before :meth:`start`, and
         again. Only a running call of the function is waited for, when this call comes from another thread.
@@ -94,6 +97,7 @@ class ExpiryWatcher(MessageHandler):
             Whether the thread has ended. If not, a WARNING says so, and it ends by itself after that call.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
+        forks.discard(self)
         with self._changed:
             self._closed = True
             self._schedule = Schedule()
@@ -102,7 +106,7 @@ class ExpiryWatcher(MessageHandler):
             return True
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
-            _log.warning("Gave up waiting for the thread %s; it is still in on_expired", self._thread.name)
+            self._log.warning("Gave up waiting for the thread %s; it is still in on_expired", self._thread.name)
         return not self._thread.is_alive()
 
     def __enter__(self) -> ExpiryWatcher:
@@ -129,12 +133,18 @@ class ExpiryWatcher(MessageHandler):
         with self._changed:
             self._schedule.remove(id)
 
+    def _abandon(self) -> None:
+        """In a forked child: be closed, without the lock and the thread, which are the parent's."""
+        self._changed = threading.Condition()
+        self._closed = True
+        self._thread = None
+
     def _run(self) -> None:
         while expired := self._next():
             try:
                 self._on_expired(expired)
             except BaseException:  # SystemExit too: there are other keys
-                _log.exception("ExpiryWatcher.on_expired failed")
+                self._log.exception("ExpiryWatcher.on_expired failed")
 
     def _next(self) -> ExpiredKey | None:
         """Wait for the next key that expires; ``None`` means that there will be none, because of the end."""

@@ -125,6 +125,25 @@ with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
     configure.join(10)
     assert not configure.is_alive()
 """,
+    "a watcher in the middle of something": """
+from datetime import datetime, timezone
+from autoconfig import ExpiryWatcher
+asked = threading.Event()
+def clock():  # called with the watcher's lock held
+    if threading.current_thread() is not threading.main_thread():
+        asked.set()
+        release.wait()
+    return datetime.now(timezone.utc)
+watcher = ExpiryWatcher(print, clock=clock)
+watcher.start()
+asked.wait()
+def check():
+    assert watcher.close()
+    watcher.delete_environment("id-1")
+assert fork(check) == 0
+release.set()
+assert watcher.close()
+""",
     "a fork inside a callback": """
 class Forking(MessageHandler):
     def __init__(self):
