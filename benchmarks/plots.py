@@ -12,7 +12,7 @@ from .results import Stat, Summary
 from .scenarios import Scenario
 from .tables import TITLES
 
-_LEFT, _BAR, _RIGHT = 210, 400, 110  # px: names, bars, figures
+_LEFT, _BAR, _RIGHT = 240, 380, 100  # px: names, bars, figures
 _ROW, _TOP = 26, 44
 _OURS, _OTHERS, _TEXT = "#2f7fd0", "#9aa3ad", "#7a828c"
 _TOO_FAR = 30  # times the smallest value: then the scale is logarithmic
