@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,13 +11,20 @@ import attrs
 import requests
 
 from .construction import ReadOnlyMapping
-from .validation import check_header_value, check_instance, check_number, check_seconds, check_url
+from .validation import (
+    check_callable,
+    check_header_value,
+    check_instance,
+    check_number,
+    check_seconds,
+    check_url,
+    is_header_name,
+)
 
 Path = str | os.PathLike[str]
 
 # What the protocol itself sets; overriding these could only break the stream or replace the key.
 _RESERVED_HEADERS = frozenset({"accept", "accept-encoding", "authorization", "cache-control", "host", "last-event-id"})
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
 
 
 def _positive(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
@@ -113,7 +119,7 @@ def _to_headers(value: Mapping[str, str]) -> Mapping[str, str]:
 
 def _headers(_: Any, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
     for name, text in value.items():
-        if not _HEADER_NAME.fullmatch(check_instance("the name of a header", name, str)):
+        if not is_header_name(check_instance("the name of a header", name, str)):
             raise ValueError(f"headers: {name!r} is not the name of a header")
         if name.lower() in _RESERVED_HEADERS:
             raise ValueError(f"headers: {name} is set by the protocol and cannot be replaced")
@@ -143,8 +149,8 @@ def _mask_headers(headers: Mapping[str, str]) -> str:
 
 
 def _callable(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(f"{attribute.name} must be callable, not {type(value).__name__}")
+    if value is not None:
+        check_callable(attribute.name, value)
 
 
 @attrs.frozen

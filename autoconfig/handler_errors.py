@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from .config import RetryPolicy
-from .validation import check_instance
+from .validation import check_callable, check_instance
 
 
 @attrs.frozen
@@ -37,8 +37,8 @@ def _policy_or_none(_: Any, attribute: attrs.Attribute[Any], value: RetryPolicy 
 
 
 def _callable_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(f"{attribute.name} must be callable, not {type(value).__name__}")
+    if value is not None:
+        check_callable(attribute.name, value)
 
 
 @attrs.frozen

@@ -188,6 +188,7 @@ class StreamThreads:
         if name == "reader":
             place = "the look-up of a name, a large message, or a function of yours such as that for the key"
         else:
-            place = f"the handler's {self._calls.running}" if self._calls.running else "Python"
+            callback = self._calls.running  # once, because the call may end at any moment
+            place = f"the handler's {callback}" if callback else "Python"
         self._log.warning("Gave up waiting for the thread %s; it is still in %s", thread.name, place)
         return False

@@ -22,6 +22,7 @@ from .exceptions import (
 )
 from .safe_logger import Logger
 from .status import ErrorInfo, ErrorKind, StatusListener, StreamState, StreamStatus
+from .validation import check_callable
 
 
 def _now() -> datetime:
@@ -74,8 +75,7 @@ class StatusTracker:
 
     def add_listener(self, listener: StatusListener) -> None:
         """Call it with each new status from now on; see :meth:`StreamManager.add_status_listener`."""
-        if not callable(listener):
-            raise TypeError(f"listener must be callable, not {type(listener).__name__}")
+        check_callable("listener", listener)
         with self._changed:
             self._listeners += (listener,)
 

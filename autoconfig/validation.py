@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import socket
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow, and nobody means it
 
 
@@ -47,6 +49,17 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
     return float(value)
 
 
+def is_http_url(url: str) -> bool:
+    """Return whether it is an absolute http or https URL with a host."""
+    try:
+        parts = urlsplit(url)
+        if "[" in parts.netloc:  # Python before 3.11.4 takes anything in brackets
+            socket.inet_pton(socket.AF_INET6, (parts.hostname or "").partition("%")[0])
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, OSError):  # brackets that do not match or hold no address, a port that is no number
+        return False
+
+
 def check_url(name: str, value: str) -> None:
     """
     Check that the value is an absolute http or https URL with a host.
@@ -59,15 +72,13 @@ def check_url(name: str, value: str) -> None:
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        if "[" in parts.netloc:  # Python before 3.11.4 takes anything in brackets
-            socket.inet_pton(socket.AF_INET6, (parts.hostname or "").partition("%")[0])
-    except (ValueError, OSError):  # brackets that do not match or hold no address, a port that is no number
-        usable = False
-    if not usable or not value.isprintable() or " " in value:
+    if not is_http_url(value) or not value.isprintable() or " " in value:
         raise ValueError(f"{name} must be an http:// or https:// URL with a host")
+
+
+def is_header_name(text: str) -> bool:
+    """Return whether a header may have this name (RFC 9110, 5.6.2: a token)."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def check_header_value(name: str, value: str) -> None:
@@ -86,6 +97,17 @@ def check_header_value(name: str, value: str) -> None:
         raise ValueError(f"{name} must not be empty")
     if not (value.isascii() and value.isprintable()) or value != value.strip():
         raise ValueError(f"{name} must be printable ASCII, with no line break and no space at either end")
+
+
+def check_callable(name: str, value: object) -> None:
+    """
+    Check that the value can be called.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
 
 
 def check_instance(name: str, value: object, kind: type[T]) -> T:

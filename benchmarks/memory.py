@@ -1,14 +1,25 @@
-"""How much memory the library itself keeps for an environment when the handler keeps nothing."""
+"""Memory: of a process, and what the library itself keeps for an environment when the handler keeps nothing."""
 
 from __future__ import annotations
 
 import gc
 import time
 import tracemalloc
+from pathlib import Path
 from typing import cast
 
 _SETTLING = 0.3  # seconds after the last callback, for the threads to go back to waiting
 _SMALL = 100  # environments
+
+
+def resident(field: str = "VmRSS") -> float:
+    """
+    Return a line of /proc/self/status in MB.
+
+    Not ``ru_maxrss``: a process inherits that from its parent, across exec too.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def kept_bytes(url: str) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .clients import handler_of
+from .memory import resident
 from .runner import finish, serving, start_python
 from .sinks import Sink
 
@@ -98,12 +99,6 @@ def imports() -> Metrics:
 
     end = time.perf_counter()
     return {"requests": (middle - start) * 1e3, "above": (end - middle) * 1e3}
-
-
-def resident(field: str = "VmRSS") -> float:
-    """Return the memory of this process, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def measure(kind: str, size: int, url: str) -> Metrics:

@@ -8,10 +8,9 @@ import signal
 import statistics
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from .clients import CLIENTS
-from .memory import kept_bytes
+from .memory import kept_bytes, resident
 from .peers import Follow
 from .sinks import IdleSink, LatencySink, Sink, SpinSink, Ticker, WaitSink, WorkSink
 
@@ -32,10 +31,10 @@ def main() -> None:
 
 
 def _throughput(follow: Follow, url: str, changes: int) -> Metrics:
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     sink = Sink(changes)
     more = _follow(follow, url, sink)
-    peak = _resident("VmHWM")
+    peak = resident("VmHWM")
     return {**_clocks(sink), "peak": peak, "peak_above": peak - before, "environments": sink.count, **more}
 
 
@@ -80,16 +79,6 @@ def _follow(follow: Follow, url: str, sink: Sink) -> Metrics:
 
 def _clocks(sink: Sink) -> Metrics:
     return {"wall": (sink.times["finish"] - sink.times["start"]) / 1e9, "cpu": sink.cpu}
-
-
-def _resident(field: str) -> float:
-    """
-    Return a line of /proc/self/status in MB.
-
-    Not ``ru_maxrss``: a process inherits that from its parent, across exec too.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 _KINDS: dict[str, Callable[[Follow, str, int], Metrics]] = {

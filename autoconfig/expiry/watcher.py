@@ -16,7 +16,7 @@ from ..exceptions import ClosedError
 from ..handler import MessageHandler
 from ..identifiers import EnvironmentID
 from ..safe_logger import SafeLogger
-from ..validation import check_seconds
+from ..validation import check_callable, check_seconds
 from .schedule import ExpiredKey, Schedule
 
 _LONGEST_WAIT = 3600.0  # seconds; the wall clock may be set, and a wait does not notice
@@ -51,9 +51,8 @@ class ExpiryWatcher(MessageHandler):
     """
 
     def __init__(self, on_expired: Callable[[ExpiredKey], object], *, clock: Callable[[], datetime] = _now) -> None:
-        for name, value in (("on_expired", on_expired), ("clock", clock)):
-            if not callable(value):
-                raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+        check_callable("on_expired", on_expired)
+        check_callable("clock", clock)
         now: object = clock()
         if not isinstance(now, datetime) or now.utcoffset() is None:  # later it would be the thread that fails
             raise ValueError("clock must return an aware datetime")

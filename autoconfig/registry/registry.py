@@ -14,7 +14,7 @@ from ..environments import EnvironmentParams, FilterParams
 from ..handler import MessageHandler, check_handler
 from ..identifiers import EnvironmentID, FilterID
 from ..receiver import Action
-from ..validation import check_seconds
+from ..validation import check_callable, check_seconds
 from .chain import Chain
 from .lookup import Ends, Index, Table, ends
 
@@ -136,8 +136,7 @@ class EnvironmentRegistry:
         It is called in the manager's thread, when look-ups see the change already, and should return soon, because
         further changes wait. What it raises is logged. A message that changes nothing is no change.
         """
-        if not callable(listener):
-            raise TypeError(f"listener must be callable, not {type(listener).__name__}")
+        check_callable("listener", listener)
         with self._adding:
             self._listeners += (listener,)
 

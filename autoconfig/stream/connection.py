@@ -17,6 +17,7 @@ from ..config import HTTPConfig
 from ..exceptions import ConnectionFailedError, KeyRejectedError, StreamEndedError, UnexpectedStatusError
 from ..identifiers import show
 from ..keys import BadKeyError
+from ..validation import is_http_url
 from ..version import __version__
 from .adapter import InterruptibleAdapter
 from .cancel import CancelToken
@@ -243,10 +244,9 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 def _redirected(url: str, location: str) -> str:
     try:
         target = urljoin(url, location)
-        parts = urlsplit(target)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable:
+        target = ""
+    if not is_http_url(target):
         raise ConnectionFailedError("a redirect to something else than an http:// or https:// URL")
+    parts = urlsplit(target)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))

@@ -6,6 +6,7 @@ import math
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeGuard
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
 from ..identifiers import EnvironmentID, show
@@ -111,7 +112,7 @@ class StreamReader:
         malformed = isinstance(ending, MalformedMessageError)
         if batch or not malformed:
             self._status.delivered(len(batch) if malformed else len(events))
-        if batch and not _flaws(batch[0]):  # a put with flaws ends its batch, so what comes before it has none
+        if batch and not _is_flawed(batch[0]):  # a put with flaws ends its batch, so what comes before it has none
             self._trouble.recovered()
             self._plan.delivered()
         if batch and not self._token.cancelled:
@@ -127,8 +128,8 @@ class StreamReader:
             for name, data in events:
                 if name in _MESSAGES:
                     batch.append(message := decode(name, data or ""))
-                    if flaws := _flaws(message):
-                        return batch, _malformed(flaws)
+                    if _is_flawed(message):
+                        return batch, _malformed(message.data.flawed)
                 elif name == RECONNECT_EVENT:
                     return batch, ReconnectRequestedError()
                 else:
@@ -138,8 +139,8 @@ class StreamReader:
         return batch, None
 
 
-def _flaws(message: Message) -> Mapping[EnvironmentID, str]:
-    return message.data.flawed if isinstance(message, PutMessageData) else {}
+def _is_flawed(message: Message) -> TypeGuard[PutMessageData]:
+    return isinstance(message, PutMessageData) and bool(message.data.flawed)
 
 
 def _malformed(flawed: Mapping[EnvironmentID, str]) -> MalformedMessageError:

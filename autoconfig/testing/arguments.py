@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 from collections.abc import Mapping
 from typing import Any
 
 from ..environments import FilterRep
 from ..identifiers import FilterID
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110's token
+from ..validation import is_header_name
 
 
 def check_answer(status: int, headers: Mapping[Any, Any]) -> None:
@@ -24,7 +22,7 @@ def check_answer(status: int, headers: Mapping[Any, Any]) -> None:
     if not 200 <= status <= 599:
         raise ValueError("status: must be from 200 to 599")
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_header_name(name):
             raise ValueError("headers: a name must be of ASCII letters, digits and hyphens")
         if not isinstance(value, str) or not _fits_in_a_line(value):
             raise ValueError(f"headers.{name}: must be a string of Latin-1 characters, with no line break")
