@@ -11,10 +11,9 @@ from contextlib import suppress
 
 import attrs
 
-from .calls import HandlerCalls
 from .config import RetryPolicy
-from .delivery import Delivery
-from .dispatcher import Dispatcher
+from .dispatch.calls import HandlerCalls
+from .dispatch.dispatcher import Dispatcher
 from .exceptions import KeyRejectedError
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors
@@ -94,8 +93,7 @@ class StreamThreads:
         )
         errors, slow_after = options.handler_errors, options.slow_callback
         self._calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=logger)
-        delivery = Delivery(self._calls, errors.retry, status, logger)
-        self._dispatcher = Dispatcher(delivery, self._batches, status, logger)
+        self._dispatcher = Dispatcher(self._calls, errors.retry, self._batches, status, logger)
         self._threads: dict[str, threading.Thread] = {}  # made by start(): Python 3.13 lets none of before a fork start
         self._waking = threading.Lock()  # held while the threads are woken; never waited for
         self._inside: set[int] = set()  # the threads that are in start() or stop() at the moment

@@ -11,12 +11,12 @@ import attrs
 from ..calls import HandlerCalls
 from ..delivery import Delivery
 from ..dispatcher import Dispatcher
-from ..environments import EnvironmentRep
 from ..handler_errors import HandlerErrors
 from ..messages import (
     PUT_PATH,
     Batch,
     DeleteMessageData,
+    EnvironmentRep,
     Message,
     PatchMessageData,
     PutMessageData,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 
-from ..environments import EnvironmentRep, FilterRep
 from ..identifiers import FilterID
+from ..messages import EnvironmentRep, FilterRep
 from ..testing import Emulator, configuration_from_json
 from .output import complain, printable
 from .story import ENVIRONMENTS, FILTERS, endless_changes

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import attrs
 
-from ..environments import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
+from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from ..testing import Emulator
 
 

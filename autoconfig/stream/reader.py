@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import queue
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeGuard
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
-from ..identifiers import EnvironmentID, show
-from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, Message, PutMessageData
+from ..identifiers import show
+from ..messages import (
+    DELETE_EVENT,
+    PATCH_EVENT,
+    PUT_EVENT,
+    RECONNECT_EVENT,
+    Batch,
+    DeleteMessageData,
+    PatchMessageData,
+    PutContent,
+)
 from ..safe_logger import Logger
 from ..tracking import StatusTracker
 from .cancel import CancelToken
 from .connection import Connector
-from .decoding import decode
+from .decoding import UnknownPath, decode
 from .events import EventParser, ServerSentEvent
 from .retry import RetryPlan
-from .trouble import ReconnectRequestedError, TroubleLog
+from .trouble import ReconnectRequestedError, RefusedMessageError, TroubleLog
 
-_MESSAGES = frozenset({PUT_EVENT, PATCH_EVENT, DELETE_EVENT})
+_MESSAGES = {name.encode(): name for name in (PUT_EVENT, PATCH_EVENT, DELETE_EVENT)}
+_RECONNECT = RECONNECT_EVENT.encode()
 
 
 class StreamReader:
@@ -108,11 +119,13 @@ class StreamReader:
         """Put the messages of the events into the queue; those before one that ends the connection count."""
         if not events:
             return
-        batch, ending = self._decode(events)
-        malformed = isinstance(ending, MalformedMessageError)
-        if batch or not malformed:
-            self._status.delivered(len(batch) if malformed else len(events))
-        if batch and not _is_flawed(batch[0]):  # a put with flaws ends its batch, so what comes before it has none
+        decoded = self._decode(events)
+        batch, ending = decoded.batch, decoded.ending
+        if decoded.good:
+            self._status.delivered(decoded.good)
+        if decoded.refusal:
+            self._status.invalid_data(decoded.refusal)
+        if len(batch) > isinstance(ending, RefusedMessageError):  # then there is one that can be used
             self._trouble.recovered()
             self._plan.delivered()
         if batch and not self._token.cancelled:
@@ -121,29 +134,52 @@ class StreamReader:
         if ending:
             raise ending
 
-    def _decode(self, events: Sequence[ServerSentEvent]) -> tuple[Batch, StreamError | None]:
-        """Return the messages up to what ends the connection, and that."""
+    def _decode(self, events: Sequence[ServerSentEvent]) -> _Decoded:
         batch: Batch = []
-        try:
-            for name, data in events:
-                if name in _MESSAGES:
-                    batch.append(message := decode(name, data or ""))
-                    if _is_flawed(message):
-                        return batch, _malformed(message.data.flawed)
-                elif name == RECONNECT_EVENT:
-                    return batch, ReconnectRequestedError()
-                else:
-                    self._log.warning("Ignored an event of unknown name %s", show(name))
-        except MalformedMessageError as error:
-            return batch, error
-        return batch, None
+        refusal: RefusedMessageError | None = None
+        for good, (name, data) in enumerate(events):
+            event = _MESSAGES.get(name)
+            if event is None:
+                if name == _RECONNECT:
+                    return _Decoded(batch, good + 1, refusal, ReconnectRequestedError())
+                self._log.warning("Ignored an event of unknown name %s", show(name.decode("utf-8", "replace")))
+                continue
+            try:
+                message = decode(event, data or b"")
+            except MalformedMessageError as error:
+                return _Decoded(batch, good, refusal, error)
+            if isinstance(message, UnknownPath):
+                level = logging.INFO if event == PUT_EVENT else logging.DEBUG
+                self._log.log(level, "Ignored a %s of the unknown path %s", event, show(message.path))
+                continue
+            batch.append(message)
+            if not isinstance(message, DeleteMessageData) and message.refused:
+                refusal = _refusal(message)
+                if isinstance(message, PatchMessageData) or not message.environments:
+                    return _Decoded(batch, good, None, refusal)
+        return _Decoded(batch, len(events), refusal, None)
 
 
-def _is_flawed(message: Message) -> TypeGuard[PutMessageData]:
-    return isinstance(message, PutMessageData) and bool(message.data.flawed)
+class _Decoded(NamedTuple):
+    """
+    What some events came to.
+
+    Attributes:
+        batch: The messages, up to one that ends the connection.
+        good: How many events prove that the link delivers.
+        refusal: Says which environments of a put are refused, if others of it can be used.
+        ending: Why the connection is to be made anew.
+    """
+
+    batch: Batch
+    good: int
+    refusal: RefusedMessageError | None
+    ending: StreamError | None
 
 
-def _malformed(flawed: Mapping[EnvironmentID, str]) -> MalformedMessageError:
-    id, reason = next(iter(flawed.items()))
-    others = f", and {len(flawed) - 1} more" if len(flawed) > 1 else ""
-    return MalformedMessageError(PUT_EVENT, f"environments[{show(id)}]: {reason}{others}")
+def _refusal(message: PutContent | PatchMessageData) -> RefusedMessageError:
+    if isinstance(message, PatchMessageData):
+        return RefusedMessageError(PATCH_EVENT, f"environments[{show(message.id)}]: {message.refused}")
+    id, reason = next(iter(message.refused.items()))
+    others = f", and {len(message.refused) - 1} more" if len(message.refused) > 1 else ""
+    return RefusedMessageError(PUT_EVENT, f"environments[{show(id)}]: {reason}{others}")
