@@ -12,7 +12,8 @@ from __future__ import annotations
 from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
 from .answer import End
 from .configuration import configuration_from_json
-from .emulator import DEMO_KEY, Emulator
+from .demo import DEMO_KEY
+from .emulator import Emulator
 from .recording import RecordedCall, RecordingHandler
 from .server import RecordedRequest
 from .streams import event_bytes

@@ -16,11 +16,9 @@ from msgspec.structs import replace
 from ..identifiers import EnvironmentID, FilterID, SDKKey, mask
 from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
 from .configuration import Configuration
+from .demo import DEMO_KEY
 from .server import StreamServer
 from .streams import Streams
-
-DEMO_KEY = "rel-5f3a1c9e-7d42-4b8e-9c61-2f0d8a4b7e13"
-"""The key that an emulator accepts if it is given no other."""
 
 
 class Emulator(Streams):

@@ -30,11 +30,9 @@ from autoconfig import (
     EnvironmentID,
     EnvironmentParams,
     EnvironmentRegistry,
-    EnvironmentRep,
     ErrorInfo,
     ErrorKind,
     ExpiredKey,
-    ExpiringKeyRep,
     ExpiringSDKKey,
     ExpiryWatcher,
     FilteredHandler,
@@ -42,14 +40,12 @@ from autoconfig import (
     FilterID,
     FilterKey,
     FilterParams,
-    FilterRep,
     ForkedError,
     HandlerErrors,
     HandlerFailure,
     HTTPConfig,
     Item,
     KeyRejectedError,
-    KeyRep,
     MessageHandler,
     MessageReceiver,
     MobileKey,
@@ -59,7 +55,6 @@ from autoconfig import (
     RegistryChange,
     RetryPolicy,
     SDKKey,
-    SDKKeyRep,
     StreamError,
     StreamManager,
     StreamState,
@@ -69,11 +64,15 @@ from autoconfig import (
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    FilterRep,
+    KeyRep,
     RecordedCall,
     RecordedRequest,
     RecordingHandler,
+    SDKKeyRep,
     configuration_from_json,
-    environment_json,
 )
 
 URI = "https://stream.example"
@@ -374,4 +373,4 @@ def serve(file: Path) -> None:
     with Emulator(environments, filters, port=8080, certificate=certificate, framing="close") as emulator:
         assert_type(emulator.uri, str)
         emulator.replace([REP], {"f-1": FilterRep()})
-        emulator.send_event("put", str(environment_json(REP)))
+        emulator.send_event("put", str(REP.to_json()))
