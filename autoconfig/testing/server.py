@@ -225,6 +225,7 @@ class StreamServer:
             unless_started.callback(connection.close)
             connection.setblocking(True)  # whatever socket.setdefaulttimeout() says
             if self._context is not None:
+                # The first read does the handshake, in the thread of the connection.
                 connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 unless_started.callback(connection.close)
             name = f"autoconfig-emulator-{address[1]}"
@@ -240,8 +241,6 @@ class StreamServer:
     def _serve(self, connection: socket.socket, address: Any) -> None:
         """Serve a connection, in its thread."""
         try:
-            if isinstance(connection, ssl.SSLSocket):
-                connection.do_handshake()
             RequestHandler(self._begin, self._leave, connection, address, self)
         except OSError as error:
             logger.debug("A connection ended: %s", type(error).__name__)

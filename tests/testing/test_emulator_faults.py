@@ -195,6 +195,23 @@ def test_requests_sees_the_three_ends_too(closing: ExitStack, how: str, error: s
             response.raw.read1(65536)
 
 
+@pytest.mark.parametrize("how", ["abrupt", "reset"])
+def test_a_client_that_does_not_read_can_be_dropped(served: tuple[Emulator, Connect], how: str) -> None:
+    emulator, connect = served
+    unread(emulator, connect)
+    emulator.drop_connections(how)
+    wait_until(lambda: len(emulator_threads()) == 1)  # only the one that listens
+
+
+def test_a_client_that_has_sent_its_last_is_not_waited_for() -> None:
+    """Even if a send to it is blocked, which nothing else would end."""
+    with Emulator() as emulator, PlainClient(emulator.uri, receive_buffer=4096) as client:
+        emulator.wait_for_connections(1)
+        emulator.send_raw(b"x" * BACKLOG)
+        client.socket.shutdown(socket.SHUT_WR)
+        emulator.wait_for_connections(0)
+
+
 def test_all_streams_are_dropped_and_new_ones_served(served: tuple[Emulator, Connect]) -> None:
     emulator, connect = served
     for _ in range(3):
@@ -456,6 +473,10 @@ def wait_until(condition: Callable[[], object]) -> None:
         pause.wait(0.005)
 
 
+def emulator_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("autoconfig-emulator")]
+
+
 def idle(emulator: Emulator, connect: Connect) -> None:
     connect().read_until(b"event: put")
 
@@ -499,7 +520,7 @@ def test_close_is_prompt_in_every_state(
     before = time.monotonic()
     emulator.close()
     assert time.monotonic() - before < PROMPT
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("autoconfig-emulator")] == []
+    assert emulator_threads() == []
     assert emulator.connections == 0
 
 
