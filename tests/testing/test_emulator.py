@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from testing.conftest import Connect
 from testing.plain_client import TIMEOUT, PlainClient, dechunk, events, messages
 
-from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, SDKKeyRep, answer
+from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, KeyRep, SDKKeyRep, answer
 from autoconfig.testing.answer import Answer
 
 PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", "shop", "Shop", SDKKeyRep("sdk-1"), version=5)
@@ -434,6 +434,18 @@ def test_a_rotated_key_expires_after_the_grace_period() -> None:
     assert rep.sdk_key.expiring.value == "sdk-1"
     assert before + 120_000 <= rep.sdk_key.expiring.timestamp <= after + 120_000
     assert emulator.environments["env-1"] == rep
+
+
+def test_a_rotation_changes_the_list_of_keys_too() -> None:
+    keys = KeyRep("default", "sdk-1"), KeyRep("other", "sdk-9"), KeyRep("next", "sdk-new")
+    rep = Emulator([replace(PRODUCTION, sdk_keys=keys)]).rotate_sdk_key("env-1", "sdk-new")
+    expiry = rep.sdk_key.expiring.timestamp
+    assert rep.sdk_keys == (KeyRep("default", "sdk-new"), KeyRep("default", "sdk-1", expiry), KeyRep("other", "sdk-9"))
+    assert rep.contradiction() is None
+
+
+def test_the_first_key_of_an_environment_replaces_none() -> None:
+    assert Emulator([EnvironmentRep("env-1")]).rotate_sdk_key("env-1", "sdk-new").sdk_key == SDKKeyRep("sdk-new")
 
 
 def test_replace_sends_one_put_with_new_versions_for_what_differs(closing: ExitStack) -> None:

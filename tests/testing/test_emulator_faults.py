@@ -317,6 +317,8 @@ def test_an_environment_that_json_cannot_hold_changes_nothing(closing: ExitStack
     emulator.resume()
     for client in clients:
         assert names(client, b"event: put") == ["put"]
+    emulator.stall()
+    emulator.resume()
     emulator.close()
     for client in clients:
         assert client.read_rest().count(b"HTTP/1.1") == 1
