@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from .environments import (
-    NO_EXTRA,
-    AcceptedKey,
-    EnvIdentifiers,
-    EnvironmentParams,
-    ExpiringSDKKey,
-    FilterParams,
-    ViewKey,
-)
+from .environments import NO_EXTRA, EnvIdentifiers, EnvironmentParams, ExpiringSDKKey, FilterParams, instant
 from .frozen import FrozenDict, Record
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, show
 from .loose_json import convert
@@ -43,9 +35,6 @@ RECONNECT_EVENT = "reconnect"
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAX_UNSIGNED = 2**64 - 1
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
-_NOT_LISTED: tuple[None, tuple[()]] = None, ()
 _UNFILTERED = FilterKey("")
 
 
@@ -169,8 +158,6 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
             shared: The strings of other environments of a put, of which those of one project can be shared.
         """
         expiring = self.sdk_key.expiring
-        sdk_keys, view_sdk_keys = _accepted(self.sdk_keys, self.sdk_key.value) if self.sdk_keys else _NOT_LISTED
-        mobile_keys, view_mobile_keys = _accepted(self.mobile_keys, self.mob_key) if self.mobile_keys else _NOT_LISTED
         proj_key, proj_name = self.proj_key, self.proj_name
         if shared is not None:
             proj_key, proj_name = shared.setdefault(proj_key, proj_key), shared.setdefault(proj_name, proj_name)
@@ -179,13 +166,11 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
             EnvIdentifiers(self.env_key, self.env_name, proj_key, proj_name, _UNFILTERED),
             self.sdk_key.value,
             self.mob_key,
-            ExpiringSDKKey(expiring.value, _instant(expiring.timestamp)) if expiring and expiring.value else None,
+            ExpiringSDKKey(expiring.value, instant(expiring.timestamp)) if expiring and expiring.value else None,
             _minutes(self.default_ttl),
             self.secure_mode,
-            sdk_keys,
-            mobile_keys,
-            view_sdk_keys,
-            view_mobile_keys,
+            self.sdk_keys,
+            self.mobile_keys,
             self.extra,
         )
 
@@ -355,38 +340,9 @@ def _contradiction(keys: Iterable[KeyRep], anchor: str, anchor_name: str) -> str
     return None if found else f"does not hold the key of {anchor_name}"
 
 
-def _accepted(keys: Iterable[KeyRep], anchor: str) -> tuple[tuple[AcceptedKey, ...], tuple[ViewKey, ...]]:
-    """Return the keys of a list: those accepted, and those limited to views; of several entries the first counts."""
-    accepted: list[AcceptedKey] = []
-    limited: list[ViewKey] = []
-    seen: set[str] = set()
-    for key in keys:
-        value = key.value
-        if value in seen:
-            continue
-        seen.add(value)
-        if value == anchor:
-            accepted.append(AcceptedKey(value, key.name, None))
-            continue
-        expiration = None if key.expiry is None else _instant(key.expiry)
-        if key.has_views:
-            limited.append(ViewKey(value, key.name, expiration))
-        else:
-            accepted.append(AcceptedKey(value, key.name, expiration))
-    return tuple(accepted), tuple(limited)
-
-
 @lru_cache(maxsize=256)  # environments share a few values, so most of them share one timedelta
 def _minutes(number: int) -> timedelta:
     try:
         return timedelta(minutes=number)
     except OverflowError:
         return timedelta.max if number > 0 else timedelta.min
-
-
-def _instant(timestamp: int) -> datetime:
-    """Return a number of milliseconds since 1970 as an aware UTC datetime; exact, unlike a float's way."""
-    try:
-        return _EPOCH + timedelta(milliseconds=timestamp)
-    except OverflowError:
-        return _LAST if timestamp > 0 else _FIRST
