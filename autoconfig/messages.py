@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
@@ -311,7 +311,20 @@ class DeleteMessageData(Record, frozen=True, gc=False):
     version: int
 
 
-Message = PutContent | PatchMessageData | DeleteMessageData
+class CachedContent(Record, frozen=True):
+    """
+    What a cache had of an earlier process; comes first, or not at all.
+
+    Attributes:
+        content: The configuration.
+        saved_at: When it was saved; ``None`` if that is unknown.
+    """
+
+    content: PutContent
+    saved_at: datetime | None = None
+
+
+Message = PutContent | PatchMessageData | DeleteMessageData | CachedContent
 
 Batch = list[Message]
 """What one read of the stream brought: one item of the queue between the threads. An empty one is the last."""

@@ -146,6 +146,14 @@ class MessageReceiver(Generic[T]):
         """
         return self.purge(lambda id: not predicate(id))
 
+    def _expect(self, id: str, version: int) -> None:
+        """Let this version of a known item be the next that counts, whatever was seen."""
+        self._versions[id] = version - 1
+
+    def _knows(self, id: str) -> bool:
+        """Return whether the id has a record, be it a tombstone."""
+        return id in self._versions
+
     def _is_inserted(self, id: str) -> bool:
         """Return whether the item exists, as far as its messages say."""
         return id in self._versions and id not in self._dead

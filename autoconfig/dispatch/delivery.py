@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
+import msgspec
+
 from ..config import RetryPolicy
 from ..handler_errors import HandlerFailure
 from ..messages import EnvironmentRep, FilterRep
@@ -40,6 +42,8 @@ class Delivery(Generic[T]):
         to_params: Turns id and item into what the handler gets.
         policy: How long to wait before a failed call is made again; ``None`` to wait for the next message or put.
         retries: Where failed calls wait.
+        observer: Called with id and item of each patch that counts, and with id and ``None`` of each deletion, before the
+            handler is.
         logger: For what is ignored.
     """
 
@@ -53,15 +57,26 @@ class Delivery(Generic[T]):
         *,
         policy: RetryPolicy | None,
         retries: Retries,
+        observer: Callable[[str, T | None], None] | None,
         logger: Logger,
     ) -> None:
         self.receiver: MessageReceiver[T] = MessageReceiver(logger)
         self.failed: dict[str, FailedCall] = {}
+        # Items that come from a cache. Their versions say nothing about those of the stream.
+        self._provisional: dict[str, T] = {}
         self._calls = calls
         self._add, self._update, self._remove = add, update, delete
         self._to_params: Callable[[str, T], object] = to_params
         self._policy = policy
         self._retries = retries
+        self._observer = observer
+
+    def load(self, items: Mapping[str, T]) -> None:
+        """Add what a cache has; the first message or put that mentions an item counts, whatever the versions."""
+        unseen = {id: item for id, item in items.items() if not self.receiver._knows(id)}
+        for id, item, action in self.receiver._upsert_all(unseen):
+            self._provisional[id] = item
+            self._deliver(id, item, action)
 
     def put(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
         """
@@ -74,6 +89,8 @@ class Delivery(Generic[T]):
         Returns:
             How many items were new, changed or gone.
         """
+        for id in [id for id in self._provisional if id not in unusable]:
+            self._settle_provisional(id, items.get(id))
         waiting = {failed: failed.calls for failed in self.failed.values()} if self._policy is None else {}
         changes = 0
         for id, item, action in self.receiver._upsert_all(items):
@@ -88,16 +105,24 @@ class Delivery(Generic[T]):
 
     def upsert(self, id: str, item: T) -> bool:
         """Add or update an item; return whether the message counted."""
+        if id in self._provisional:
+            self._settle_provisional(id, item)
         action = self.receiver.upsert(id, item, item.version)
         if action is _NOOP:
             self._attempt_by_message(id)
             return False
+        if self._observer:
+            self._observer(id, item)
         self._deliver(id, item, action)
         return True
 
     def delete(self, id: str, version: int) -> bool:
         """Delete an item; return whether the message counted."""
+        if self._provisional.pop(id, None):
+            self.receiver._expect(id, version)
         if self.receiver.delete(id, version) is _DELETE:
+            if self._observer:
+                self._observer(id, None)
             self._deliver_deletion(id)
             return True
         self._attempt_by_message(id)
@@ -128,6 +153,18 @@ class Delivery(Generic[T]):
         callback = self._add if action is _INSERT else self._update
         if callback and (error := self._call(callback, id, item)):
             self._failed_first(id, callback, item, error)
+
+    def _settle_provisional(self, id: str, item: T | None) -> None:
+        """Let what the stream says of an item count, unless it is what the cache had."""
+        cached = self._provisional.pop(id)
+        if item is None:
+            return
+        changed = msgspec.structs.replace(cached, version=item.version) != item
+        if changed and self._update is None:  # there is no call for that, but the handler may have gone by the cache
+            self.receiver.forget(id)
+            self._deliver_deletion(id)
+        else:
+            self.receiver._expect(id, item.version if changed else item.version + 1)
 
     def _deliver_deletion(self, id: str) -> None:
         if failed := self.failed.get(id):

@@ -7,12 +7,14 @@ import queue
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from ..config import RetryPolicy
 from ..handler_errors import HandlerFailure
 from ..identifiers import EnvironmentID, FilterID, show
 from ..messages import (
     Batch,
+    CachedContent,
     DeleteMessageData,
     EnvironmentRep,
     FilterRep,
@@ -31,6 +33,19 @@ from .retries import Retries
 _NAMED = 10  # refused environments that a log line names
 
 
+class Observer(Protocol):
+    """Is told of what counts, in the dispatcher's thread, before the handler is; whatever comes of that."""
+
+    def put(self, content: PutContent) -> None:
+        """Note a put."""
+
+    def environment(self, id: str, rep: EnvironmentRep | None) -> None:
+        """Note a patch of an environment, or its deletion."""
+
+    def filter(self, id: str, rep: FilterRep | None) -> None:
+        """Note a patch of a filter, or its deletion."""
+
+
 class Dispatcher:
     """
     Turns messages into calls of the handler.
@@ -43,6 +58,7 @@ class Dispatcher:
         batches: Where the messages come from; an empty batch is the last.
         status: Is told what was handled, refused and failed.
         logger: For a line on each put, patch and deletion that changes something.
+        observer: Who else is told of what counts.
     """
 
     def __init__(
@@ -52,13 +68,16 @@ class Dispatcher:
         batches: queue.Queue[Batch],
         status: StatusTracker,
         logger: Logger,
+        observer: Observer | None = None,
     ) -> None:
         self._calls = calls
         self._batches = batches
         self._status = status
         self._log = logger
+        self._observer = observer
         self._retries = Retries()
         self._shared: dict[str, str] | None = None  # the names of a put's projects, while it is dispatched
+        self._content_received = False  # by a put
         self._refused: dict[str, RefusedEnvironment] = {}
         method = calls.method
         self._received_all = method("received_all_environments")
@@ -71,6 +90,7 @@ class Dispatcher:
             lambda _, rep: rep.to_params(self._shared),
             policy=retry,
             retries=self._retries,
+            observer=observer and observer.environment,
             logger=logger,
         )
         self._filters: Delivery[FilterRep] = Delivery(
@@ -81,6 +101,7 @@ class Dispatcher:
             lambda id, rep: rep.to_params(FilterID(id)),
             policy=retry,
             retries=self._retries,
+            observer=observer and observer.filter,
             logger=logger,
         )
 
@@ -118,10 +139,24 @@ class Dispatcher:
             self._patch(message, verbose)
         elif isinstance(message, DeleteMessageData):
             self._delete(message)
-        else:
+        elif isinstance(message, PutContent):
             self._put(message)
+        else:
+            self._load(message)
+
+    def _load(self, cached: CachedContent) -> None:
+        if self._content_received:
+            return
+        environments, filters = cached.content.environments, cached.content.filters
+        self._environments.load(environments)
+        self._filters.load(filters)
+        self._log.info("Loaded from the cache: %d environments and %d filters", len(environments), len(filters))
+        self._tell(self._received_all)
 
     def _put(self, content: PutContent) -> None:
+        self._content_received = True
+        if self._observer:
+            self._observer.put(content)
         environments, filters = content.environments, content.filters
         for id, other in content.foreign.items():
             self._log.warning("Ignored environment %s, which came as %s", show(other), show(id))

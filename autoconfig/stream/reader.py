@@ -17,7 +17,6 @@ from ..messages import (
     PUT_EVENT,
     RECONNECT_EVENT,
     Batch,
-    DeleteMessageData,
     PatchMessageData,
     PutContent,
 )
@@ -32,6 +31,7 @@ from .trouble import ReconnectRequestedError, RefusedMessageError, TroubleLog
 
 _MESSAGES = {name.encode(): name for name in (PUT_EVENT, PATCH_EVENT, DELETE_EVENT)}
 _RECONNECT = RECONNECT_EVENT.encode()
+_REFUSABLE = PatchMessageData, PutContent
 
 
 class StreamReader:
@@ -153,7 +153,7 @@ class StreamReader:
                 self._log.log(level, "Ignored a %s of the unknown path %s", event, show(message.path))
                 continue
             batch.append(message)
-            if not isinstance(message, DeleteMessageData) and message.refused:
+            if isinstance(message, _REFUSABLE) and message.refused:
                 refusal = _refusal(message)
                 if isinstance(message, PatchMessageData) or not message.environments:
                     return _Decoded(batch, good, None, refusal)
