@@ -42,8 +42,8 @@ class Delivery(Generic[T]):
         to_params: Turns id and item into what the handler gets.
         policy: How long to wait before a failed call is made again; ``None`` to wait for the next message or put.
         retries: Where failed calls wait.
-        observer: Called with id and item of each patch that counts, and with id and ``None`` of each deletion, before the
-            handler is.
+        observer: Called before the handler is: with id and item of each patch that counts, and with id and ``None`` of
+            each deletion.
         logger: For what is ignored.
     """
 
@@ -69,7 +69,7 @@ class Delivery(Generic[T]):
         self._to_params: Callable[[str, T], object] = to_params
         self._policy = policy
         self._retries = retries
-        self._observer = observer
+        self._observer: Callable[[str, T | None], None] | None = observer
 
     def load(self, items: Mapping[str, T]) -> None:
         """Add what a cache has; the first message or put that mentions an item counts, whatever the versions."""

@@ -90,7 +90,7 @@ class Dispatcher:
             lambda _, rep: rep.to_params(self._shared),
             policy=retry,
             retries=self._retries,
-            observer=observer and observer.environment,
+            observer=observer.environment if observer else None,
             logger=logger,
         )
         self._filters: Delivery[FilterRep] = Delivery(
@@ -101,7 +101,7 @@ class Dispatcher:
             lambda id, rep: rep.to_params(FilterID(id)),
             policy=retry,
             retries=self._retries,
-            observer=observer and observer.filter,
+            observer=observer.filter if observer else None,
             logger=logger,
         )
 
