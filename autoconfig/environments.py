@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from .frozen import FrozenDict, Record
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask
 
-if TYPE_CHECKING:
-    from .messages import KeyRep
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
@@ -93,6 +92,27 @@ class ViewKey(Record, frozen=True, gc=False):
     value: str
     name: str = ""
     expiration: datetime | None = None
+
+
+class KeyRep(
+    Record, frozen=True, gc=False, rename={"name": "key", "has_views": "hasViews"}, forbid_unknown_fields=True
+):
+    """
+    An entry of ``sdkKeys`` or ``mobileKeys``, in which the service lists all keys of an environment.
+
+    Attributes:
+        name: ``key``, which is the key's name and no secret.
+        value: ``value``, which is the key itself. Masked in the repr.
+        expiry: ``expiry``: when it expires, in milliseconds since 1970-01-01 UTC; ``None`` if it does not expire.
+        has_views: ``hasViews``: whether the key gives access to views of the environment only.
+    """
+
+    _secrets: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    name: str = ""
+    value: str = ""
+    expiry: Int64 | None = None
+    has_views: bool = False
 
 
 class EnvironmentParams(Record, frozen=True, gc=False):

@@ -15,7 +15,16 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from .environments import NO_EXTRA, EnvIdentifiers, EnvironmentParams, ExpiringSDKKey, FilterParams, instant
+from .environments import (
+    NO_EXTRA,
+    EnvIdentifiers,
+    EnvironmentParams,
+    ExpiringSDKKey,
+    FilterParams,
+    Int64,
+    KeyRep,
+    instant,
+)
 from .frozen import FrozenDict, Record
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, show
 from .loose_json import convert
@@ -32,7 +41,6 @@ DELETE_EVENT = "delete"
 RECONNECT_EVENT = "reconnect"
 """Name of the event that asks for a new connection. Its data is not looked at."""
 
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAX_UNSIGNED = 2**64 - 1
 
 _UNFILTERED = FilterKey("")
@@ -77,27 +85,6 @@ class SDKKeyRep(Record, frozen=True, gc=False, rename="camel", forbid_unknown_fi
 
     value: SDKKey = SDKKey("")
     expiring: ExpiringKeyRep | None = None
-
-
-class KeyRep(
-    Record, frozen=True, gc=False, rename={"name": "key", "has_views": "hasViews"}, forbid_unknown_fields=True
-):
-    """
-    An entry of ``sdkKeys`` or ``mobileKeys``, in which the service lists all keys of an environment.
-
-    Attributes:
-        name: ``key``, which is the key's name and no secret.
-        value: ``value``, which is the key itself. Masked in the repr.
-        expiry: ``expiry``: when it expires, in milliseconds since 1970-01-01 UTC; ``None`` if it does not expire.
-        has_views: ``hasViews``: whether the key gives access to views of the environment only.
-    """
-
-    _secrets: ClassVar[frozenset[str]] = frozenset({"value"})
-
-    name: str = ""
-    value: str = ""
-    expiry: Int64 | None = None
-    has_views: bool = False
 
 
 class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from ..environments import Int64
 from ..exceptions import MalformedMessageError
 from ..identifiers import show
 from ..loose_json import convert, freeze, load
@@ -25,7 +26,6 @@ from ..messages import (
     DeleteMessageData,
     EnvironmentRep,
     FilterRep,
-    Int64,
     ItemKind,
     Message,
     PatchMessageData,

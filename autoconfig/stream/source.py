@@ -31,8 +31,8 @@ class Received(NamedTuple):
         refusal: Says which environments of a put are refused, if others of it can be used.
     """
 
-    events: Sequence[str] = ()
-    messages: Batch = []
+    events: Sequence[str]
+    messages: Batch
     refusal: MalformedMessageError | None = None
 
 
@@ -133,7 +133,7 @@ class EventStream:
         return Received(names, messages, refusal)
 
 
-_NOTHING = Received()
+_NOTHING = Received((), [])
 
 
 def _refusal(message: PutContent | PatchMessageData) -> RefusedMessageError:
