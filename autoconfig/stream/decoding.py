@@ -34,8 +34,8 @@ from ..messages import (
 T = TypeVar("T", bound=msgspec.Struct)
 
 # What msgspec raises for what it does not take: its own errors and those of UTF-8 are ValueErrors, nesting is a
-# RecursionError, and a TypeError says that the envelope was read in the loose way, which leaves no bytes.
-_REFUSALS = (ValueError, RecursionError, TypeError)
+# RecursionError.
+_REFUSALS = (ValueError, RecursionError)
 _PUT_PATH = "/"
 _KINDS = {"/environments": ItemKind.ENVIRONMENT, "/filters": ItemKind.FILTER}
 
@@ -124,7 +124,8 @@ def _put(data: bytes) -> PutContent | UnknownPath:
 def _environments(entries: Mapping[str, Any]) -> Iterator[tuple[str, EnvironmentRep]]:
     for id, entry in entries.items():
         try:
-            rep = _exact_environment(entry)
+            # Of an envelope that was read in the loose way the entry is no text: a string must not be read as one.
+            rep = _exact_environment(entry) if type(entry) is msgspec.Raw else _loose_environment(id, entry)
         except _REFUSALS:
             rep = _loose_environment(id, entry)
         yield id, rep
@@ -168,6 +169,8 @@ def _item_of(path: str) -> tuple[ItemKind | None, str]:
 
 
 def _item(entry: Any, cls: type[T], exact: Callable[[Any], T]) -> T:
+    if not isinstance(entry, bytes | msgspec.Raw):
+        return convert(entry, cls)  # not by exact(), which would read a string as JSON
     try:
         return exact(entry)
     except _REFUSALS:
