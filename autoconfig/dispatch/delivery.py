@@ -114,6 +114,7 @@ class Delivery(Generic[T]):
             error = self._call(callback, failed.id, item)
             if error is not None:
                 self._again_later(failed, callback, item, error)
+                del error  # whose traceback leads to this frame
                 return
             if not gone or failed.wanted is None:
                 del self.failed[failed.id]
@@ -126,15 +127,17 @@ class Delivery(Generic[T]):
             self.attempt(failed)
             return
         callback = self._add if action is _INSERT else self._update
-        if callback and (error := self._call(callback, id, item)):
+        if callback and (error := self._call(callback, id, item)) is not None:
             self._failed_first(id, callback, item, error)
+            del error  # whose traceback leads to this frame
 
     def _deliver_deletion(self, id: str) -> None:
         if failed := self.failed.get(id):
             failed.wanted = None
             self.attempt(failed)
-        elif error := self._call(self._remove, id, None):
+        elif (error := self._call(self._remove, id, None)) is not None:
             self._failed_first(id, self._remove, None, error)
+            del error  # whose traceback leads to this frame
 
     def _delete_others(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
         """Delete what a put does not list; return how many items that were."""

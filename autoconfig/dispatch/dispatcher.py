@@ -147,6 +147,7 @@ class Dispatcher:
         error = self._calls.call(callback, *((id, *more) if more else ()))
         if error is not None:
             self._calls.failed(HandlerFailure(callback.name, id, error, 1, None))
+            del error  # whose traceback leads to this frame
 
     def _patch(self, message: PatchMessageData, verbose: bool) -> None:
         id, item = message.id, message.data
