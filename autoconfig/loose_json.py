@@ -178,7 +178,9 @@ def _fields_of(document: Any, cls: type[msgspec.Struct], ordered: bool, extra: d
 
 
 def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None, ordered: bool) -> Any:
-    if container is tuple and isinstance(value, list | tuple) and not isinstance(value, Members) and inner:
+    if container is tuple and isinstance(value, Members):
+        return dict(value)  # an object is no array, even without members
+    if container is tuple and isinstance(value, list | tuple) and inner:
         return [_fields_of(one, inner, ordered) for one in value]
     if container is dict and isinstance(value, dict | Members):
         return {name: _fields_of(one, inner, ordered) if inner else one for name, one in _items(value)}
