@@ -1,171 +1,247 @@
-"""The quick constructors make what the slow ones make, and a read-only mapping cannot be changed."""
+"""What carries an environment hides its secrets, cannot be changed at any depth, and travels everywhere."""
 
 from __future__ import annotations
 
 import copy
+import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.samples import environment
+from support import wire_forms
 
-from autoconfig import EnvIdentifiers, EnvironmentParams, EnvironmentRep, PatchMessageData, SDKKeyRep
-from autoconfig.construction import ReadOnlyMapping, quick_constructor
-
-CLASSES: list[type[Any]] = [EnvIdentifiers, EnvironmentParams, EnvironmentRep, PatchMessageData, SDKKeyRep]
-QUICK: dict[type[Any], Callable[..., Any]] = {cls: quick_constructor(cls) for cls in CLASSES}
-TEXT = st.text(max_size=5)
-VALUES = TEXT | st.integers() | st.none() | st.booleans() | st.tuples(TEXT)
-EXTRA = st.dictionaries(TEXT, VALUES, max_size=3)
-PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)  # Python itself has older ones pickle no class with slots
-EACH = pytest.mark.parametrize("cls", CLASSES)
-
-
-@attrs.frozen(weakref_slot=False)
-class Sample:
-    first: int
-    _second: str = "two"
-    third: tuple[int, ...] = (3,)
-
-
-def required(cls: type[Any]) -> list[str]:
-    """Return values for the fields without a default."""
-    return [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING]
-
-
-def fields(cls: type[Any]) -> st.SearchStrategy[list[Any]]:
-    """Return a strategy for the values of all fields; none of these classes checks or converts them."""
-    return st.tuples(*(EXTRA if field.name == "extra" else VALUES for field in attrs.fields(cls))).map(list)
-
-
-@EACH
-@settings(max_examples=50, deadline=None)
-@given(st.data())
-def test_it_makes_what_the_constructor_makes(cls: type[Any], data: st.DataObject) -> None:
-    """An equal instance of the very class, with the same hash, whatever the fields hold."""
-    values = data.draw(fields(cls))
-    quick, slow = QUICK[cls](*values), cls(*values)
-    assert type(quick) is cls
-    assert quick == slow
-    assert slow == quick
-    assert hash(quick) == hash(slow)
-    assert [getattr(quick, field.name) for field in attrs.fields(cls)] == values
-
-
-@EACH
-@settings(max_examples=50, deadline=None)
-@given(st.data())
-def test_fields_with_a_default_may_be_left_out(cls: type[Any], data: st.DataObject) -> None:
-    values = data.draw(fields(cls))
-    values = values[: data.draw(st.integers(len(required(cls)), len(values)))]
-    assert QUICK[cls](*values) == cls(*values)
-
-
-@EACH
-def test_what_it_makes_cannot_be_changed(cls: type[Any]) -> None:
-    quick = QUICK[cls](*required(cls))
-    for name in [field.name for field in attrs.fields(cls)]:
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            setattr(quick, name, "other")
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            delattr(quick, name)
-    assert not hasattr(quick, "__dict__")
-
-
-@EACH
-def test_what_it_makes_can_be_pickled_copied_and_evolved(cls: type[Any]) -> None:
-    quick = QUICK[cls](*required(cls))
-    for twin in pickle.loads(pickle.dumps(quick)), copy.copy(quick), copy.deepcopy(quick), attrs.evolve(quick):
-        assert type(twin) is cls
-        assert twin == quick
-
-
-def test_what_it_makes_has_the_classs_methods_and_repr() -> None:
-    slow = environment("e1", 3)
-    quick = QUICK[EnvironmentRep](*(getattr(slow, field.name) for field in attrs.fields(EnvironmentRep)))
-    assert repr(quick) == repr(slow)
-    assert quick.describe() == slow.describe()
-    assert quick.to_params() == slow.to_params()
-
-
-def test_instances_do_not_share_their_fields() -> None:
-    quick = quick_constructor(Sample)
-    one, other = quick(1), quick(2, "b")
-    assert (one, other) == (Sample(1), Sample(2, "b"))
-
-
-def test_its_parameters_are_the_fields() -> None:
-    """By position or by the field's own name."""
-    assert quick_constructor(Sample)(third=(), first=1) == Sample(1, third=())
-    assert quick_constructor(Sample)(1, _second="b") == Sample(1, "b")
-
-
-@pytest.mark.parametrize(("values", "names"), [([], {}), ([1, "b", (), 4], {}), ([1], {"fourth": 4})])
-def test_other_parameters_are_an_error(values: list[Any], names: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="argument"):
-        quick_constructor(Sample)(*values, **names)
-
-
-# Read-only mappings
-
-
-@settings(deadline=None)
-@given(EXTRA)
-def test_a_read_only_mapping_is_equal_to_what_it_was_made_of(items: dict[str, Any]) -> None:
-    mapping = ReadOnlyMapping(items)
-    assert mapping == items
-    assert items == mapping
-    assert mapping == ReadOnlyMapping(dict(reversed(items.items())))
-    assert mapping != {**items, "one more": 1}
-    assert list(mapping.items()) == list(items.items())
-    assert len(mapping) == len(items)
-
-
-def test_it_is_no_equal_of_anything_else() -> None:
-    others: list[Any] = [[], None, ()]
-    assert all(ReadOnlyMapping({}) != other for other in others)
-
-
-def test_it_does_not_see_later_changes_of_its_source() -> None:
-    items = {"a": 1}
-    mapping = ReadOnlyMapping(items)
-    items["a"], items["b"] = 2, 3
-    assert mapping == {"a": 1}
-
-
-def test_it_cannot_be_changed() -> None:
-    mapping: Any = ReadOnlyMapping({"a": 1})
-    with pytest.raises(TypeError):
-        mapping["a"] = 2
-    with pytest.raises(TypeError):
-        del mapping["a"]
-    with pytest.raises(AttributeError):
-        mapping.other = 2
-    for method in "update", "pop", "popitem", "clear", "setdefault":
-        assert not hasattr(mapping, method)
-    assert mapping == {"a": 1}
-
-
-def test_what_it_does_not_hold_is_a_key_error() -> None:
-    mapping: Mapping[str, int] = ReadOnlyMapping({"a": 1})
-    assert mapping["a"] == 1
-    assert "b" not in mapping
-    assert mapping.get("b") is None
-    with pytest.raises(KeyError, match="b"):
-        mapping["b"]
-
-
-@pytest.mark.parametrize(
-    "copied",
-    [copy.copy, copy.deepcopy, *[lambda one, n=n: pickle.loads(pickle.dumps(one, n)) for n in PROTOCOLS]],
-    ids=["copy", "deepcopy", *[f"pickle-{n}" for n in PROTOCOLS]],
+from autoconfig import FilterID, FilterKey, SDKKey
+from autoconfig.frozen import FrozenDict, FrozenList, Record
+from autoconfig.messages import (
+    DeleteMessageData,
+    EnvironmentRep,
+    FilterRep,
+    ItemKind,
+    PatchMessageData,
+    PutContent,
 )
-def test_it_can_be_copied_and_pickled(copied: Callable[[Any], Any]) -> None:
-    mapping = ReadOnlyMapping({"a": 1, "b": (2, 3)})
-    twin = copied(mapping)
-    assert type(twin) is ReadOnlyMapping
-    assert twin == mapping
+
+SDK_KEY = "sdk-4b0c7e52-91af-4d3e-8c26-a7d1f05b9e38"
+OLD_KEY = "sdk-0f9e8d7c-6b5a-4948-b726-15e4d3c2b1a0"
+VIEW_KEY = "sdk-7c1d2e3f-4a5b-4c6d-9e8f-0a1b2c3d4e5f"
+MOBILE_KEY = "mob-77aa1c0d-e3b5-4f26-9d84-5c60fe12ab93"
+SECRETS = [SDK_KEY, OLD_KEY, VIEW_KEY, MOBILE_KEY]
+REP = EnvironmentRep.from_json(
+    {
+        "envId": "5f7c0e",
+        "envKey": "production",
+        "envName": "Production",
+        "mobKey": MOBILE_KEY,
+        "projName": "The Shop",
+        "projKey": "shop",
+        "sdkKey": {"value": SDK_KEY, "expiring": {"value": OLD_KEY, "timestamp": 1_700_000_000_123}},
+        "sdkKeys": [
+            {"key": "new", "value": SDK_KEY},
+            {"key": "old", "value": OLD_KEY, "expiry": 5},
+            {"key": "view", "value": VIEW_KEY, "hasViews": True},
+        ],
+        "mobileKeys": [{"key": "mobile", "value": MOBILE_KEY}],
+        "someKeys": [{"value": SDK_KEY}, OLD_KEY, {MOBILE_KEY: VIEW_KEY}],
+    }
+)
+PARAMS = REP.to_params()
+OLD_FORMAT = msgspec.structs.replace(REP, sdk_keys=None, mobile_keys=None).to_params()
+FILTER = FilterRep("shop", FilterKey("mobile-only"), 3)
+RECORDS: list[Any] = [
+    *(REP, REP.sdk_key, REP.sdk_key.expiring, (REP.sdk_keys or ())[1], FILTER),
+    *(PARAMS, PARAMS.identifiers, PARAMS.expiring_sdk_key, PARAMS.accepted_sdk_keys[1], PARAMS.view_sdk_keys[0]),
+    *(OLD_FORMAT, OLD_FORMAT.accepted_sdk_keys[1], FILTER.to_params(FilterID("f1"))),
+    *(PatchMessageData("5f7c0e", REP), DeleteMessageData(ItemKind.FILTER, "f1", 1)),
+]
+each_record = pytest.mark.parametrize("thing", RECORDS, ids=lambda thing: type(thing).__name__)
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{f"pickle-{n}": lambda one, n=n: pickle.loads(pickle.dumps(one, n)) for n in range(pickle.HIGHEST_PROTOCOL + 1)},
+}
+each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+
+
+def shows_a_secret(text: str) -> bool:
+    """Return whether a text has a key in it, or the larger part of one."""
+    return any(part in text for key in SECRETS for part in (key, key[4:13], key[-12:]))
+
+
+@each_record
+def test_a_repr_shows_no_key(thing: Record) -> None:
+    assert not shows_a_secret(repr(thing))
+    assert not shows_a_secret(f"{thing!r} {thing!s} {thing} {[thing]}")
+
+
+@each_record
+def test_what_rich_prints_shows_no_key(thing: Record) -> None:
+    """It asks ``__rich_repr__``, whose values it prints by their own."""
+    assert not shows_a_secret(repr(thing.__rich_repr__()))
+    assert [name for name, _ in thing.__rich_repr__()] == [name.lstrip("_") for name in thing.__struct_fields__]
+
+
+def test_a_put_shows_no_key() -> None:
+    assert not shows_a_secret(repr(PutContent({"5f7c0e": REP})))
+
+
+def test_a_repr_tells_keys_apart() -> None:
+    """By their prefix and their end."""
+    for text in (repr(REP), repr(PARAMS)):
+        assert all(shown in text for shown in ("sdk-…9e38", "sdk-…b1a0", "sdk-…4e5f", "mob-…ab93"))
+
+
+def test_of_unknown_fields_a_repr_shows_the_names() -> None:
+    """Their values may be secrets too."""
+    for thing in (REP, PARAMS):
+        assert "extra=['someKeys']" in repr(thing)
+
+
+def test_the_text_of_an_environment_is_one_short_line() -> None:
+    assert str(PARAMS) == "The Shop / Production sdk-…9e38"
+    assert str(PARAMS.with_filter(FilterKey("mobile"))) == "The Shop / Production (mobile) sdk-…9e38"
+    assert str(msgspec.structs.replace(REP, env_name="", proj_name="").to_params()) == "shop / production sdk-…9e38"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "a\u2028b", "\u202e"])
+def test_no_name_breaks_that_line(name: str) -> None:
+    text = str(msgspec.structs.replace(REP, env_name=name).to_params())
+    assert text.isprintable()
+    assert len(text.splitlines()) == 1
+
+
+@each_record
+def test_no_field_can_be_changed(thing: Record) -> None:
+    """And there is neither a dictionary nor a weak reference in each of many thousand."""
+    for name in thing.__struct_fields__:
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(thing, name, None)
+        with pytest.raises((AttributeError, TypeError)):
+            delattr(thing, name)
+    assert not hasattr(thing, "__dict__")
+    assert not hasattr(thing, "__weakref__")
+
+
+@each_record
+def test_equal_ones_are_one_in_a_set(thing: Record) -> None:
+    """A handler may keep them in sets and as keys."""
+    assert {thing, msgspec.structs.replace(thing), copy.deepcopy(thing)} == {thing}
+
+
+@each_way
+@each_record
+def test_records_travel(thing: Record, way: Callable[[Any], Any]) -> None:
+    twin = way(thing)
+    assert type(twin) is type(thing)
+    assert twin == thing
+    assert hash(twin) == hash(thing)
+    assert repr(twin) == repr(thing)
+
+
+@settings(deadline=None, max_examples=50)
+@given(wire_forms.ENVIRONMENTS)
+def test_any_environment_travels(rep: EnvironmentRep) -> None:
+    params = rep.to_params()
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(params, protocol)) == params
+    assert json.loads(json.dumps(params.extra)) == params.extra
+    assert hash(params) == hash(copy.deepcopy(params))
+
+
+NESTED = FrozenDict({"a": FrozenList([1, FrozenDict({"b": FrozenList()})])})
+DICT_CHANGES: dict[str, Callable[[Any], Any]] = {
+    "set": lambda one: one.__setitem__("a", 1),
+    "new": lambda one: one.__setitem__("z", 1),
+    "del": lambda one: one.__delitem__("a"),
+    "clear": lambda one: one.clear(),
+    "pop": lambda one: one.pop("a"),
+    "popitem": lambda one: one.popitem(),
+    "setdefault": lambda one: one.setdefault("z", 1),
+    "update": lambda one: one.update(z=1),
+    "or": lambda one: one.__ior__({"z": 1}),
+    "attribute": lambda one: setattr(one, "z", 1),
+}
+LIST_CHANGES: dict[str, Callable[[Any], Any]] = {
+    "set": lambda one: one.__setitem__(0, 1),
+    "slice": lambda one: one.__setitem__(slice(0, 1), []),
+    "del": lambda one: one.__delitem__(0),
+    "append": lambda one: one.append(1),
+    "clear": lambda one: one.clear(),
+    "extend": lambda one: one.extend([1]),
+    "insert": lambda one: one.insert(0, 1),
+    "pop": lambda one: one.pop(),
+    "remove": lambda one: one.remove(1),
+    "reverse": lambda one: one.reverse(),
+    "sort": lambda one: one.sort(),
+    "add": lambda one: one.__iadd__([1]),
+    "multiply": lambda one: one.__imul__(2),
+    "attribute": lambda one: setattr(one, "z", 1),
+}
+
+
+@pytest.mark.parametrize("change", DICT_CHANGES.values(), ids=DICT_CHANGES.keys())
+@pytest.mark.parametrize("path", [[], ["a", 1]], ids=["outside", "inside"])
+def test_a_frozen_dict_cannot_be_changed(change: Callable[[Any], Any], path: list[Any]) -> None:
+    check_unchanged(change, path)
+
+
+@pytest.mark.parametrize("change", LIST_CHANGES.values(), ids=LIST_CHANGES.keys())
+@pytest.mark.parametrize("path", [["a"], ["a", 1, "b"]], ids=["outside", "inside"])
+def test_a_frozen_list_cannot_be_changed(change: Callable[[Any], Any], path: list[Any]) -> None:
+    check_unchanged(change, path)
+
+
+def check_unchanged(change: Callable[[Any], Any], path: list[Any]) -> None:
+    place: Any = NESTED
+    for step in path:
+        place = place[step]
+    with pytest.raises((TypeError, AttributeError)):
+        change(place)
+    assert NESTED == {"a": [1, {"b": []}]}
+
+
+@pytest.mark.parametrize("base", [dict, list])
+def test_there_is_no_further_way_to_change_one(base: type[Any]) -> None:
+    """Every method of the base class that a new Python may bring is looked at: it reads, or it is refused."""
+    reading = {"copy", "count", "fromkeys", "get", "index", "items", "keys", "values"}
+    frozen = FrozenDict if base is dict else FrozenList
+    changing = {name for name in vars(base) if not name.startswith("_")} - reading
+    refused = {name for name in changing if name in vars(frozen)}
+    assert refused == changing
+
+
+@each_way
+def test_frozen_containers_travel(way: Callable[[Any], Any]) -> None:
+    """And stay frozen, inside too."""
+    twin = way(NESTED)
+    assert twin == NESTED
+    assert hash(twin) == hash(NESTED)
+    assert [type(twin), type(twin["a"]), type(twin["a"][1]), type(twin["a"][1]["b"])] == [
+        FrozenDict,
+        FrozenList,
+        FrozenDict,
+        FrozenList,
+    ]
+
+
+def test_they_are_json() -> None:
+    """For ``json`` and for msgspec."""
+    text = '{"a":[1,{"b":[]}]}'
+    assert json.dumps(NESTED, separators=(",", ":")) == text
+    assert msgspec.json.encode(NESTED) == text.encode()
+    assert json.dumps(NESTED, indent=1)
+
+
+def test_equal_ones_have_one_hash_whatever_their_order() -> None:
+    assert hash(FrozenDict(a=1, b=2)) == hash(FrozenDict(b=2, a=1))
+    assert FrozenDict(a=1) == {"a": 1}
+    assert {FrozenDict(a=FrozenList([1])): 5}[FrozenDict(a=FrozenList([1]))] == 5
+
+
+def test_a_changed_copy_is_made_by_replace() -> None:
+    changed = msgspec.structs.replace(PARAMS, sdk_key=SDKKey("sdk-other"))
+    assert changed.sdk_key == "sdk-other"
+    assert PARAMS.sdk_key == SDK_KEY
+    assert changed.extra is PARAMS.extra
