@@ -140,6 +140,7 @@ class Delivery(Generic[T]):
             error = self._calls.call(callback, argument)
             if error is not None:
                 self._again_later(failed, callback, item, error)
+                del error  # whose traceback leads to this frame
                 return
             if not gone or failed.wanted is None:
                 del self.failed[failed.id]
@@ -152,8 +153,9 @@ class Delivery(Generic[T]):
             self.attempt(failed)
             return
         callback = self._add if action is _INSERT else self._update
-        if callback and (error := self._calls.call(callback, item.to_params(id, self._shared))):
+        if callback and (error := self._calls.call(callback, item.to_params(id, self._shared))) is not None:
             self._failed_first(id, callback, item, error)
+            del error  # whose traceback leads to this frame
 
     def _settle_provisional(self, id: str, item: T | None) -> None:
         """Let what the stream says of an item count, unless it is what the cache had."""
@@ -171,8 +173,9 @@ class Delivery(Generic[T]):
         if failed := self.failed.get(id):
             failed.wanted = None
             self.attempt(failed)
-        elif error := self._calls.call(self._remove, id):
+        elif (error := self._calls.call(self._remove, id)) is not None:
             self._failed_first(id, self._remove, None, error)
+            del error  # whose traceback leads to this frame
 
     def _delete_others(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
         """Delete what a put does not list; return how many items that were."""

@@ -104,19 +104,27 @@ class Dispatcher:
     def run(self) -> None:
         """Take messages and call the handler until the stream is over or the token is cancelled."""
         with suppress(StoppedError):
-            while self._handle_next():
-                pass
+            while (batch := self._next_batch()) is None or batch:
+                self._calls.begin()
+                if batch:
+                    self._apply(batch)
+                    self._status.handled()
+                if self._retries.waiting:
+                    self._retry()
+                if self._status.pending_retries or self._environments.failed or self._filters.failed:
+                    self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
 
-    def _handle_next(self) -> bool:
-        """Wait for a batch, or until a failed call is due; return whether the stream goes on."""
+    def _next_batch(self) -> Batch | None:
+        """Wait for a batch, and return ``None`` if a failed call is due before."""
         due = self._retries.next_due() if self._retries.waiting else None
         try:
-            batch = self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+            return self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
         except queue.Empty:
-            batch = None
-        self._calls.begin()
+            return None
+
+    def _apply(self, batch: Batch) -> None:
         verbose = self._log.isEnabledFor(logging.INFO)
-        for message in batch or ():
+        for message in batch:
             try:
                 if isinstance(message, PatchMessageData):
                     self._patch(message, verbose)
@@ -130,13 +138,6 @@ class Dispatcher:
                 raise
             except Exception:  # a fault of ours in one message; the others still count
                 self._log.exception("Failed to handle a message")
-        if batch:
-            self._status.handled()
-        if due is not None:
-            self._retry()
-        if self._status.pending_retries or self._environments.failed or self._filters.failed:
-            self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
-        return batch is None or bool(batch)
 
     def _retry(self) -> None:
         """Make the failed calls again that are due."""
@@ -176,6 +177,7 @@ class Dispatcher:
         error = self._calls.call(callback, *((id, *more) if more else ()))
         if error is not None:
             self._calls.failed(HandlerFailure(callback.name, id, error, 1, None))
+            del error  # whose traceback leads to this frame
 
     def _patch(self, message: PatchMessageData, verbose: bool) -> None:
         id, item = message.id, message.data
