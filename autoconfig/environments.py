@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from .frozen import FrozenDict, Record
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
 
 NO_EXTRA = FrozenDict()
 """What ``extra`` is without unknown fields."""
@@ -89,6 +94,27 @@ class ViewKey(Record, frozen=True, gc=False):
     expiration: datetime | None = None
 
 
+class KeyRep(
+    Record, frozen=True, gc=False, rename={"name": "key", "has_views": "hasViews"}, forbid_unknown_fields=True
+):
+    """
+    An entry of ``sdkKeys`` or ``mobileKeys``, in which the service lists all keys of an environment.
+
+    Attributes:
+        name: ``key``, which is the key's name and no secret.
+        value: ``value``, which is the key itself. Masked in the repr.
+        expiry: ``expiry``: when it expires, in milliseconds since 1970-01-01 UTC; ``None`` if it does not expire.
+        has_views: ``hasViews``: whether the key gives access to views of the environment only.
+    """
+
+    _secrets: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    name: str = ""
+    value: str = ""
+    expiry: Int64 | None = None
+    has_views: bool = False
+
+
 class EnvironmentParams(Record, frozen=True, gc=False):
     """
     An environment, as a handler receives it.
@@ -105,8 +131,6 @@ class EnvironmentParams(Record, frozen=True, gc=False):
             keys may leave it out; :attr:`accepted_sdk_keys` has every key in any case.
         ttl: How long clients may cache what they are served; zero means not at all. The wire has whole minutes.
         secure_mode: Whether client-side requests need a hash.
-        view_sdk_keys: SDK keys that give access to views only.
-        view_mobile_keys: Mobile keys that give access to views only.
         extra: The fields that this library does not know, as JSON has them; cannot be changed, at any depth. The repr
             has their names only, because their values may be secrets.
     """
@@ -120,10 +144,9 @@ class EnvironmentParams(Record, frozen=True, gc=False):
     expiring_sdk_key: ExpiringSDKKey | None
     ttl: timedelta
     secure_mode: bool
-    _sdk_keys: tuple[AcceptedKey, ...] | None = None  # None: the service does not list them
-    _mobile_keys: tuple[AcceptedKey, ...] | None = None
-    view_sdk_keys: tuple[ViewKey, ...] = ()
-    view_mobile_keys: tuple[ViewKey, ...] = ()
+    # What the service lists, from which the properties make what is asked for; None or empty if it lists none.
+    _sdk_keys: tuple[KeyRep, ...] | None = None
+    _mobile_keys: tuple[KeyRep, ...] | None = None
     extra: Mapping[str, Any] = NO_EXTRA
 
     def __str__(self) -> str:
@@ -140,8 +163,8 @@ class EnvironmentParams(Record, frozen=True, gc=False):
         The service lists them. An older service does not; then they are :attr:`sdk_key` and :attr:`expiring_sdk_key`.
         :attr:`sdk_key` itself never expires.
         """
-        if self._sdk_keys is not None:
-            return self._sdk_keys
+        if self._sdk_keys:
+            return _accepted(self._sdk_keys, self.sdk_key)
         current = _only(self.sdk_key)
         previous = self.expiring_sdk_key
         if previous is None or previous.key == self.sdk_key:
@@ -151,11 +174,58 @@ class EnvironmentParams(Record, frozen=True, gc=False):
     @property
     def accepted_mobile_keys(self) -> tuple[AcceptedKey, ...]:
         """Every mobile key that gives access to the whole environment; see :attr:`accepted_sdk_keys`."""
-        return _only(self.mobile_key) if self._mobile_keys is None else self._mobile_keys
+        return _accepted(self._mobile_keys, self.mobile_key) if self._mobile_keys else _only(self.mobile_key)
+
+    @property
+    def view_sdk_keys(self) -> tuple[ViewKey, ...]:
+        """The SDK keys that give access to views of the environment only."""
+        return _limited_to_views(self._sdk_keys or (), self.sdk_key)
+
+    @property
+    def view_mobile_keys(self) -> tuple[ViewKey, ...]:
+        """The mobile keys that give access to views of the environment only."""
+        return _limited_to_views(self._mobile_keys or (), self.mobile_key)
 
     def with_filter(self, key: FilterKey) -> EnvironmentParams:
         """Return a copy that stands for this environment seen through the payload filter ``key``."""
         return msgspec.structs.replace(self, identifiers=msgspec.structs.replace(self.identifiers, filter_key=key))
+
+
+def _accepted(keys: Iterable[KeyRep], anchor: str) -> tuple[AcceptedKey, ...]:
+    """Return the keys of a list that give access to the whole environment; the anchor does, and never expires."""
+    return tuple(
+        AcceptedKey(key.value, key.name, None if key.expiry is None or key.value == anchor else instant(key.expiry))
+        for key in _first_of_each(keys)
+        if key.value == anchor or not key.has_views
+    )
+
+
+def _limited_to_views(keys: Iterable[KeyRep], anchor: str) -> tuple[ViewKey, ...]:
+    return tuple(
+        ViewKey(key.value, key.name, None if key.expiry is None else instant(key.expiry))
+        for key in _first_of_each(keys)
+        if key.has_views and key.value != anchor
+    )
+
+
+def _first_of_each(keys: Iterable[KeyRep]) -> Iterable[KeyRep]:
+    """Return the keys of a list, of several entries with one value the first."""
+    found: dict[str, KeyRep] = {}
+    for key in keys:
+        found.setdefault(key.value, key)
+    return found.values()
+
+
+def instant(timestamp: int) -> datetime:
+    """
+    Return a number of milliseconds since 1970 as an aware UTC datetime; exact, unlike a float's way.
+
+    A time that Python cannot hold becomes the nearest that it can.
+    """
+    try:
+        return _EPOCH + timedelta(milliseconds=timestamp)
+    except OverflowError:
+        return _LAST if timestamp > 0 else _FIRST
 
 
 def _only(key: str) -> tuple[AcceptedKey, ...]:

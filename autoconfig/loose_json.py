@@ -1,8 +1,8 @@
 """
 JSON as the relay's Go decoder takes it: names of fields in any case, nulls, lone surrogates, broken UTF-8.
 
-msgspec's typed decoding is strict in all of that. What it refuses is read here: :func:`load` reads any JSON, and
-:func:`convert` makes a class of it.
+msgspec's typed decoding is strict in all of that. What it refuses is read here: :func:`load` reads any JSON and keeps
+the order of names, of which the last counts, and :func:`convert` makes a class of it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,6 @@ _WORDS = {
 
 class Members(list[tuple[str, Any]]):
     """The members of a JSON object in their order, those of one name included."""
-
-
-class _OrderMattersError(Exception):
-    """A name is in another case than the exact one; of several spellings the last counts, so the order matters."""
 
 
 def load(data: bytes) -> Any:
@@ -80,44 +76,29 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=Members)
 
 
-def read(data: bytes, cls: type[T]) -> T:
-    """
-    Return a JSON document as an instance of the class; see :func:`convert`.
-
-    Raises:
-        ValueError: The data is not JSON, or a field has the wrong type; the text says where and holds no value.
-    """
-    try:
-        # Three times as quick, and enough for what is merely unknown. Its objects are dicts, which have lost the order.
-        return _convert(msgspec.json.decode(data), cls, ordered=False)
-    except (_OrderMattersError, RecursionError, ValueError):  # msgspec's errors are ValueErrors
-        pass
-    return _convert(load(data), cls, ordered=True)
-
-
 def convert(document: Any, cls: type[T]) -> T:
     """
-    Return a JSON document, as Python has it, as an instance of the class.
+    Return a JSON document as an instance of the class.
 
     Names of fields match without regard to ASCII case; of several the last counts. A null is as good as no field.
     Unknown fields are left out, but for those of a class with a field ``extra``, which has them.
 
+    Args:
+        document: What :func:`load` returned, or any document as Python has it.
+        cls: The class.
+
     Raises:
         ValueError: A field has the wrong type; the text names it and holds no value.
     """
-    return _convert(document, cls, ordered=True)
-
-
-def _convert(document: Any, cls: type[T], *, ordered: bool) -> T:
     extra: dict[str, Any] = {}
-    fields = _fields_of(document, cls, ordered, extra)
+    fields = _fields_of(document, cls, extra)
     try:
         instance = msgspec.convert(fields, cls)
     except msgspec.ValidationError as error:
         reason = _in_words(str(error))
     else:
         if extra and hasattr(cls, "extra"):
-            msgspec.structs.force_setattr(instance, "extra", _freeze(extra))
+            msgspec.structs.force_setattr(instance, "extra", freeze(extra))
         return instance
     raise ValueError(reason)
 
@@ -153,7 +134,7 @@ def _inner(annotation: Any) -> tuple[type[msgspec.Struct] | None, type | None]:
     return inner, origin if origin is dict or (origin is tuple and inner) else container
 
 
-def _fields_of(document: Any, cls: type[msgspec.Struct], ordered: bool, extra: dict[str, Any] | None = None) -> Any:
+def _fields_of(document: Any, cls: type[msgspec.Struct], extra: dict[str, Any] | None = None) -> Any:
     """Return an object's known members under their exact names, nulls left out; put the unknown ones into ``extra``."""
     if document is None:
         return {}
@@ -168,42 +149,40 @@ def _fields_of(document: Any, cls: type[msgspec.Struct], ordered: bool, extra: d
                 extra[name] = value
             continue
         exact, inner, container, nullable = field
-        if exact != name and not ordered:
-            raise _OrderMattersError
         if value is None and not nullable:
             found.pop(exact, None)
         else:
-            found[exact] = value if inner is container is None else _nested(value, inner, container, ordered)
+            found[exact] = value if inner is container is None else _nested(value, inner, container)
     return found
 
 
-def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None, ordered: bool) -> Any:
-    if container is tuple and isinstance(value, list | tuple) and not isinstance(value, Members) and inner:
-        return [_fields_of(one, inner, ordered) for one in value]
+def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None) -> Any:
+    if container is tuple and isinstance(value, Members):
+        return dict(value)  # an object is no array, even without members
+    if container is tuple and isinstance(value, list | tuple) and inner:
+        return [_fields_of(one, inner) for one in value]
     if container is dict and isinstance(value, dict | Members):
-        return {name: _fields_of(one, inner, ordered) if inner else one for name, one in _items(value)}
-    return value if container or inner is None else _fields_of(value, inner, ordered)
+        return {name: _fields_of(one, inner) if inner else one for name, one in _items(value)}
+    return value if container or inner is None else _fields_of(value, inner)
 
 
 def _items(document: dict[str, Any] | Members) -> Iterable[tuple[str, Any]]:
     return document.items() if isinstance(document, dict) else document
 
 
-def _freeze(document: Any) -> Any:
-    """Return a copy in which no object and no array, at any depth, can be changed."""
-    root: list[Any] = [document]
+def freeze(members: dict[str, Any]) -> FrozenDict:
+    """Return a copy of an object of JSON in which no object and no array, at any depth, can be changed."""
+    root = FrozenDict(members)
     left: list[Any] = [root]
     while left:  # not by recursion, because a document may be nested as deeply as the interpreter allows
         container = left.pop()
-        for place, value in container.items() if isinstance(container, dict) else enumerate(container):
+        base: Any = dict if isinstance(container, dict) else list  # its methods still change what is frozen
+        for place, value in container.items() if base is dict else enumerate(container):
             if isinstance(value, dict | list):
                 frozen = FrozenDict(value) if isinstance(value, dict | Members) else FrozenList(value)
-                if isinstance(container, dict):
-                    dict.__setitem__(container, place, frozen)
-                else:
-                    list.__setitem__(container, place, frozen)
+                base.__setitem__(container, place, frozen)
                 left.append(frozen)
-    return root[0]
+    return root
 
 
 def _in_words(error: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
@@ -17,12 +17,13 @@ import msgspec
 
 from .environments import (
     NO_EXTRA,
-    AcceptedKey,
     EnvIdentifiers,
     EnvironmentParams,
     ExpiringSDKKey,
     FilterParams,
-    ViewKey,
+    Int64,
+    KeyRep,
+    instant,
 )
 from .frozen import FrozenDict, Record
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, show
@@ -40,12 +41,8 @@ DELETE_EVENT = "delete"
 RECONNECT_EVENT = "reconnect"
 """Name of the event that asks for a new connection. Its data is not looked at."""
 
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAX_UNSIGNED = 2**64 - 1
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
-_NOT_LISTED: tuple[None, tuple[()]] = None, ()
 _UNFILTERED = FilterKey("")
 
 
@@ -88,27 +85,6 @@ class SDKKeyRep(Record, frozen=True, gc=False, rename="camel", forbid_unknown_fi
 
     value: SDKKey = SDKKey("")
     expiring: ExpiringKeyRep | None = None
-
-
-class KeyRep(
-    Record, frozen=True, gc=False, rename={"name": "key", "has_views": "hasViews"}, forbid_unknown_fields=True
-):
-    """
-    An entry of ``sdkKeys`` or ``mobileKeys``, in which the service lists all keys of an environment.
-
-    Attributes:
-        name: ``key``, which is the key's name and no secret.
-        value: ``value``, which is the key itself. Masked in the repr.
-        expiry: ``expiry``: when it expires, in milliseconds since 1970-01-01 UTC; ``None`` if it does not expire.
-        has_views: ``hasViews``: whether the key gives access to views of the environment only.
-    """
-
-    _secrets: ClassVar[frozenset[str]] = frozenset({"value"})
-
-    name: str = ""
-    value: str = ""
-    expiry: Int64 | None = None
-    has_views: bool = False
 
 
 class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unknown_fields=True):
@@ -159,18 +135,17 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
             return f"mobileKeys {reason}"
         return None
 
-    def to_params(self, shared: dict[str, str] | None = None) -> EnvironmentParams:
+    def to_params(self, id: str = "", shared: dict[str, str] | None = None) -> EnvironmentParams:
         """
         Return the environment as handlers get it.
 
         Times beyond what :mod:`datetime` can hold become the nearest that it can.
 
         Args:
+            id: Not used; a filter needs it, whose id is not part of it.
             shared: The strings of other environments of a put, of which those of one project can be shared.
         """
         expiring = self.sdk_key.expiring
-        sdk_keys, view_sdk_keys = _accepted(self.sdk_keys, self.sdk_key.value) if self.sdk_keys else _NOT_LISTED
-        mobile_keys, view_mobile_keys = _accepted(self.mobile_keys, self.mob_key) if self.mobile_keys else _NOT_LISTED
         proj_key, proj_name = self.proj_key, self.proj_name
         if shared is not None:
             proj_key, proj_name = shared.setdefault(proj_key, proj_key), shared.setdefault(proj_name, proj_name)
@@ -179,13 +154,11 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
             EnvIdentifiers(self.env_key, self.env_name, proj_key, proj_name, _UNFILTERED),
             self.sdk_key.value,
             self.mob_key,
-            ExpiringSDKKey(expiring.value, _instant(expiring.timestamp)) if expiring and expiring.value else None,
+            ExpiringSDKKey(expiring.value, instant(expiring.timestamp)) if expiring and expiring.value else None,
             _minutes(self.default_ttl),
             self.secure_mode,
-            sdk_keys,
-            mobile_keys,
-            view_sdk_keys,
-            view_mobile_keys,
+            self.sdk_keys,
+            self.mobile_keys,
             self.extra,
         )
 
@@ -224,9 +197,9 @@ class FilterRep(
         """Return the filter in words for a log line."""
         return f"filter {show(self.filter_key)} (project {show(self.proj_key)})"
 
-    def to_params(self, id: FilterID) -> FilterParams:
+    def to_params(self, id: str, shared: dict[str, str] | None = None) -> FilterParams:
         """Return the filter as handlers get it, under the given id."""
-        return FilterParams(self.proj_key, id, self.filter_key)
+        return FilterParams(self.proj_key, FilterID(id), self.filter_key)
 
     def to_json(self) -> dict[str, Any]:
         """Return the filter as the service sends it: a dict to give to ``json``."""
@@ -326,7 +299,20 @@ class DeleteMessageData(Record, frozen=True, gc=False):
     version: int
 
 
-Message = PutContent | PatchMessageData | DeleteMessageData
+class CachedContent(Record, frozen=True):
+    """
+    What a cache had of an earlier process; comes first, or not at all.
+
+    Attributes:
+        content: The configuration.
+        saved_at: When it was saved; ``None`` if that is unknown.
+    """
+
+    content: PutContent
+    saved_at: datetime | None = None
+
+
+Message = PutContent | PatchMessageData | DeleteMessageData | CachedContent
 
 Batch = list[Message]
 """What one read of the stream brought: one item of the queue between the threads. An empty one is the last."""
@@ -355,38 +341,9 @@ def _contradiction(keys: Iterable[KeyRep], anchor: str, anchor_name: str) -> str
     return None if found else f"does not hold the key of {anchor_name}"
 
 
-def _accepted(keys: Iterable[KeyRep], anchor: str) -> tuple[tuple[AcceptedKey, ...], tuple[ViewKey, ...]]:
-    """Return the keys of a list: those accepted, and those limited to views; of several entries the first counts."""
-    accepted: list[AcceptedKey] = []
-    limited: list[ViewKey] = []
-    seen: set[str] = set()
-    for key in keys:
-        value = key.value
-        if value in seen:
-            continue
-        seen.add(value)
-        if value == anchor:
-            accepted.append(AcceptedKey(value, key.name, None))
-            continue
-        expiration = None if key.expiry is None else _instant(key.expiry)
-        if key.has_views:
-            limited.append(ViewKey(value, key.name, expiration))
-        else:
-            accepted.append(AcceptedKey(value, key.name, expiration))
-    return tuple(accepted), tuple(limited)
-
-
 @lru_cache(maxsize=256)  # environments share a few values, so most of them share one timedelta
 def _minutes(number: int) -> timedelta:
     try:
         return timedelta(minutes=number)
     except OverflowError:
         return timedelta.max if number > 0 else timedelta.min
-
-
-def _instant(timestamp: int) -> datetime:
-    """Return a number of milliseconds since 1970 as an aware UTC datetime; exact, unlike a float's way."""
-    try:
-        return _EPOCH + timedelta(milliseconds=timestamp)
-    except OverflowError:
-        return _LAST if timestamp > 0 else _FIRST

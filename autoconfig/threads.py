@@ -23,6 +23,7 @@ from .stream.cancel import CancelToken, Latch
 from .stream.connection import Connector
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
+from .stream.source import EventStream
 from .tracking import StatusTracker
 
 _QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
@@ -81,12 +82,11 @@ class StreamThreads:
         self._log = logger
         self._batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
         self._reader = StreamReader(
-            connector,
+            EventStream(connector, options.max_event_bytes, logger),
             self._batches,
             token,
             RetryPlan(options.initial_retry_delay, options.retry_policy),
             status,
-            max_event_bytes=options.max_event_bytes,
             stop_on_rejection=options.stop_on_rejection,
             on_connected=on_connected,
             logger=logger,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -122,9 +123,9 @@ class StatusTracker:
         """Note that there is a connection, which does not prove yet that it delivers."""
         self._change(connected_since=_now(), next_retry_at=None)
 
-    def delivered(self, events: int) -> None:
+    def delivered(self, names: Sequence[str]) -> None:
         """Note that events came and were right, which proves the link."""
-        self._events_received += events
+        self._events_received += len(names)
         if self._status.state is not StreamState.VALID or self._status.failed_attempts:
             self._change(state=StreamState.VALID, failed_attempts=0)
 

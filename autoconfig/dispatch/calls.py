@@ -113,3 +113,4 @@ class HandlerCalls:
                 self._errors.on_error(failure)
             except BaseException:
                 self._log.exception("HandlerErrors.on_error failed")
+        self.begin()  # what the log and on_error took is no part of the next call

@@ -7,17 +7,18 @@ import queue
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from ..config import RetryPolicy
 from ..handler_errors import HandlerFailure
-from ..identifiers import EnvironmentID, FilterID, show
+from ..identifiers import EnvironmentID, show
 from ..messages import (
     Batch,
+    CachedContent,
     DeleteMessageData,
     EnvironmentRep,
     FilterRep,
     ItemKind,
-    Message,
     PatchMessageData,
     PutContent,
 )
@@ -29,6 +30,19 @@ from .delivery import Delivery
 from .retries import Retries
 
 _NAMED = 10  # refused environments that a log line names
+
+
+class Observer(Protocol):
+    """Is told of what counts, in the dispatcher's thread, before the handler is; whatever comes of that."""
+
+    def put(self, content: PutContent) -> None:
+        """Note a put."""
+
+    def environment(self, id: str, rep: EnvironmentRep | None) -> None:
+        """Note a patch of an environment, or its deletion."""
+
+    def filter(self, id: str, rep: FilterRep | None) -> None:
+        """Note a patch of a filter, or its deletion."""
 
 
 class Dispatcher:
@@ -43,6 +57,7 @@ class Dispatcher:
         batches: Where the messages come from; an empty batch is the last.
         status: Is told what was handled, refused and failed.
         logger: For a line on each put, patch and deletion that changes something.
+        observer: Who else is told of what counts.
     """
 
     def __init__(
@@ -52,13 +67,15 @@ class Dispatcher:
         batches: queue.Queue[Batch],
         status: StatusTracker,
         logger: Logger,
+        observer: Observer | None = None,
     ) -> None:
         self._calls = calls
         self._batches = batches
         self._status = status
         self._log = logger
+        self._observer = observer
         self._retries = Retries()
-        self._shared: dict[str, str] | None = None  # the names of a put's projects, while it is dispatched
+        self._content_received = False  # by a put
         self._refused: dict[str, RefusedEnvironment] = {}
         method = calls.method
         self._received_all = method("received_all_environments")
@@ -68,9 +85,9 @@ class Dispatcher:
             method("add_environment"),
             method("update_environment"),
             method("delete_environment"),
-            lambda _, rep: rep.to_params(self._shared),
             policy=retry,
             retries=self._retries,
+            observer=observer.environment if observer else None,
             logger=logger,
         )
         self._filters: Delivery[FilterRep] = Delivery(
@@ -78,62 +95,75 @@ class Dispatcher:
             method("add_filter"),
             None,
             method("delete_filter"),
-            lambda id, rep: rep.to_params(FilterID(id)),
             policy=retry,
             retries=self._retries,
+            observer=observer.filter if observer else None,
             logger=logger,
         )
 
     def run(self) -> None:
         """Take messages and call the handler until the stream is over or the token is cancelled."""
         with suppress(StoppedError):
-            while self._handle_next():
-                pass
+            while (batch := self._next_batch()) is None or batch:
+                self._calls.begin()
+                if batch:
+                    self._apply(batch)
+                    self._status.handled()
+                if self._retries.waiting:
+                    self._retry()
+                if self._status.pending_retries or self._environments.failed or self._filters.failed:
+                    self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
 
-    def _handle_next(self) -> bool:
-        """Wait for a batch, or until a failed call is due; return whether the stream goes on."""
-        due = self._retries.next_due()
+    def _next_batch(self) -> Batch | None:
+        """Wait for a batch, and return ``None`` if a failed call is due before."""
+        due = self._retries.next_due() if self._retries.waiting else None
         try:
-            batch = self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+            return self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
         except queue.Empty:
-            batch = None
-        self._calls.begin()
+            return None
+
+    def _apply(self, batch: Batch) -> None:
         verbose = self._log.isEnabledFor(logging.INFO)
-        for message in batch or ():
+        for message in batch:
             try:
-                self._dispatch(message, verbose)
+                if isinstance(message, PatchMessageData):
+                    self._patch(message, verbose)
+                elif isinstance(message, DeleteMessageData):
+                    self._delete(message)
+                elif isinstance(message, PutContent):
+                    self._put(message)
+                else:
+                    self._load(message)
             except StoppedError:
                 raise
             except Exception:  # a fault of ours in one message; the others still count
                 self._log.exception("Failed to handle a message")
-        if batch:
-            self._status.handled()
+
+    def _retry(self) -> None:
+        """Make the failed calls again that are due."""
         for failed in self._retries.take_due(time.monotonic()):
             failed.owner.attempt(failed)
-        self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
-        return batch is None or bool(batch)
 
-    def _dispatch(self, message: Message, verbose: bool) -> None:
-        if isinstance(message, PatchMessageData):
-            self._patch(message, verbose)
-        elif isinstance(message, DeleteMessageData):
-            self._delete(message)
-        else:
-            self._put(message)
+    def _load(self, cached: CachedContent) -> None:
+        if self._content_received:
+            return
+        environments, filters = cached.content.environments, cached.content.filters
+        self._environments.load(environments)
+        self._filters.load(filters)
+        self._log.info("Loaded from the cache: %d environments and %d filters", len(environments), len(filters))
+        self._tell(self._received_all)
 
     def _put(self, content: PutContent) -> None:
+        self._content_received = True
+        if self._observer:
+            self._observer.put(content)
         environments, filters = content.environments, content.filters
         for id, other in content.foreign.items():
             self._log.warning("Ignored environment %s, which came as %s", show(other), show(id))
         unusable = {**content.refused, **content.foreign}
         if not environments and not unusable and self._environments.receiver._any_inserted():
             self._log.warning("The service's configuration contains no environments; all that were known are deleted")
-        self._shared = {}
-        try:
-            changes = self._environments.put(environments, unusable)
-            changes += self._filters.put(filters, {})
-        finally:
-            self._shared = None
+        changes = self._environments.put(environments, unusable) + self._filters.put(filters, {})
         text = "Received all: %d environments and %d filters, %d changes"
         self._log.info(text, len(environments), len(filters), changes)
         self._refuse(content.refused)
@@ -147,6 +177,7 @@ class Dispatcher:
         error = self._calls.call(callback, *((id, *more) if more else ()))
         if error is not None:
             self._calls.failed(HandlerFailure(callback.name, id, error, 1, None))
+            del error  # whose traceback leads to this frame
 
     def _patch(self, message: PatchMessageData, verbose: bool) -> None:
         id, item = message.id, message.data
