@@ -9,7 +9,8 @@ The classes ``…Rep`` are environments and filters as the service sends them.
 
 from __future__ import annotations
 
-from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
+from ..environments import KeyRep
+from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from .answer import End
 from .configuration import configuration_from_json
 from .demo import DEMO_KEY

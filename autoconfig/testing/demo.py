@@ -6,8 +6,9 @@ One environment has two SDK keys, of which the older one expires.
 
 from __future__ import annotations
 
+from ..environments import KeyRep
 from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
-from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
+from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 
 DEMO_KEY = "rel-5f3a1c9e-7d42-4b8e-9c61-2f0d8a4b7e13"
 """The key that an emulator accepts if it is given no other."""

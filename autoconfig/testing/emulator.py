@@ -13,8 +13,9 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from ..environments import KeyRep
 from ..identifiers import EnvironmentID, FilterID, SDKKey, mask
-from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
+from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from .configuration import Configuration
 from .demo import DEMO_KEY
 from .server import StreamServer
