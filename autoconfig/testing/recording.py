@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, overload
@@ -11,7 +12,8 @@ from ..handler import MessageHandler, check_handler
 from ..identifiers import EnvironmentID, FilterID
 
 _LISTED = 20  # calls in an error's text; the latest ones say the most
-_METHODS = (*(name for name in vars(MessageHandler) if not name.startswith("_")), "environment_refused")
+_DUTIES = tuple(name for name in vars(MessageHandler) if not name.startswith("_"))
+_METHODS = (*_DUTIES, "environment_refused")
 
 
 class RecordedCall(NamedTuple):
@@ -144,6 +146,10 @@ class RecordingHandler(MessageHandler):
                 return claimed[0]
             raise TimeoutError(self._describe_absence(f"{'matching ' if matching else ''}{name}", timeout))
 
+    def environment_refused(self, id: EnvironmentID, reason: str) -> None:
+        """Record that an environment was refused."""
+        self._call("environment_refused", id, reason)
+
     def _call(self, name: str, *arguments: Any) -> None:
         """Hand a call on, and record it."""
         if method := getattr(self._handler, name, None):
@@ -182,12 +188,12 @@ class RecordingHandler(MessageHandler):
 
 
 def _recorded(name: str) -> Callable[..., None]:
+    @functools.wraps(getattr(MessageHandler, name))
     def method(self: RecordingHandler, *arguments: Any) -> None:
         self._call(name, *arguments)
 
-    method.__name__, method.__qualname__ = name, f"{RecordingHandler.__name__}.{name}"
     return method
 
 
-for _name in _METHODS:
+for _name in _DUTIES:
     setattr(RecordingHandler, _name, _recorded(_name))

@@ -85,7 +85,7 @@ class Streams:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """A copy of the list of requests so far, whatever their answer: the 10,000 newest ones."""
+        """The requests so far, whatever their answer, as a copy of the list. Only the 10,000 newest are kept."""
         return self.requests_since(0)[0]
 
     @property
