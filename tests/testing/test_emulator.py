@@ -22,8 +22,9 @@ from testing.plain_client import TIMEOUT, PlainClient, dechunk, events, messages
 from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, KeyRep, SDKKeyRep, answer
 from autoconfig.testing.answer import Answer
 
-PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", "shop", "Shop", SDKKeyRep("sdk-1"), version=5)
-STAGING = EnvironmentRep("env-2", "staging", "Zürich", "mob-2", "shop", "Shop", SDKKeyRep("sdk-2"), version=2)
+SHOP = {"proj_key": "shop", "proj_name": "Shop"}
+PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", **SHOP, sdk_key=SDKKeyRep("sdk-1"), version=5)
+STAGING = EnvironmentRep("env-2", "staging", "Zürich", "mob-2", **SHOP, sdk_key=SDKKeyRep("sdk-2"), version=2)
 MOBILE = FilterRep("shop", "mobile", 3)
 PATH = "/relay_auto_config"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger
