@@ -79,26 +79,7 @@ MINUTE = 60_000_000_000  # nanoseconds
 LONGEST = timedelta.max // timedelta(microseconds=1) * 1000
 SHORTEST = timedelta.min // timedelta(microseconds=1) * 1000
 
-# An event with a field name in another spelling: the field is an unknown one, so the real one keeps its zero value.
-EXACT_NAMES = {
-    "patch_id_mismatch_case": IGNORED,
-    "patch_json_sdkKey_case_variants": Decision([shop(sdkKey="")]),
-    "patch_json_key_envId": IGNORED,
-    "patch_json_key_ENVID": IGNORED,
-    "patch_json_key_envid": IGNORED,
-    "patch_json_key_all_upper": Decision([shop(envKey="", projName="", secureMode=False, ttl_ns=0)]),
-    "patch_json_key_long_s": PLAIN,
-    "patch_json_key_kelvin": PLAIN,
-    "patch_json_key_exact_then_variant": Decision([added(envKey="exact")]),
-    "patch_json_key_variant_then_exact": Decision([added(envKey="exact")]),
-    "patch_json_top_path_variant": IGNORED,
-    "filter_json_case": Decision([filter_added("f1")]),
-    "filter_json_kelvin": Decision([filter_added("f1", proj="p")]),
-    "put_json_case_variants": Decision(OAK_F1),
-    "put_json_dup_data_case_variant_merges": Decision([*OAK_F1, added(), OAK_GONE, F1_GONE, ALL]),
-    "delete_json_case": Decision(E1_F1),
-}
-# A member that comes twice: the last one wins, objects are not merged, and a null wins too.
+##FOLD### A member that comes twice: the last one wins, objects are not merged, and a null wins too.
 LAST_WINS = {
     "patch_json_sdkKey_duplicate_merges": Decision([shop(sdkKey="", expiringSdkKey=expiring(7))]),
     "patch_json_sdkKey_duplicate_null": Decision([shop(sdkKey="")]),
