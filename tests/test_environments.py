@@ -246,7 +246,8 @@ def test_environments_of_one_put_share_the_names_of_their_projects() -> None:
     """Equal strings that are one object, if the dispatcher hands over where it keeps them."""
     shared: dict[str, str] = {}
     one, other = (
-        EnvironmentRep(proj_key="shop-" * 3 + str(1), proj_name="The " + "Shop" * 2).to_params(shared) for _ in range(2)
+        EnvironmentRep(proj_key="shop-" * 3 + str(1), proj_name="The " + "Shop" * 2).to_params(shared=shared)
+        for _ in range(2)
     )
     assert one.identifiers.proj_key is other.identifiers.proj_key
     assert one.identifiers.proj_name is other.identifiers.proj_name

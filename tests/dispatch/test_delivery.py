@@ -20,6 +20,7 @@ from autoconfig.safe_logger import Logger, SafeLogger
 STEADY = RetryPolicy(max_delay=60.0, jitter=0.0, initial_delay=1.0)
 REFUSED = put(refused={"e1": "contradiction"})
 FOREIGN = put(foreign={"e1": "e9"})
+NUDGE = delete_filter("nudge", 1)  # leads to no call; after each batch the dispatcher looks for what is due
 
 
 class Bench:
@@ -43,7 +44,7 @@ class Bench:
     def later(self, seconds: float = 1e6) -> list[Call]:
         """Let so much time go by; return the calls."""
         self.clock.now += seconds
-        return self.take()
+        return self.take(NUDGE)
 
     def fail(self, *calls: Call) -> None:
         self.failing = list(calls)
@@ -413,7 +414,7 @@ def test_a_failed_call_keeps_nothing_of_the_handlers_frame(
     for message in [*MESSAGES, put({"e2": 1}, refused={"e1": "x"})]:
         line.deliver(message)
         clock.now += 100.0
-        line.deliver()
+        line.deliver(NUDGE)
     assert handler.frames
     assert [frame for frame in handler.frames if frame() is not None] == []
     handler.failing = False

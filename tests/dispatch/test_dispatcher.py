@@ -238,14 +238,14 @@ def test_a_fault_in_one_message_does_not_keep_the_others_back(
     """A fault of the library, which is said with its traceback."""
     line = Inline(recorder)
     faulty = patch("e1", 1)
-    dispatch_one = line.dispatcher._dispatch
+    patch_one = line.dispatcher._patch
 
-    def fail_for_one(message: Message, verbose: bool) -> None:
+    def fail_for_one(message: PatchMessageData, verbose: bool) -> None:
         if message is faulty:
             raise LookupError("a fault")
-        dispatch_one(message, verbose)
+        patch_one(message, verbose)
 
-    monkeypatch.setattr(line.dispatcher, "_dispatch", fail_for_one)
+    monkeypatch.setattr(line.dispatcher, "_patch", fail_for_one)
     line.deliver(faulty, patch("e2", 1))
     assert recorder.calls == [added("e2", 1)]
     assert levels(caplog, "Failed to handle a message") == ["ERROR"]
