@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from support.recorder import Recorder
 
-GRACE = 2.0  # seconds that threads and descriptors are given to end after a test
+GRACE = 10.0  # seconds that threads and descriptors are given to end after a test
 POLL = 0.01  # seconds between two looks at the descriptors
 DESCRIPTORS = Path("/proc/self/fd")
 MAX_SKIPPED = os.environ.get("MAX_SKIPPED")  # .ci/run knows how many tests cannot run there
