@@ -26,11 +26,12 @@ from .exceptions import (
     ForkedError,
     KeyRejectedError,
     MalformedMessageError,
+    NotReadyError,
     StreamEndedError,
     StreamError,
     UnexpectedStatusError,
 )
-from .expiry import ExpiredKey, ExpiryWatcher
+from .expiry import ExpiredKey
 from .filtering import FilteredHandler, FilterExpander
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors, HandlerFailure
@@ -75,7 +76,6 @@ __all__ = [
     "ExpiredKey",
     "ExpiringKeyRep",
     "ExpiringSDKKey",
-    "ExpiryWatcher",
     "FilterExpander",
     "FilterID",
     "FilterKey",
@@ -94,6 +94,7 @@ __all__ = [
     "MessageHandler",
     "MessageReceiver",
     "MobileKey",
+    "NotReadyError",
     "PatchMessageData",
     "PutContent",
     "PutMessageData",

@@ -68,6 +68,8 @@ class HandlerCalls:
         begin = time.monotonic()
         try:
             getattr(self._handler, callback)(*arguments)
+        except StoppedError:  # from a ready-made handler, in the middle of its calls
+            raise
         except BaseException as error:
             return error
         finally:
