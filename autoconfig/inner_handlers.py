@@ -96,6 +96,14 @@ class ReadyMadeHandler:
         """Return the ids of all environments and filters that this handler may have."""
         raise NotImplementedError
 
+    def _keep_environment(self, id: EnvironmentID) -> None:
+        """Note that the present manager has this environment too."""
+        self._old_environments.discard(id)
+
+    def _keep_filter(self, id: FilterID) -> None:
+        """Note that the present manager has this filter too."""
+        self._old_filters.discard(id)
+
     def delete_environment(self, id: EnvironmentID) -> None:
         """Delete an environment."""
         raise NotImplementedError
@@ -293,12 +301,11 @@ class HandlersInARow(ReadyMadeHandler):
 
     def add_environment(self, params: EnvironmentParams) -> None:
         """Add an environment in each handler."""
-        self._old_environments.discard(params.env_id)
+        self._keep_environment(params.env_id)
         self._bring_all(self._environments, params.env_id, params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
         """Update an environment in each handler."""
-        self._old_environments.discard(params.env_id)
         # After an update that failed this may be the same one again, which is not for those that have taken it.
         self._bring_all(self._environments, params.env_id, params, even_if_same=params.env_id not in self._failed)
 
@@ -317,7 +324,7 @@ class HandlersInARow(ReadyMadeHandler):
 
     def add_filter(self, params: FilterParams) -> None:
         """Add a filter in each handler."""
-        self._old_filters.discard(params.id)
+        self._keep_filter(params.id)
         self._bring_all(self._filters, params.id, params)
 
     def delete_filter(self, id: FilterID) -> None:
@@ -329,6 +336,20 @@ class HandlersInARow(ReadyMadeHandler):
         super()._attach(stream)
         for handler in self._handlers:
             attach(handler, stream)
+
+    def _keep_environment(self, id: EnvironmentID) -> None:
+        if id in self._old_environments:  # then the handlers may have it as it is, so that none is called
+            super()._keep_environment(id)
+            for handler in self._handlers:
+                if isinstance(handler, ReadyMadeHandler):
+                    handler._keep_environment(id)
+
+    def _keep_filter(self, id: FilterID) -> None:
+        if id in self._old_filters:
+            super()._keep_filter(id)
+            for handler in self._handlers:
+                if isinstance(handler, ReadyMadeHandler):
+                    handler._keep_filter(id)
 
     def _detach(self, stream: AttachedStream, deadline: float) -> bool:
         ended = [detach(handler, stream, deadline) for handler in self._handlers]  # all of them, whatever one returns

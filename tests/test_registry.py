@@ -20,7 +20,7 @@ from autoconfig import Action, EnvironmentID, FilterID, FilterKey, FilterRep, Me
 from autoconfig.environments import EnvironmentRep, SDKKeyRep
 from autoconfig.handler_errors import HandlerErrors
 from autoconfig.registry import EnvironmentRegistry, RegistryChange
-from autoconfig.registry.lookup import Table
+from autoconfig.registry import SnapshotDict
 from autoconfig.testing import DEMO_KEY, Emulator
 
 E1 = EnvironmentID("e1")
@@ -373,31 +373,31 @@ class Interrupted(dict[str, int]):
 
 
 @pytest.fixture
-def table() -> Table[str, int]:
-    table: Table[str, int] = Table()
+def table() -> SnapshotDict[str, int]:
+    table: SnapshotDict[str, int] = SnapshotDict()
     table.items = Interrupted()
     table.set("a", 1)
     return table
 
 
-def interrupt(table: Table[str, int], meanwhile: Callable[[], object]) -> None:
+def interrupt(table: SnapshotDict[str, int], meanwhile: Callable[[], object]) -> None:
     assert isinstance(table.items, Interrupted)
     table.items.meanwhile = meanwhile
 
 
-def test_a_snapshot_that_a_change_overtakes_is_not_kept(table: Table[str, int]) -> None:
+def test_a_snapshot_that_a_change_overtakes_is_not_kept(table: SnapshotDict[str, int]) -> None:
     interrupt(table, lambda: table.set("b", 2))
     assert table.snapshot() == {"a": 1}
     assert table.snapshot() == {"a": 1, "b": 2}
 
 
-def test_a_snapshot_that_is_made_during_a_change_is_not_kept(table: Table[str, int]) -> None:
+def test_a_snapshot_that_is_made_during_a_change_is_not_kept(table: SnapshotDict[str, int]) -> None:
     interrupt(table, table.snapshot)
     table.set("b", 2)
     assert table.snapshot() == {"a": 1, "b": 2}
 
 
-def test_threads_that_make_a_snapshot_at_the_same_time_get_the_same(table: Table[str, int]) -> None:
+def test_threads_that_make_a_snapshot_at_the_same_time_get_the_same(table: SnapshotDict[str, int]) -> None:
     """Otherwise one that was made during a change, and has it, could be followed by one that has it not."""
     made: list[object] = []
     interrupt(table, lambda: made.append(table.snapshot()))

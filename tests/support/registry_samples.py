@@ -20,6 +20,7 @@ from autoconfig import (
     SDKKey,
 )
 from autoconfig.environments import AcceptedKey
+from autoconfig.inner_handlers import AttachedStream
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -76,3 +77,19 @@ class Refusing(Recorder):
         if self.refuses(name, argument):
             raise ConnectionError(f"refused {name}")
         super()._record(name, argument)
+
+
+class Stream:
+    """
+    The stream of a manager, for ready-made handlers without one.
+
+    Attributes:
+        stopped: Whether the manager was closed.
+        wait: The manager's ``wait_until_ready``; ``None`` if the manager is gone.
+        attached: What handlers are given.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self.wait: Callable[[float | None], object] | None = None
+        self.attached = AttachedStream(lambda: self.stopped, lambda: self.wait)
