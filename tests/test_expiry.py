@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -17,53 +19,69 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from support.managing import library_threads
 from support.registry_model import IDS, environments
-from support.registry_samples import NOON, after, params
+from support.registry_samples import NOON, Stream, after, params
 
-from autoconfig import ClosedError, EnvironmentID, EnvironmentParams, MessageHandler, StreamManager
+from autoconfig import EnvironmentID, EnvironmentParams, StreamManager, expiry
 from autoconfig.environments import AcceptedKey, EnvironmentRep
-from autoconfig.expiry import ExpiredKey, ExpiryWatcher
-from autoconfig.expiry import watcher as watcher_module
-from autoconfig.expiry.schedule import Schedule
+from autoconfig.expiry import ExpiredKey, Schedule
+from autoconfig.inner_handlers import attach, detach
 from autoconfig.registry import EnvironmentRegistry
 from autoconfig.testing import DEMO_KEY, Emulator, environment_json
 
 DISTANT = timedelta(days=1000)
 
 
+def registry_with_clock(clock: Callable[[], datetime]) -> EnvironmentRegistry:
+    registry = EnvironmentRegistry()
+    registry._expiry._clock = clock
+    return registry
+
+
 class Watching:
     """
-    A watcher with a clock of its own, which shows noon until it is set.
+    A registry whose clock shows noon until it is set.
 
     Attributes:
         told: The keys of which it was told, as they come.
+        asked: Gets an item each time that the clock is asked.
     """
 
     def __init__(self) -> None:
         self.told: queue.Queue[ExpiredKey] = queue.Queue()
+        self.asked: queue.Queue[None] = queue.Queue()
         self._now = NOON
-        self.watcher = ExpiryWatcher(self.told.put, clock=lambda: self._now)
+        self.registry = registry_with_clock(self._clock)
+        self.registry.on_key_expired(self.told.put)
+
+    def _clock(self) -> datetime:
+        self.asked.put(None)
+        return self._now
 
     def set(self, seconds: float) -> None:
-        """Set the clock, and let the watcher look at it: it does when there is a new next key."""
-        self._now = after(seconds)
-        look = params("look", expiring=("look", self._now))
-        self.watcher.add_environment(look)
-        self.watcher.delete_environment(look.env_id)
+        """Set the clock, and let the thread look at it."""
+        with self.registry._expiry._changed:
+            self._now = after(seconds)
+            self.registry._expiry._changed.notify_all()
 
     def until(self, seconds: float) -> list[str]:
         """Set the clock, and return the keys that are told before one that expires at that moment."""
-        self._now = after(seconds)
-        self.watcher.add_environment(params("end", expiring=("end", self._now)))
+        self.set(seconds)
+        self.registry.add_environment(params("end", expiring=("end", self._now)))
         values = list(iter(lambda: self.told.get(timeout=5).key.value, "end"))
-        self.watcher.delete_environment(EnvironmentID("end"))
+        self.registry.delete_environment(EnvironmentID("end"))
         return values
 
 
 @pytest.fixture
 def watching() -> Iterator[Watching]:
     watching = Watching()
-    with watching.watcher:
-        yield watching
+    yield watching
+    end(watching.registry)
+
+
+def end(registry: EnvironmentRegistry) -> None:
+    """End the thread, as the end of the manager does."""
+    assert registry._expiry.stop(time.monotonic() + 5)
 
 
 def keys(**seconds: float | None) -> list[AcceptedKey]:
@@ -74,25 +92,18 @@ def keys(**seconds: float | None) -> list[AcceptedKey]:
 # What is told
 
 
-def test_it_is_a_handler() -> None:
-    assert isinstance(ExpiryWatcher(print), MessageHandler)
+def test_a_callback_has_to_be_callable() -> None:
+    with pytest.raises(TypeError, match="callback must be callable"):
+        EnvironmentRegistry().on_key_expired(None)  # type: ignore[type-var]
 
 
-@pytest.mark.parametrize("clock", [lambda: NOON.replace(tzinfo=None), time.time, lambda: None])
-def test_a_clock_that_is_none_is_an_error_at_once(clock: Any) -> None:
-    with pytest.raises(ValueError, match="clock must return an aware datetime"):
-        ExpiryWatcher(print, clock=clock)
-
-
-@pytest.mark.parametrize("arguments", [{"on_expired": None}, {"on_expired": print, "clock": NOON}], ids=str)
-def test_what_it_is_given_has_to_be_callable(arguments: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="must be callable"):
-        ExpiryWatcher(**arguments)
+def test_it_can_be_a_decorator() -> None:
+    assert EnvironmentRegistry().on_key_expired(print) is print
 
 
 def test_a_key_is_told_when_its_time_has_come(watching: Watching) -> None:
     environment = params("e1", sdk="new", expiring=("old", after(10)))
-    watching.watcher.add_environment(environment)
+    watching.registry.add_environment(environment)
     assert watching.until(9.999) == []
     watching.set(10)
     expired = watching.told.get(timeout=5)
@@ -102,7 +113,7 @@ def test_a_key_is_told_when_its_time_has_come(watching: Watching) -> None:
 
 def test_keys_of_both_kinds_are_told_in_the_order_of_their_times(watching: Watching) -> None:
     sdk_keys, mobile_keys = keys(s0=None, s3=3, s1=1), keys(m0=None, m2=2, m4=4)
-    watching.watcher.add_environment(params("e1", sdk_keys=sdk_keys, mobile_keys=mobile_keys))
+    watching.registry.add_environment(params("e1", sdk_keys=sdk_keys, mobile_keys=mobile_keys))
     watching.set(10)
     told = [watching.told.get(timeout=5) for _ in range(4)]
     assert [(one.key.value, one.kind) for one in told] == [
@@ -115,15 +126,15 @@ def test_keys_of_both_kinds_are_told_in_the_order_of_their_times(watching: Watch
 
 def test_a_key_that_has_expired_already_is_told_at_once_and_once(watching: Watching) -> None:
     for _ in range(2):
-        watching.watcher.add_environment(params("e1", expiring=("old", after(-10))))
-    watching.watcher.update_environment(params("e1", name="new", expiring=("old", after(-10))))
+        watching.registry.add_environment(params("e1", expiring=("old", after(-10))))
+    watching.registry.update_environment(params("e1", name="new", expiring=("old", after(-10))))
     assert watching.until(1) == ["old"]
 
 
 def test_a_key_that_stays_listed_is_not_told_again(watching: Watching) -> None:
-    watching.watcher.add_environment(params("e1", expiring=("old", after(1))))
+    watching.registry.add_environment(params("e1", expiring=("old", after(1))))
     assert watching.until(2) == ["old"]
-    watching.watcher.update_environment(params("e1", name="new", expiring=("old", after(1))))
+    watching.registry.update_environment(params("e1", name="new", expiring=("old", after(1))))
     assert watching.until(3) == []
 
 
@@ -141,48 +152,53 @@ def test_a_key_that_stays_listed_is_not_told_again(watching: Watching) -> None:
     ids=["deleted", "withdrawn", "current again", "another one", "later", "earlier", "also the current one"],
 )
 def test_what_is_known_last_counts(watching: Watching, later: EnvironmentParams | None, expected: list[str]) -> None:
-    watching.watcher.add_environment(params("e1", expiring=("old", after(5))))
+    watching.registry.add_environment(params("e1", expiring=("old", after(5))))
     if later is None:
-        watching.watcher.delete_environment(EnvironmentID("e1"))
+        watching.registry.delete_environment(EnvironmentID("e1"))
     else:
-        watching.watcher.update_environment(later)
+        watching.registry.update_environment(later)
     assert watching.until(10) == expected
 
 
 def test_a_key_with_another_time_is_told_again(watching: Watching) -> None:
     """It was accepted once more, so it expires once more."""
-    watching.watcher.add_environment(params("e1", expiring=("old", after(1))))
+    watching.registry.add_environment(params("e1", expiring=("old", after(1))))
     assert watching.until(2) == ["old"]
-    watching.watcher.update_environment(params("e1", expiring=("old", after(5))))
+    watching.registry.update_environment(params("e1", expiring=("old", after(5))))
     assert watching.until(10) == ["old"]
 
 
 def test_the_names_are_those_known_last(watching: Watching) -> None:
-    watching.watcher.add_environment(params("e1", name="before", expiring=("old", after(1))))
-    watching.watcher.update_environment(params("e1", name="after", expiring=("old", after(1))))
+    watching.registry.add_environment(params("e1", name="before", expiring=("old", after(1))))
+    watching.registry.update_environment(params("e1", name="after", expiring=("old", after(1))))
     watching.set(2)
     assert watching.told.get(timeout=5).identifiers.env_name == "after"
 
 
 def test_a_key_of_two_environments_is_told_for_each(watching: Watching) -> None:
     for id in "e1", "e2":
-        watching.watcher.add_environment(params(id, expiring=("old", after(1))))
+        watching.registry.add_environment(params(id, expiring=("old", after(1))))
     watching.set(2)
     assert [watching.told.get(timeout=5).env_id for _ in range(2)] == ["e1", "e2"]
 
 
 def test_deleting_what_is_not_known_does_nothing(watching: Watching) -> None:
-    watching.watcher.delete_environment(EnvironmentID("e1"))
+    watching.registry.delete_environment(EnvironmentID("e1"))
     assert watching.until(1) == []
 
 
-def test_what_was_heard_before_the_start_is_not_lost() -> None:
-    told: queue.Queue[ExpiredKey] = queue.Queue()
-    watcher = ExpiryWatcher(told.put)
-    watcher.add_environment(params("e1", expiring=("old", NOON - DISTANT * 5)))
+def test_the_first_callback_is_told_what_has_expired_by_then() -> None:
+    first: queue.Queue[str] = queue.Queue()
+    second: queue.Queue[str] = queue.Queue()
+    registry = registry_with_clock(lambda: NOON)
+    registry.add_environment(params("e1", expiring=("old", after(-1))))
     assert library_threads() == {}
-    with watcher:
-        assert told.get(timeout=5).key.value == "old"
+    registry.on_key_expired(lambda expired: first.put(expired.key.value))
+    assert first.get(timeout=5) == "old"
+    registry.on_key_expired(lambda expired: second.put(expired.key.value))
+    registry.add_environment(params("e2", expiring=("other", after(-1))))
+    assert (first.get(timeout=5), second.get(timeout=5)) == ("other", "other")
+    end(registry)
 
 
 def test_the_repr_of_what_is_told_shows_no_key() -> None:
@@ -192,7 +208,7 @@ def test_the_repr_of_what_is_told_shows_no_key() -> None:
 
 def test_ten_thousand_keys(watching: Watching) -> None:
     for number in range(10_000):
-        watching.watcher.add_environment(params(f"e{number}", expiring=(str(number), after(number * 7919 % 10_000))))
+        watching.registry.add_environment(params(f"e{number}", expiring=(str(number), after(number * 7919 % 10_000))))
     assert watching.until(9_999) == sorted(map(str, range(10_000)), key=lambda value: int(value) * 7919 % 10_000)
 
 
@@ -202,14 +218,16 @@ def test_ten_thousand_keys(watching: Watching) -> None:
 def test_it_waits_just_until_the_next_key() -> None:
     """With the real clock: the second key is not told before its time, and not long after it."""
     told: queue.Queue[tuple[str, datetime]] = queue.Queue()
-    with ExpiryWatcher(lambda expired: told.put((expired.key.value, now()))) as watcher:
-        first, second = now() + timedelta(milliseconds=50), now() + timedelta(milliseconds=100)
-        watcher.add_environment(params("e2", expiring=("second", second)))
-        watcher.add_environment(params("e1", expiring=("first", first)))
-        for value, expiration in ("first", first), ("second", second):
-            key, at = told.get(timeout=5)
-            assert key == value
-            assert at >= expiration
+    registry = EnvironmentRegistry()
+    registry.on_key_expired(lambda expired: told.put((expired.key.value, now())))
+    first, second = now() + timedelta(milliseconds=50), now() + timedelta(milliseconds=100)
+    registry.add_environment(params("e2", expiring=("second", second)))
+    registry.add_environment(params("e1", expiring=("first", first)))
+    for value, expiration in ("first", first), ("second", second):
+        key, at = told.get(timeout=5)
+        assert key == value
+        assert at >= expiration
+    end(registry)
 
 
 def now() -> datetime:
@@ -217,142 +235,215 @@ def now() -> datetime:
 
 
 def test_it_does_not_wait_longer_than_an_hour(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hour is shortened here; the clock is set without a change that would wake the thread."""
-    assert watcher_module._LONGEST_WAIT == 3600
-    monkeypatch.setattr(watcher_module, "_LONGEST_WAIT", 0.01)
-    watching.watcher.add_environment(params("e1", expiring=("old", NOON + DISTANT)))
-    watching._now = NOON + DISTANT
+    """
+    The hour is shortened here. The clock is set without a change that would wake the thread.
+
+    It is set when the thread has looked at it and is about to wait; so the key is reported after the longest wait only.
+    """
+    assert expiry._LONGEST_WAIT == 3600
+    monkeypatch.setattr(expiry, "_LONGEST_WAIT", 0.2)
+    watching.registry.add_environment(params("e1", expiring=("old", NOON + DISTANT)))
+    watching.asked.get(timeout=5)
+    with watching.registry._expiry._changed:  # the thread waits now: it has let go of the lock
+        watching._now = NOON + DISTANT
     assert watching.told.get(timeout=5).key.value == "old"
 
 
-def test_it_does_not_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_poll(watching: Watching) -> None:
     """The clock is asked once for each change of the next key, not for others, and not in between."""
-    asked: queue.Queue[None] = queue.Queue()
-
-    def clock() -> datetime:
-        asked.put(None)
-        return NOON
-
-    with ExpiryWatcher(print, clock=clock) as watcher:
-        for _ in range(2):  # whether it is a clock, and what time it is
-            asked.get(timeout=5)
-        watcher.add_environment(params("e1", expiring=("soon", after(0.2))))
-        asked.get(timeout=5)
-        for id in "e2", "e3":
-            watcher.add_environment(params(id, expiring=(id, after(100))))
-        watcher.add_environment(params("e4"))
-        with pytest.raises(queue.Empty):
-            asked.get(timeout=0.1)
+    registry = watching.registry
+    registry.add_environment(params("e1", expiring=("soon", after(0.2))))
+    watching.asked.get(timeout=5)
+    for id in "e2", "e3":
+        registry.add_environment(params(id, expiring=(id, after(100))))
+    registry.add_environment(params("e4"))
+    with pytest.raises(queue.Empty):
+        watching.asked.get(timeout=0.1)
 
 
-# Start and end
+# The thread
 
 
-def test_there_is_one_daemon_thread_from_start_to_close() -> None:
-    watcher = ExpiryWatcher(print)
+def test_there_is_a_daemon_thread_while_a_key_is_to_expire(watching: Watching) -> None:
     assert library_threads() == {}
-    watcher.start()
-    ((name, thread),) = library_threads().items()
-    assert name.startswith("autoconfig-expiry-")
-    assert thread.daemon
-    assert watcher.close()
+    for id in "e1", "e2":
+        watching.registry.add_environment(params(id, expiring=("old", after(10))))
+    for _ in range(2):
+        ((name, thread),) = library_threads().items()
+        assert name.startswith("autoconfig-expiry-")
+        assert thread.daemon
+        watching.registry.delete_environment(EnvironmentID("e1"))
+    watching.registry.delete_environment(EnvironmentID("e2"))
+    thread.join(5)
     assert library_threads() == {}
-    assert watcher.close()
+    watching.registry.add_environment(params("e1", expiring=("old", NOON)))
+    assert watching.told.get(timeout=5).key.value == "old"
 
 
-def test_it_is_started_once() -> None:
-    with ExpiryWatcher(print) as watcher, pytest.raises(RuntimeError, match="started"):
-        watcher.start()
-
-
-def test_after_the_end_it_cannot_be_started() -> None:
-    watcher = ExpiryWatcher(print)
-    assert watcher.close()
-    with pytest.raises(ClosedError):
-        watcher.start()
-
-
-def test_after_the_end_nothing_is_told(watching: Watching) -> None:
-    watching.watcher.add_environment(params("e1", expiring=("old", after(1))))
-    assert watching.watcher.close()
-    watching.set(10)
-    watching.watcher.update_environment(params("e1", expiring=("other", after(1))))
-    assert watching.told.empty()
-
-
-def test_it_ends_while_a_distant_key_is_waited_for(watching: Watching) -> None:
-    watching.watcher.add_environment(params("e1", expiring=("old", NOON + DISTANT)))
+def test_it_ends_with_the_manager_and_goes_on_with_the_next(watching: Watching) -> None:
+    first, second = Stream(), Stream()
+    attach(watching.registry, first.attached)
+    watching.registry.add_environment(params("e1", expiring=("old", NOON + DISTANT)))
+    ((_, thread),) = library_threads().items()
+    first.stopped = True
     begin = time.monotonic()
-    assert watching.watcher.close()
+    assert detach(watching.registry, first.attached, begin + 5)
+    thread.join(5)
     assert time.monotonic() - begin < 1
+    assert library_threads() == {}
+    watching._now = NOON + DISTANT
+    watching.registry.update_environment(params("e1", name="new", expiring=("old", NOON + DISTANT)))
+    assert library_threads() == {}
+    attach(watching.registry, second.attached)
+    assert watching.told.get(timeout=5).identifiers.env_name == "new"
+    assert detach(watching.registry, first.attached, 0.0)  # closed once more, which concerns nobody now
+    watching.registry.add_environment(params("e2", expiring=("other", NOON)))
+    assert watching.told.get(timeout=5).key.value == "other"
 
 
-def test_it_can_be_closed_from_inside_the_callback() -> None:
+def test_closing_in_the_callback_is_the_end() -> None:
+    stream = Stream()
     outcomes: queue.Queue[bool] = queue.Queue()
-    watcher = ExpiryWatcher(lambda expired: outcomes.put(watcher.close()))
-    watcher.add_environment(
+    registry = EnvironmentRegistry()
+    attach(registry, stream.attached)
+    for _ in range(2):
+        registry.on_key_expired(lambda expired: outcomes.put(detach(registry, stream.attached, 0.0)))
+    registry.add_environment(
         params("e1", sdk_keys=[AcceptedKey(str(at), expiration=after(at - 10**9)) for at in (1, 2)])
     )
-    watcher.start()
     assert outcomes.get(timeout=5) is True
     for thread in library_threads().values():
         thread.join(5)
     assert outcomes.empty()
-    assert watcher.close()
 
 
-def test_closing_waits_for_a_running_call_until_the_timeout(caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_waits_for_a_running_callback_until_the_timeout() -> None:
     running, go_on = threading.Event(), threading.Event()
 
     def wait(expired: ExpiredKey) -> None:
         running.set()
         go_on.wait(5)
 
-    watcher = ExpiryWatcher(wait)
-    watcher.add_environment(params("e1", expiring=("old", after(-(10**9)))))
-    watcher.start()
+    registry = EnvironmentRegistry()
+    registry.on_key_expired(wait)
+    registry.add_environment(params("e1", expiring=("old", after(-(10**9)))))
     assert running.wait(5)
-    assert watcher.close(0.01) is False
-    assert "still in on_expired" in caplog.text
+    assert registry._expiry.stop(time.monotonic() + 0.01) is False
     go_on.set()
-    assert watcher.close() is True
+    end(registry)
 
 
-def test_the_callback_may_change_what_is_watched() -> None:
-    """No lock is held while it runs, so the manager may bring changes then, and it may itself."""
+def test_closing_in_a_signal_handler_waits_for_no_lock(watching: Watching) -> None:
+    """The handler interrupts a thread that holds the lock."""
+    watching.registry.add_environment(params("e1", expiring=("old", NOON + DISTANT)))
+    with watching.registry._expiry._changed:
+        end(watching.registry)
+
+
+def test_the_callback_may_change_the_registry() -> None:
+    """No lock is held while it runs, so the manager may bring changes then."""
     told: queue.Queue[str] = queue.Queue()
+    registry = EnvironmentRegistry()
 
     def replace(expired: ExpiredKey) -> None:
         told.put(expired.key.value)
-        worker = threading.Thread(target=watcher.delete_environment, args=[expired.env_id])
+        worker = threading.Thread(target=registry.delete_environment, args=[expired.env_id])
         worker.start()
         worker.join(5)
         told.put("a deadlock" if worker.is_alive() else "deleted")
 
+    registry.on_key_expired(replace)
     past = after(-(10**9))
-    watcher = ExpiryWatcher(replace)
-    watcher.add_environment(
-        params("e1", sdk_keys=[AcceptedKey("k1", expiration=past), AcceptedKey("k2", expiration=past)])
-    )
-    with watcher:
-        assert [told.get(timeout=5), told.get(timeout=5)] == ["k1", "deleted"]
+    keys = [AcceptedKey("k1", expiration=past), AcceptedKey("k2", expiration=past)]
+    registry.add_environment(params("e1", sdk_keys=keys))
+    assert [told.get(timeout=5), told.get(timeout=5)] == ["k1", "deleted"]
+    end(registry)
     assert told.empty()
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1)], ids=repr)
-def test_what_the_callback_raises_is_logged(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
-    told: queue.Queue[str] = queue.Queue()
-
+def test_what_the_callback_raises_is_logged(
+    watching: Watching, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(expired: ExpiredKey) -> None:
-        told.put(expired.key.value)
         raise error
 
-    with ExpiryWatcher(fail) as watcher:
-        for value in "sdk-0123456789abcdef0123", "sdk-0123456789abcdef4567":
-            watcher.add_environment(params(value[-4:], expiring=(value, after(-(10**9)))))
-            assert told.get(timeout=5) == value
+    registry = registry_with_clock(lambda: NOON)
+    told: queue.Queue[str] = queue.Queue()
+    registry.on_key_expired(fail)
+    registry.on_key_expired(lambda expired: told.put(expired.key.value))
+    for value in "sdk-0123456789abcdef0123", "sdk-0123456789abcdef4567":
+        registry.add_environment(params(value[-4:], expiring=(value, NOON)))
+        assert told.get(timeout=5) == value
+    end(registry)
     assert [(record.name, record.levelno) for record in caplog.records] == [("autoconfig", logging.ERROR)] * 2
     assert "456789" not in caplog.text
+
+
+def test_a_clock_that_raises_is_asked_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault 10: once was enough to end the reports silently."""
+    monkeypatch.setattr(expiry, "_PAUSE", 0.01)
+    times: list[Any] = [ValueError("no"), SystemExit(1), NOON.replace(tzinfo=None)]
+
+    def clock() -> datetime:
+        time = times.pop(0) if times else NOON
+        if isinstance(time, BaseException):
+            raise time
+        return time
+
+    registry = registry_with_clock(clock)
+    told: queue.Queue[ExpiredKey] = queue.Queue()
+    registry.on_key_expired(told.put)
+    registry.add_environment(params("e1", expiring=("old", NOON)))
+    assert told.get(timeout=5).key.value == "old"
+    end(registry)
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
+
+
+def test_without_a_thread_the_next_change_tries_again(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 10: the watcher was unusable after that."""
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda thread: no_thread())
+        watching.registry.add_environment(params("e1", expiring=("old", NOON)))
+        watching.registry.delete_environment(EnvironmentID("e2"))
+    assert watching.registry.get("e1") is not None
+    assert [(record.levelname, record.exc_info is not None) for record in caplog.records] == [("WARNING", True)]
+    watching.registry.received_all_environments()
+    assert watching.told.get(timeout=5).key.value == "old"
+
+
+def no_thread() -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_the_callbacks_run_in_an_empty_context(watching: Watching) -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="empty")
+    variable.set("of a request")
+    found: queue.Queue[str] = queue.Queue()
+    watching.registry.on_key_expired(lambda expired: found.put(variable.get()))
+    watching.registry.add_environment(params("e1", expiring=("old", NOON)))
+    assert found.get(timeout=5) == "empty"
+
+
+def test_a_forked_process_begins_anew(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is held and the thread is gone, as in a process that was forked at a bad moment, even in C."""
+    registry = watching.registry
+    registry.add_environment(params("e1", expiring=("old", NOON + DISTANT)))
+    parents = registry._expiry._changed
+    end(registry)
+    for thread in library_threads().values():
+        thread.join(5)
+    held = threading.Thread(target=parents.acquire)  # a lock that nobody will ever release
+    held.start()
+    held.join(5)
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    assert registry._expiry.stop(0.0) is True
+    watching._now = NOON + DISTANT
+    attach(registry, Stream().attached)
+    assert watching.told.get(timeout=5).key.value == "old"
 
 
 # Against a model
@@ -383,8 +474,7 @@ class Histories(RuleBasedStateMachine):
                     listed[environment.env_id, kind, value] = max(known)
         self.told = {slot for slot in self.told if slot not in before or listed.get(slot) == before[slot]}
         self.listed = {slot: at for slot, at in self.listed.items() if slot not in before} | listed
-        time = self.schedule.next_time()
-        assert self.schedule.replace(environment) is (self.schedule.next_time() != time)
+        self.schedule.replace(environment)
 
     @rule(id=st.sampled_from(IDS))
     def delete(self, id: str) -> None:
@@ -409,7 +499,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         for id in IDS:
             self.schedule.remove(EnvironmentID(id))
-        assert (self.schedule._watches, self.schedule._pending, self.schedule.next_time()) == ({}, 0, None)
+        assert (self.schedule._keys, self.schedule._pending, self.schedule.next_time()) == ({}, 0, None)
 
 
 TestHistories = Histories.TestCase
@@ -419,32 +509,45 @@ TestHistories.settings = settings(max_examples=200, stateful_step_count=40, dead
 def test_rotations_do_not_make_the_schedule_grow() -> None:
     """The times of keys that were withdrawn may be years away."""
     schedule = Schedule()
-    schedule.replace(params("e0", expiring=("first", NOON)))
     for number in range(1000):
         schedule.replace(params("e1", expiring=(str(number), NOON + DISTANT)))
     assert len(schedule._heap) < 100
-    assert [schedule.pop().key.value, schedule.next_time(), schedule.pop().key.value] == [
-        "first",
-        NOON + DISTANT,
-        "999",
-    ]
+    assert (schedule.next_time(), schedule.pop().key.value) == (NOON + DISTANT, "999")
+
+
+def test_the_order_of_the_times_outlives_a_clearing() -> None:
+    """Without the withdrawn ones the rest is no heap any more, until it is made one."""
+    schedule = Schedule()
+    kept = [after(second) for second in (3, 2, 1, 5, 4)]
+    for number in range(200):  # the withdrawn ones come first, so that the rest is taken from all over the heap
+        schedule.replace(params(f"withdrawn-{number}", expiring=("key", after(-number % 7))))
+        if number % 40 == 0:
+            expiration = kept[number // 40]
+            schedule.replace(params(f"kept-{number}", expiring=("key", expiration)))
+    for number in range(200):
+        schedule.remove(EnvironmentID(f"withdrawn-{number}"))
+    assert len(schedule._heap) < 100
+    popped = []
+    while (time := schedule.next_time()) is not None:
+        assert schedule.pop().key.expiration == time
+        popped.append(time)
+    assert popped == sorted(kept)
 
 
 # With a manager and a service
 
 
 def test_it_follows_a_service() -> None:
-    """Behind a registry; the service says nothing when the time of a key comes."""
+    """The service says nothing when the time of a key comes."""
     registry = EnvironmentRegistry()
     told: queue.Queue[tuple[ExpiredKey, EnvironmentParams | None]] = queue.Queue()
-    watcher = ExpiryWatcher(lambda expired: told.put((expired, registry.find_by_sdk_key(expired.key.value))))
+    registry.on_key_expired(lambda expired: told.put((expired, registry.find_by_sdk_key(expired.key.value))))
     rep = EnvironmentRep(EnvironmentID("e1"), "test", "Test", proj_key="shop")
     with (
         Emulator([rep]) as service,
-        watcher,
-        StreamManager(DEMO_KEY, service.uri, registry.wrap(watcher)),
+        StreamManager(DEMO_KEY, service.uri, registry),
     ):
-        assert registry.wait_until_ready(5)
+        registry.wait_until_ready(5)
         service.rotate_sdk_key("e1", "sdk-first", timedelta(hours=1))  # the key before it was empty
         service.rotate_sdk_key("e1", "sdk-second", timedelta(milliseconds=50))
         expired, found = told.get(timeout=5)
