@@ -119,6 +119,12 @@ class FilterExpander(ReadyMadeHandler):
         self._hand_on(self._handler.received_all_environments, errors)
         raise_first(errors)
 
+    def environment_refused(self, id: EnvironmentID, reason: str) -> None:
+        """Hand this on, once and whatever the filters, if the inner handler has a method of this name."""
+        errors: list[BaseException] = []
+        self._hand_on_refusal(self._handler, id, reason, errors)
+        raise_first(errors)
+
     def _known_ids(self) -> tuple[set[EnvironmentID], set[FilterID]]:
         return {*self._environments.items, *self._states}, {*self._filters.items, *self._unfinished_filters}
 

@@ -124,6 +124,12 @@ class ReadyMadeHandler:
         except BaseException as error:
             note_error(errors, error)
 
+    def _hand_on_refusal(self, handler: object, id: EnvironmentID, reason: str, errors: list[BaseException]) -> None:
+        """Call ``environment_refused``, which is optional, if the handler has it."""
+        refused = getattr(handler, "environment_refused", None)
+        if callable(refused):
+            self._hand_on(lambda: refused(id, reason), errors)
+
     def _delete_old_items(self, errors: list[BaseException]) -> None:
         """Delete what an earlier manager has left; what cannot be deleted is tried again after the next put."""
         _delete_each(self._old_environments, self.delete_environment, errors)
@@ -315,6 +321,13 @@ class HandlersInARow(ReadyMadeHandler):
         self._delete_old_items(errors)
         for handler in self._handlers:
             self._hand_on(handler.received_all_environments, errors)
+        raise_first(errors)
+
+    def environment_refused(self, id: EnvironmentID, reason: str) -> None:
+        """Tell each handler that has this method of an environment that cannot be used."""
+        errors: list[BaseException] = []
+        for handler in self._handlers:
+            self._hand_on_refusal(handler, id, reason, errors)
         raise_first(errors)
 
     def delete_environment(self, id: EnvironmentID) -> None:

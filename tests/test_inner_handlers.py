@@ -175,6 +175,22 @@ def test_received_all_environments_goes_to_all_even_if_one_raises(row: Row, reco
     assert row.registry.is_ready
 
 
+def test_a_refused_environment_is_told_to_those_that_want_to_know(row: Row) -> None:
+    class Told(HalfDoing):
+        def environment_refused(self, id: str, reason: str) -> None:
+            refused.append((id, reason))
+            raise ConnectionError
+
+    class ToldFiltered(HalfDoingFiltered):
+        def environment_refused(self, id: str, reason: str) -> None:
+            refused.append((id, reason))
+
+    refused: list[Any] = []
+    handler: Any = row.registry.wrap(row.first, Told(), FilterExpander(ToldFiltered()), FilterExpander(row.filtered))
+    failing(handler.environment_refused, "e1", "no keys")
+    assert refused == [("e1", "no keys")] * 2
+
+
 class Local:
     """Something that a handler's frame holds."""
 
