@@ -135,13 +135,14 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
             return f"mobileKeys {reason}"
         return None
 
-    def to_params(self, shared: dict[str, str] | None = None) -> EnvironmentParams:
+    def to_params(self, id: str = "", shared: dict[str, str] | None = None) -> EnvironmentParams:
         """
         Return the environment as handlers get it.
 
         Times beyond what :mod:`datetime` can hold become the nearest that it can.
 
         Args:
+            id: Not used; a filter needs it, whose id is not part of it.
             shared: The strings of other environments of a put, of which those of one project can be shared.
         """
         expiring = self.sdk_key.expiring
@@ -196,9 +197,9 @@ class FilterRep(
         """Return the filter in words for a log line."""
         return f"filter {show(self.filter_key)} (project {show(self.proj_key)})"
 
-    def to_params(self, id: FilterID) -> FilterParams:
+    def to_params(self, id: str, shared: dict[str, str] | None = None) -> FilterParams:
         """Return the filter as handlers get it, under the given id."""
-        return FilterParams(self.proj_key, id, self.filter_key)
+        return FilterParams(self.proj_key, FilterID(id), self.filter_key)
 
     def to_json(self) -> dict[str, Any]:
         """Return the filter as the service sends it: a dict to give to ``json``."""
