@@ -146,6 +146,20 @@ def test_nothing_is_added_through_a_filter_whose_deletion_has_failed() -> None:
     assert filtered.calls.short[4:] == ["add e1/a", "add e2/a", "add e3/a"]
 
 
+def test_nothing_is_left_of_a_filters_former_key() -> None:
+    """Its deletion has failed when the filter had the new key already."""
+    filtered = HalfDoingFiltered()
+    expander = FilterExpander(filtered)
+    for id in "e1", "e2":
+        expander.add_environment(params(id))
+    filtered.calls.outcomes = ["succeed", "fail half-way"]
+    failing(expander.add_filter, payload_filter("f1", "a"))
+    filtered.calls.outcomes = ["fail half-way", "fail half-way"]
+    failing(expander.add_filter, payload_filter("f1", "b"))
+    expander.add_filter(payload_filter("f1", "b"))
+    assert filtered.calls.held == seen_through_filters([params("e1"), params("e2"), payload_filter("f1", "b")])
+
+
 def test_an_unchanged_update_is_handed_on_if_none_has_failed(row: Row, recorder: Recorder) -> None:
     """A handler in a row is told what it would be told without the others."""
     handler = row.registry.wrap(recorder)
