@@ -9,15 +9,19 @@ The classes ``…Rep`` are environments and filters as the service sends them.
 
 from __future__ import annotations
 
-from ..environments import KeyRep
-from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
-from .answer import End
-from .configuration import configuration_from_json
-from .demo import DEMO_KEY
-from .emulator import Emulator
-from .recording import RecordedCall, RecordingHandler
-from .server import RecordedRequest
-from .streams import event_bytes
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..environments import KeyRep
+    from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
+    from .answer import End
+    from .configuration import configuration_from_json
+    from .demo import DEMO_KEY
+    from .emulator import Emulator
+    from .recording import RecordedCall, RecordingHandler
+    from .server import RecordedRequest
+    from .streams import event_bytes
 
 __all__ = [
     "DEMO_KEY",
@@ -34,3 +38,29 @@ __all__ = [
     "configuration_from_json",
     "event_bytes",
 ]
+
+# Where each name comes from. It is imported late, because pytest loads our plugin, and so this package, in every run.
+_NAMES = {
+    ".environments": ("KeyRep",),
+    ".messages": ("EnvironmentRep", "ExpiringKeyRep", "FilterRep", "SDKKeyRep"),
+    "answer": ("End",),
+    "configuration": ("configuration_from_json",),
+    "demo": ("DEMO_KEY",),
+    "emulator": ("Emulator",),
+    "recording": ("RecordedCall", "RecordingHandler"),
+    "server": ("RecordedRequest",),
+    "streams": ("event_bytes",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

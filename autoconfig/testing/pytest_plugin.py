@@ -102,10 +102,9 @@ def follow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     """
     A function that has a handler follow the emulator of the test: ``follow(handler)``.
 
-    It returns a :class:`~autoconfig.StreamManager` that was started, with retries within hundredths of a second. It
-    takes the options of that class, and two of its own: ``emulator``, to follow another one, and ``may_fail``.
-    All managers are closed after the test. Then an error is reported for the test if a call of a handler raised, unless
-    ``may_fail`` is true.
+    It starts and returns a :class:`~autoconfig.StreamManager` that retries within 0.05 s. It takes the options of that
+    class, and two of its own: ``emulator``, to follow another one, and ``may_fail``. All managers are closed after the
+    test. If a call of a handler raised, an error is then reported for the test, unless ``may_fail`` is true.
     """
     from ..config import RetryPolicy
     from ..manager import StreamManager
@@ -117,7 +116,7 @@ def follow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         handler: MessageHandler, *, emulator: Emulator | None = None, may_fail: bool = False, **options: Any
     ) -> StreamManager:
         service = request.getfixturevalue("autoconfig_emulator") if emulator is None else emulator
-        options.setdefault("retry_policy", RetryPolicy(initial_delay=0.01, max_delay=0.05))
+        options.setdefault("retry_policy", RetryPolicy(max_delay=0.05))
         manager = StreamManager(service.key, service.uri, handler, **options)
         started.append((manager, may_fail))
         manager.start()

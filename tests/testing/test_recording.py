@@ -33,7 +33,7 @@ def environment(id: str, version: int = 1) -> EnvironmentRep:
 
 def following(emulator: Emulator, handler: MessageHandler) -> StreamManager:
     """Return a manager, to be used as a context manager."""
-    return StreamManager(emulator.key, emulator.uri, handler, retry_policy=RetryPolicy(initial_delay=0.01))
+    return StreamManager(emulator.key, emulator.uri, handler, retry_policy=RetryPolicy(max_delay=0.01))
 
 
 def params(id: str, version: int = 1) -> EnvironmentParams:
