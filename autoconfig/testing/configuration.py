@@ -15,6 +15,8 @@ from .streams import event_bytes
 Id = TypeVar("Id", EnvironmentID, FilterID)
 Rep = TypeVar("Rep", EnvironmentRep, FilterRep)
 
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 
 class Items(Generic[Id, Rep]):
     """
@@ -158,7 +160,3 @@ def _object(where: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where} must be an object")
     return value
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
