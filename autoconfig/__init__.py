@@ -26,6 +26,7 @@ from .exceptions import (
     ForkedError,
     KeyRejectedError,
     MalformedMessageError,
+    NotReadyError,
     StreamEndedError,
     StreamError,
     UnexpectedStatusError,
@@ -49,7 +50,15 @@ from .messages import (
 )
 from .receiver import Action, Item, MessageReceiver
 from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
-from .status import ErrorInfo, ErrorKind, StatusListener, StreamState, StreamStatus
+from .status import (
+    ContentSource,
+    ErrorInfo,
+    ErrorKind,
+    RefusedEnvironment,
+    StatusListener,
+    StreamState,
+    StreamStatus,
+)
 from .version import __version__
 
 __all__ = [
@@ -63,6 +72,7 @@ __all__ = [
     "AutoConfigKey",
     "ClosedError",
     "ConnectionFailedError",
+    "ContentSource",
     "DeleteMessageData",
     "EnvIdentifiers",
     "EnvironmentID",
@@ -94,9 +104,11 @@ __all__ = [
     "MessageHandler",
     "MessageReceiver",
     "MobileKey",
+    "NotReadyError",
     "PatchMessageData",
     "PutContent",
     "PutMessageData",
+    "RefusedEnvironment",
     "RegistryChange",
     "RegistryListener",
     "RetryPolicy",

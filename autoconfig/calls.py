@@ -8,8 +8,8 @@ from .handler import MessageHandler
 from .handler_errors import HandlerErrors, HandlerFailure
 from .identifiers import show
 from .safe_logger import Logger
+from .status import StatusTracker
 from .stream.cancel import CancelToken
-from .tracking import StatusTracker
 
 
 class StoppedError(Exception):

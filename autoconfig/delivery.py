@@ -11,17 +11,14 @@ import time
 from collections.abc import Container
 
 from .calls import HandlerCalls
-from .config import RetryPolicy
 from .environments import EnvironmentRep, FilterRep
-from .handler_errors import HandlerFailure
+from .handler_errors import HandlerErrors, HandlerFailure
 from .identifiers import EnvironmentID, FilterID, show
 from .pending import Change, Ledger, Pending, is_same
 from .receiver import Action, MessageReceiver
 from .safe_logger import Logger
+from .status import StatusTracker
 from .stream.retry import Backoff
-from .tracking import StatusTracker
-
-_FIRST_DELAY = 1.0  # seconds
 
 
 class Delivery:
@@ -30,16 +27,16 @@ class Delivery:
 
     Args:
         calls: The handler.
-        retry: How long to wait before a change is tried again; ``None`` not to try.
+        errors: How long to wait before a change is tried again.
         status: Is told how many changes are pending.
         logger: For what is ignored.
     """
 
-    def __init__(self, calls: HandlerCalls, retry: RetryPolicy | None, status: StatusTracker, logger: Logger) -> None:
+    def __init__(self, calls: HandlerCalls, errors: HandlerErrors, status: StatusTracker, logger: Logger) -> None:
         self.environments = Ledger(MessageReceiver(logger), "delete_environment")
         self.filters = Ledger(MessageReceiver(logger), "delete_filter")
         self._calls = calls
-        self._policy = retry
+        self._errors = errors
         self._status = status
         self._log = logger
 
@@ -156,12 +153,13 @@ class Delivery:
             self._settle(ledger, id)
 
     def _postpone(self, ledger: Ledger, id: str, change: Change, callback: str, error: BaseException) -> None:
-        if self._policy is None:
+        policy = self._errors.retry
+        if policy is None:
             self._calls.tell(HandlerFailure(callback, id, error, 1, None))
             return
         pending = ledger.pending.get(id)
         if pending is None or not is_same(pending.change, change):
-            pending = Pending(change, Backoff(self._policy.initial_delay or _FIRST_DELAY, self._policy))
+            pending = Pending(change, Backoff(self._errors.initial_delay, policy))
             ledger.pending[id] = pending
         delay = pending.backoff.next_delay(0.0, None)
         pending.attempts += 1

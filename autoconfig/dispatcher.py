@@ -23,7 +23,7 @@ from .messages import (
     filter_id,
 )
 from .safe_logger import Logger
-from .tracking import StatusTracker
+from .status import StatusTracker
 
 
 class Dispatcher:
@@ -100,6 +100,7 @@ class Dispatcher:
             "Received all: %d environments and %d filters, %d changes", len(environments), len(filters), changes
         )
         delivery.received_all()
+        self._status.configuration_received()
 
     def _patch(self, message: PatchMessageData) -> None:
         item = message.data

@@ -32,12 +32,12 @@ from autoconfig.stream import events as parsing
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.events import EventParser, ServerSentEvent
 from autoconfig.stream.fields import WrongError
-from autoconfig.tracking import StatusTracker
+from autoconfig.status import StatusTracker
 
 CONTROL_BYTES = 8  # the largest event, three lengths of pieces, four bytes of calls that raise
 _UNLIMITED = 64 * 2**20
 _MESSAGES = frozenset(decoding._BUILDERS)
-_AT_ONCE = RetryPolicy(max_delay=1e-6, initial_delay=1e-6)
+_AT_ONCE = HandlerErrors(RetryPolicy(max_delay=1e-6))
 _ROUNDS = 100_000  # of looking for what is due, which takes a microsecond each
 _JSON_TYPES = (dict, list, str, bool, int, float, type(None))
 parsing._LARGE = 256  # bytes; small, so that inputs go the way of large events too
@@ -137,7 +137,7 @@ def check_calls(messages: Sequence[Message], failures: bytes) -> None:
     handler = CheckingHandler(lambda: next(plan, False))
     status = StatusTracker(_QUIET)
     calls = HandlerCalls(
-        handler, CancelToken(), errors=HandlerErrors(_AT_ONCE), slow_after=60.0, status=status, logger=_QUIET
+        handler, CancelToken(), errors=_AT_ONCE, slow_after=60.0, status=status, logger=_QUIET
     )
     delivery = Delivery(calls, _AT_ONCE, status, _QUIET)
     batches: queue.Queue[Batch] = queue.Queue()

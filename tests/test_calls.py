@@ -13,7 +13,7 @@ from support.recorder import Recorder
 from autoconfig import HandlerErrors, HandlerFailure, MessageHandler, calls
 from autoconfig.calls import HandlerCalls, StoppedError
 from autoconfig.stream.cancel import CancelToken
-from autoconfig.tracking import StatusTracker
+from autoconfig.status import StatusTracker
 
 METHODS = [
     "add_environment",

@@ -17,7 +17,7 @@ from autoconfig import dispatcher as dispatcher_module
 from autoconfig.messages import Message, PutMessageData
 from autoconfig.safe_logger import Logger, SafeLogger
 
-STEADY = RetryPolicy(max_delay=60.0, jitter=0.0, initial_delay=1.0)
+STEADY = RetryPolicy(max_delay=60.0, jitter=0.0)
 NUDGE = PatchMessageData("/elsewhere")  # ignored; after each message the dispatcher looks for what is due
 FLAWED = PutMessageData("/", PutContent(flawed={EnvironmentID("e1"): "sdkKeys"}))
 

@@ -168,7 +168,7 @@ def test_a_cancelled_dispatcher_calls_nothing_at_all(recorder: Recorder) -> None
     assert recorder.calls == []
 
 
-AT_ONCE = RetryPolicy(max_delay=1e-6, initial_delay=1e-6)
+AT_ONCE = RetryPolicy(max_delay=1e-6)
 IDS = st.sampled_from(["a", "b", "c"])
 VERSIONS = st.integers(-1, 5)
 CONTENT = st.dictionaries(IDS, VERSIONS)

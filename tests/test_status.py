@@ -26,7 +26,7 @@ from autoconfig import (
     UnexpectedStatusError,
 )
 from autoconfig.stream.reader import StreamReader
-from autoconfig.tracking import StatusTracker
+from autoconfig.status import StatusTracker
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
 NETWORK, ANSWER, DATA, UNKNOWN = ErrorKind

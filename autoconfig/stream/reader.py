@@ -12,7 +12,7 @@ from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageE
 from ..identifiers import EnvironmentID, show
 from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, Message, PutMessageData
 from ..safe_logger import Logger
-from ..tracking import StatusTracker
+from ..status import StatusTracker
 from .cancel import CancelToken
 from .connection import Connector
 from .decoding import decode
@@ -111,7 +111,8 @@ class StreamReader:
         batch, ending = self._decode(events)
         malformed = isinstance(ending, MalformedMessageError)
         if batch or not malformed:
-            self._status.delivered(len(batch) if malformed else len(events))
+            names = [name for name, _ in events]
+            self._status.delivered(names[: len(batch)] if malformed else names)
         if batch and not _is_flawed(batch[0]):  # a put with flaws ends its batch, so what comes before it has none
             self._trouble.recovered()
             self._plan.delivered()

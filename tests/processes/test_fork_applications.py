@@ -67,7 +67,7 @@ def done(future):
 manager.start().add_done_callback(done)
 in_another_thread(held, release)
 def check():
-    assert manager.ready.done() and manager.ready.exception() is not None
+    assert manager.connected.done() and manager.connected.exception() is not None
 assert fork(check) == 0
 release.set()
 manager.close()
@@ -81,7 +81,7 @@ class Waiting(logging.Handler):
 parent = os.getpid()
 LOG.addHandler(Waiting())
 with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
-    manager.ready.result(10)
+    manager.connected.result(10)
     in_another_thread(held, release)
     assert fork() == 0
     release.set()
@@ -90,7 +90,7 @@ with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
 lines = queue.Queue()
 LOG.addHandler(logging.handlers.QueueHandler(lines))
 with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
-    manager.ready.result(10)
+    manager.connected.result(10)
     busy = True
     def use():
         while busy:
@@ -116,7 +116,7 @@ flushing = threading.Event()
 LOG.addHandler(logging.StreamHandler(sys.stdout))
 slow = Slow()  # the youngest, hence the first that dictConfig() flushes
 with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
-    manager.ready.result(10)
+    manager.connected.result(10)
     settings = {"version": 1, "disable_existing_loggers": False}
     configure = threading.Thread(target=logging.config.dictConfig, args=[settings], daemon=True)
     configure.start()

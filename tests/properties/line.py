@@ -20,9 +20,9 @@ from autoconfig.delivery import Delivery
 from autoconfig.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
 from autoconfig.stream.cancel import CancelToken
-from autoconfig.tracking import StatusTracker
+from autoconfig.status import StatusTracker
 
-RETRY = RetryPolicy(initial_delay=1.0, max_delay=8.0)
+RETRY = RetryPolicy(max_delay=8.0)
 LONGEST = 10.0  # seconds; more than any delay
 
 
@@ -63,7 +63,7 @@ class Line:
         calls = HandlerCalls(
             self.handler, CancelToken(), errors=errors, slow_after=60.0, status=self.status, logger=QUIET
         )
-        self.delivery = Delivery(calls, errors.retry, self.status, QUIET)
+        self.delivery = Delivery(calls, errors, self.status, QUIET)
         self._batches: queue.Queue[Batch] = queue.Queue()
         self._dispatcher = Dispatcher(self.delivery, self._batches, self.status, QUIET)
 

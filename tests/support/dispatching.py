@@ -14,7 +14,7 @@ from autoconfig.delivery import Delivery
 from autoconfig.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
 from autoconfig.stream.cancel import CancelToken
-from autoconfig.tracking import StatusTracker
+from autoconfig.status import StatusTracker
 
 Call = tuple[str, Any]
 ALL: Call = ("received_all_environments", None)
@@ -56,7 +56,7 @@ class Inline:
             status=self.status,
             logger=log,
         )
-        delivery = Delivery(self.calls, (errors or HandlerErrors()).retry, self.status, log)
+        delivery = Delivery(self.calls, errors or HandlerErrors(), self.status, log)
         self.dispatcher = Dispatcher(delivery, self._batches, self.status, log)
 
     def deliver(self, *messages: Message, batch_size: int = 1000) -> None:

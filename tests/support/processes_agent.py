@@ -85,7 +85,7 @@ class Agent:
         return self.managers[-1].join(DEADLINE)
 
     def result(self) -> None:
-        return self.managers[-1].ready.result(DEADLINE)
+        return self.managers[-1].connected.result(DEADLINE)
 
     def shown(self) -> str:
         return repr(self.managers[-1])
@@ -140,7 +140,7 @@ class Agent:
         return fork_in_threads(threads, count, DEADLINE)
 
     def poll_ready(self) -> None:
-        poll(self.managers[-1].ready.done)
+        poll(self.managers[-1].connected.done)
 
     def multiprocess(self) -> int | None:
         process = multiprocessing.get_context("fork").Process(target=self.check_fork)
@@ -165,7 +165,7 @@ class Agent:
             assert manager.close() is True
             assert _raised(manager.start) is ForkedError
             assert _raised(manager.join) is ForkedError
-            assert _raised(partial(manager.ready.result, DEADLINE)) in (ForkedError, type(None))
+            assert _raised(partial(manager.connected.result, DEADLINE)) in (ForkedError, type(None))
             assert repr(manager)
             assert time.monotonic() - begin < PROMPT
 

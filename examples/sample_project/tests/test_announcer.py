@@ -100,7 +100,7 @@ def manager(
     autoconfig_emulator: Emulator, calls: RecordingHandler
 ) -> Iterator[StreamManager]:
     """A manager that follows the emulator, and loses no time when something fails."""
-    quick = RetryPolicy(initial_delay=0.01)
+    quick = RetryPolicy(max_delay=0.01)
     with StreamManager(
         autoconfig_emulator.key,
         autoconfig_emulator.uri,
