@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import queue
 import sys
 import threading
@@ -107,7 +108,7 @@ class StreamManager:
         self._lock = threading.RLock()  # guards _started; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
-        self._has_warned = False  # in a fork
+        self._warned_in: int | None = None  # the fork that was warned
         self._status = StatusTracker(log)
         token = CancelToken()
         batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
@@ -184,7 +185,7 @@ class StreamManager:
         the stream is off all the same. In a forked child it does nothing.
 
         Args:
-            timeout: How many seconds to wait for a running callback.
+            timeout: How many seconds to wait for a running callback; everything else has at least 0.3 s to end.
 
         Returns:
             Whether all ended. If not, a WARNING says what did not; that thread is a daemon and ends by itself.
@@ -296,14 +297,14 @@ class StreamManager:
             Whether it is; ``False`` also at once when the stream is off, because then no other state will come.
 
         Raises:
-            RuntimeError: The manager was not started, or the call comes from inside a callback, which would hold up the
-                stream that it waits for.
+            RuntimeError: The manager was not started, or the state is another one and the call comes from inside a
+                callback, which would hold up the stream that it waits for.
             ForkedError: The manager was started before a fork, in the parent process.
             TypeError: The state is no :class:`StreamState`, or the timeout no number.
             ValueError: The timeout is negative or longer than 366 days.
         """
         check_instance("state", state, StreamState)
-        self._check_wait("wait_for", timeout)
+        self._check_wait("wait_for", timeout, inside=self._status.status.state is state)
         return self._status.wait_for(state, timeout)
 
     def __enter__(self) -> StreamManager:
@@ -315,13 +316,14 @@ class StreamManager:
     ) -> None:
         self.close()
 
-    def _check_wait(self, method: str, timeout: float | None) -> None:
+    def _check_wait(self, method: str, timeout: float | None, *, inside: bool = False) -> None:
+        """Raise unless one may wait, in a callback only if ``inside``."""
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
         self._check_process()
         if not self._started and not self._closed:
             raise RuntimeError(f"{method}() of a manager that was not started would wait for ever")
-        if self._threads.is_current():
+        if self._threads.is_current() and not inside:
             raise RuntimeError(f"{method}() inside a callback would wait for itself")
 
     def _check_process(self) -> None:
@@ -332,8 +334,8 @@ class StreamManager:
         """Return whether the stream is the parent's, of which this is a fork; the first time, warn."""
         if not self._threads.has_forked():
             return False
-        if not self._has_warned:
-            self._has_warned = True
+        if self._warned_in != os.getpid():
+            self._warned_in = os.getpid()
             text = "%r runs in the parent process only: this fork has to make and start its own"
             log_aside(self._log, logging.WARNING, text, self)  # a thread of the parent may have held a handler's lock
         return True

@@ -182,7 +182,7 @@ class StatusTracker:
         self._lock = threading.RLock()
         self._waiting = WaitingRoom()
         self._status = StreamStatus(StreamState.INITIALIZING, _now())
-        self._listeners: tuple[StatusListener, ...] = ()
+        self._listeners: list[StatusListener] = []
         self._to_tell: deque[StreamStatus] = deque()
         self._telling = threading.Lock()  # held by who calls the listeners; never waited for
         # What follows has one writer, so it needs no lock. First the reader's thread:
@@ -223,16 +223,12 @@ class StatusTracker:
     def add_listener(self, listener: StatusListener) -> None:
         """Call it with each new status from now on; see :meth:`StreamManager.add_status_listener`."""
         check_callable("listener", listener)
-        with self._lock:
-            self._listeners += (listener,)
+        self._listeners.append(listener)
 
     def remove_listener(self, listener: StatusListener) -> None:
         """Remove a listener; nothing happens if it is not there."""
-        with self._lock:
-            kept = list(self._listeners)
-            with suppress(ValueError):
-                kept.remove(listener)
-            self._listeners = tuple(kept)
+        with suppress(ValueError):
+            self._listeners.remove(listener)
 
     @property
     def failed_attempts(self) -> int:
@@ -333,7 +329,7 @@ class StatusTracker:
         """In a forked child: be off, without the locks, which a thread of the parent may have held."""
         self._lock = threading.RLock()
         self._telling = threading.Lock()
-        self._listeners = ()
+        self._listeners = []
         self.off(error)
 
     def _count(self, error: BaseException) -> ErrorInfo:
@@ -365,7 +361,7 @@ class StatusTracker:
         while self._to_tell and self._telling.acquire(blocking=False):
             try:
                 status = self._to_tell.popleft()
-                for listener in self._listeners:
+                for listener in tuple(self._listeners):
                     leaving = self._call(listener, status) or leaving
             finally:
                 self._telling.release()

@@ -152,7 +152,7 @@ def test_a_failed_call_is_made_again_until_it_succeeds(callback: str, change: Ca
     told: list[tuple[HandlerFailure, str]] = []
     left: list[ValueError] = []
     handler = Failing(lambda name, _: left.pop() if name == callback and left else None)
-    errors = HandlerErrors(SOON, lambda failure: told.append((failure, threading.current_thread().name)))
+    errors = HandlerErrors(SOON, lambda one: told.append((one, threading.current_thread().name)), 0.005)
     with Emulator(*CONTENT, key=KEY) as emulator, managed(emulator.uri, handler, handler_errors=errors) as manager:
         manager.start()
         handler.wait_for("received_all_environments")

@@ -282,7 +282,7 @@ child = os.fork()
 status = manager.status
 if not child:
     print(status.state.value, status.last_error.kind.value, status.last_error.message, told,
-          manager.wait_for(StreamState.VALID), manager.close(), flush=True)
+          manager.close(), flush=True)
     os._exit(0)
 os.waitpid(child, 0)
 go_on.set()
@@ -291,5 +291,5 @@ print(manager.status.state.value, manager.close(), manager.status.state.value)
     command = [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     why = "the manager runs in the parent process only; after a fork, make and start a new one"
-    assert done.stdout == f"OFF UNKNOWN {why} ['INITIALIZING'] False True\nINITIALIZING True OFF\n"
+    assert done.stdout == f"OFF UNKNOWN {why} ['INITIALIZING'] True\nINITIALIZING True OFF\n"
     assert done.stderr == ""

@@ -29,6 +29,17 @@ from autoconfig import ForkedError, HTTPConfig, StreamManager
 PROMPT = 1.0  # seconds that a call may take in a fork
 
 
+class Unbuffered(logging.Handler):
+    """Writes to a file, but not through a buffer, whose lock a fork would inherit: that is no matter of the library."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(self._file, f"{self.format(record)}\n".encode())
+
+
 class Agent:
     """
     Obeys one test.
@@ -196,5 +207,7 @@ def _raised(call: Callable[[], object]) -> type[object]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(filename=sys.argv[2], level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
+    logging.basicConfig(
+        handlers=[Unbuffered(sys.argv[2])], level=logging.INFO, format="%(process)d %(levelname)s %(message)s"
+    )
     Agent(int(sys.argv[1])).serve()
