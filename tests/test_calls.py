@@ -12,8 +12,8 @@ from support.recorder import Recorder
 
 from autoconfig import HandlerErrors, HandlerFailure, MessageHandler, calls
 from autoconfig.calls import HandlerCalls, StoppedError
-from autoconfig.stream.cancel import CancelToken
 from autoconfig.status import StatusTracker
+from autoconfig.stream.cancel import CancelToken
 
 METHODS = [
     "add_environment",

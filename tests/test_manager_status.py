@@ -26,7 +26,6 @@ from autoconfig import (
     ErrorKind,
     HandlerErrors,
     KeyRejectedError,
-    RetryPolicy,
     StreamManager,
     StreamState,
     StreamStatus,

@@ -13,8 +13,7 @@ import pytest
 
 from autoconfig import ConnectionFailedError, KeyRejectedError, StreamState, StreamStatus, tracking
 from autoconfig.safe_logger import SafeLogger
-from autoconfig.status import StatusListener
-from autoconfig.status import StatusTracker
+from autoconfig.status import StatusListener, StatusTracker
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
 REFUSED = ConnectionFailedError("refused")

@@ -19,8 +19,8 @@ from autoconfig.calls import HandlerCalls
 from autoconfig.delivery import Delivery
 from autoconfig.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
-from autoconfig.stream.cancel import CancelToken
 from autoconfig.status import StatusTracker
+from autoconfig.stream.cancel import CancelToken
 
 RETRY = RetryPolicy(max_delay=8.0)
 LONGEST = 10.0  # seconds; more than any delay

@@ -13,8 +13,8 @@ from autoconfig.calls import HandlerCalls
 from autoconfig.delivery import Delivery
 from autoconfig.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
-from autoconfig.stream.cancel import CancelToken
 from autoconfig.status import StatusTracker
+from autoconfig.stream.cancel import CancelToken
 
 Call = tuple[str, Any]
 ALL: Call = ("received_all_environments", None)
