@@ -105,7 +105,7 @@ class StreamManager:
         url = endpoint(stream_uri, protocol_version)
         self._key = show_key(key)
         self._shown = f"{self._key} at {url.partition('?')[0]}"
-        self._lock = threading.RLock()  # guards _started; reentrant, because a signal handler may call close()
+        self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
         self._warned_in: int | None = None  # the fork that was warned
@@ -197,10 +197,9 @@ class StreamManager:
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
         if self._threads.has_forked():
             return True
-        self._closed = True
         try:
-            with self._lock:  # a start() of another thread comes to its end first
-                pass
+            with self._lock:
+                self._closed = True
             return self._threads.stop(deadline)
         except BaseException:  # Ctrl-C
             self._threads.cancel()
@@ -272,7 +271,7 @@ class StreamManager:
 
         It is called in the thread that brought the change about: one of the stream's or one that calls :meth:`close`.
         Calls come one at a time and in order. It should return soon, because the stream is held up meanwhile. What it
-        raises is logged; but what is no ``Exception``, in the main thread, is raised: it may be Ctrl-C.
+        raises is logged; but Ctrl-C in the main thread is raised.
 
         Raises:
             TypeError: It cannot be called.

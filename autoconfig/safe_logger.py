@@ -67,11 +67,8 @@ class SafeLogger(Adapter):
         self._busy.add(me)
         try:
             super().log(level, msg, *args, stacklevel=_STACKLEVEL, **kwargs)
-        except Exception:
-            pass
-        except BaseException:
-            # In the main thread it may come from a signal, such as Ctrl-C, and is not ours to drop.
-            if is_main_thread():
+        except BaseException as error:
+            if is_ctrl_c(error):
                 raise
         finally:
             self._busy.discard(me)
@@ -112,6 +109,6 @@ def log_aside(logger: Logger, level: int, msg: object, *args: object, **kwargs: 
         threads[0].join(_PATIENCE)
 
 
-def is_main_thread() -> bool:
-    """Return whether this is the thread in which Python runs signal handlers."""
-    return threading.get_ident() == threading.main_thread().ident
+def is_ctrl_c(error: BaseException) -> bool:
+    """Return whether the error is the user's, who wants to stop the program, and not one of a function called here."""
+    return isinstance(error, KeyboardInterrupt) and threading.get_ident() == threading.main_thread().ident

@@ -24,7 +24,7 @@ from .exceptions import (
     UnexpectedStatusError,
 )
 from .identifiers import EnvironmentID
-from .safe_logger import Logger, is_main_thread, log_aside
+from .safe_logger import Logger, is_ctrl_c, log_aside
 from .validation import check_callable
 from .waiting import WaitingRoom
 
@@ -178,14 +178,16 @@ class StatusTracker:
 
     def __init__(self, logger: Logger) -> None:
         self._log = logger
-        # Reentrant, because a signal handler may close the stream. Guards the state and what changes with it.
-        self._lock = threading.RLock()
+        # There is no lock, because a signal handler may close the stream, and Ctrl-C may come anywhere. The reader's
+        # thread alone changes the status; any thread may end it, and the first end counts.
+        self._running = StreamStatus(StreamState.INITIALIZING, _now())
+        self._ends: list[StreamStatus] = []
         self._waiting = WaitingRoom()
-        self._status = StreamStatus(StreamState.INITIALIZING, _now())
         self._listeners: list[StatusListener] = []
         self._to_tell: deque[StreamStatus] = deque()
+        self._told_off = False
         self._telling = threading.Lock()  # held by who calls the listeners; never waited for
-        # What follows has one writer, so it needs no lock. First the reader's thread:
+        # What follows has one writer, too. First the reader's thread:
         self._last_byte_at: float | None = None
         self._connections = 0
         self._events = dict.fromkeys(_EVENTS, 0)
@@ -196,6 +198,10 @@ class StatusTracker:
         self._refused: tuple[RefusedEnvironment, ...] = ()
         self.failed_callbacks = 0
         self.pending_retries = 0
+
+    @property
+    def _status(self) -> StreamStatus:
+        return self._ends[0] if self._ends else self._running
 
     @property
     def status(self) -> StreamStatus:
@@ -269,19 +275,20 @@ class StatusTracker:
 
     def connecting(self) -> None:
         """Note that an attempt begins."""
-        if self._status.next_retry_at is not None:
+        if self._running.next_retry_at is not None:
             self._change(next_retry_at=None)
 
     def connected(self) -> None:
         """Note that there is a connection, which does not prove yet that it delivers."""
-        self._connections += 1
+        if not self._ends:
+            self._connections += 1
         self._change(connected_since=_now(), next_retry_at=None)
 
     def delivered(self, names: Iterable[str]) -> None:
         """Note that events of these names came and were right, which proves the link."""
         for name in names:
             self._events[name if name in self._events else "other"] += 1
-        if self._status.state is not StreamState.VALID or self._status.failed_attempts:
+        if self._running.state is not StreamState.VALID or self._running.failed_attempts:
             self._change(state=StreamState.VALID, failed_attempts=0)
 
     def configuration_received(
@@ -301,13 +308,14 @@ class StatusTracker:
         """Note which environments cannot be used now; the listeners are told if these are others than before."""
         if refused != self._refused:
             self._refused = refused
-            with self._lock:
-                self._to_tell.append(self.status)
+            self._to_tell.append(self.status)
             self._tell()
 
     def disconnected(self, error: BaseException | None, delay: float) -> None:
         """Note that the connection is gone, or that an attempt failed, and when the next one begins."""
-        status = self._status
+        if self._ends:
+            return
+        status = self._running
         info = self._count(error) if error else status.last_error
         interrupted = status.state is StreamState.VALID and error is not None
         self._change(
@@ -319,15 +327,15 @@ class StatusTracker:
         )
 
     def off(self, error: BaseException | None = None) -> None:
-        """Note that the stream has ended for good; nothing happens if it was noted before."""
-        if self._status.state is StreamState.OFF:
-            return
-        last_error = self._count(error) if error else self._status.last_error
-        self._change(state=StreamState.OFF, last_error=last_error, connected_since=None, next_retry_at=None)
+        """Note that the stream has ended for good; only the first time counts."""
+        if not self._ends:
+            last_error = self._count(error) if error else self._running.last_error
+            off = attrs.evolve(self._running, state=StreamState.OFF, since=_now(), last_error=last_error)
+            self._ends.append(attrs.evolve(off, connected_since=None, next_retry_at=None))
+        self._announce()  # also the second time, in case that Ctrl-C came before it the first time
 
     def abandon(self, error: BaseException) -> None:
-        """In a forked child: be off, without the locks, which a thread of the parent may have held."""
-        self._lock = threading.RLock()
+        """In a forked child: be off, without the lock, which a thread of the parent may have held."""
         self._telling = threading.Lock()
         self._listeners = []
         self.off(error)
@@ -338,15 +346,18 @@ class StatusTracker:
         return info
 
     def _change(self, **changes: Any) -> None:
-        with self._lock:
-            before = self._status
-            if before.state is StreamState.OFF:
-                return
-            if changes.get("state", before.state) is not before.state:
-                changes["since"] = _now()
-            self._status = attrs.evolve(before, **changes)
-            if (before.state, before.last_error) != (self._status.state, self._status.last_error):
-                self._to_tell.append(self.status)
+        if self._ends:
+            return
+        before = self._running
+        if changes.get("state", before.state) is not before.state:
+            changes["since"] = _now()
+        self._running = attrs.evolve(before, **changes)
+        if (before.state, before.last_error) != (self._running.state, self._running.last_error):
+            self._announce()
+
+    def _announce(self) -> None:
+        """Wake those who wait for a state, and tell the listeners of it."""
+        self._to_tell.append(self.status)
         self._waiting.wake()
         self._tell()
 
@@ -354,13 +365,15 @@ class StatusTracker:
         """
         Call the listeners, one at a time and in order, in whichever thread comes first; no lock is waited for.
 
-        What they raise is logged; this may be the reader's thread. Only what is no ``Exception`` in the main thread is
-        raised at the end: it may be Ctrl-C.
+        What they raise is logged; this may be the reader's thread. Only Ctrl-C in the main thread is raised at the end.
         """
         leaving: BaseException | None = None
         while self._to_tell and self._telling.acquire(blocking=False):
             try:
                 status = self._to_tell.popleft()
+                if self._told_off:  # what the reader did at the same time
+                    continue
+                self._told_off = status.state is StreamState.OFF
                 for listener in tuple(self._listeners):
                     leaving = self._call(listener, status) or leaving
             finally:
@@ -372,7 +385,7 @@ class StatusTracker:
         try:
             listener(status)
         except BaseException as error:
-            if not isinstance(error, Exception) and is_main_thread():
+            if is_ctrl_c(error):
                 return error
             log_aside(self._log, logging.ERROR, "A status listener failed", exc_info=error)
         return None

@@ -17,7 +17,7 @@ from . import forks
 from .calls import HandlerCalls
 from .exceptions import ClosedError, ForkedError, KeyRejectedError
 from .messages import Batch
-from .safe_logger import SafeLogger, is_main_thread, log_aside
+from .safe_logger import SafeLogger, is_ctrl_c, log_aside
 from .status import StatusTracker
 from .stream.cancel import CancelToken
 from .waiting import WaitingRoom
@@ -70,8 +70,8 @@ class StreamThreads:
         # Made by start(): on Python 3.13, a Thread that was made before a fork cannot be started after it.
         self._reader: threading.Thread | None = None
         self._dispatcher: threading.Thread | None = None
-        self._waking = threading.Lock()  # held while the threads are woken; never waited for
         self._inside: set[int] = set()  # the threads that are in start() or stop() at the moment
+        self._cancelling: set[object] = set()  # one for each call of cancel() that has not returned
 
     def start(self, read: Callable[[], None], dispatch: Callable[[], None], name: str) -> None:
         """
@@ -86,8 +86,8 @@ class StreamThreads:
         self._process = os.getpid()
         forks.add(self)
         self._log.begin_stream(f"{number} {name}")
-        self._inside.add(threading.get_ident())
         try:
+            self._inside.add(threading.get_ident())
             self._reader = _thread(f"autoconfig-reader-{number}", self._run_reader, read)
             self._dispatcher = _thread(f"autoconfig-dispatcher-{number}", self._run_dispatcher, dispatch)
             self._dispatcher.start()
@@ -97,10 +97,15 @@ class StreamThreads:
 
     def cancel(self) -> None:
         """End the stream: from here on no callback begins, and the threads end by themselves."""
+        mine = object()
         try:
+            self._cancelling.add(mine)
             self._token.cancel()
-        finally:  # whatever a listener or a callback of the future raises
-            self._note_end()
+        finally:
+            try:
+                self._note_end()
+            finally:
+                self._cancelling.discard(mine)
 
     def stop(self, deadline: float) -> bool:
         """
@@ -114,15 +119,14 @@ class StreamThreads:
             Whether they have ended. If not, a WARNING says which has not and where it is; but for a call that comes
             from a signal handler in the middle of another one, which goes on and says it.
         """
+        self.cancel()
         me = threading.get_ident()
         if me in self._inside:
             # This is a signal handler that has interrupted start() or stop(), in whichever of their locks. What it
             # would wait for may be waiting for them; they go on when it returns, and find the token cancelled.
-            self._token.cancel()
             return False
-        self._inside.add(me)
         try:
-            self.cancel()
+            self._inside.add(me)
             self._wake()
             now = time.monotonic()
             grace = min(max(deadline, now + _LEAST_GRACE), now + _GRACE)
@@ -183,7 +187,8 @@ class StreamThreads:
             self._fail(error)
         finally:
             if not self.has_forked():  # it was, inside a callback: then all this is the parent's
-                self._note_end()
+                if not self._cancelling:  # else it is done there, perhaps by what a signal handler has interrupted
+                    self._note_end()
                 self._wake()
                 self._end()
 
@@ -199,7 +204,7 @@ class StreamThreads:
     def _note_end(self) -> None:
         try:
             self._status.off()
-        finally:
+        finally:  # whatever a listener or a callback of the future raises
             self._settle(ClosedError("the manager was closed before it was connected"))
 
     def _end(self) -> None:
@@ -219,22 +224,20 @@ class StreamThreads:
         except InvalidStateError:
             return
         except BaseException as failure:  # concurrent.futures lets SystemExit and the like of a callback through
-            if is_main_thread():  # it may be Ctrl-C
+            if is_ctrl_c(failure):
                 raise
             log_aside(self._log, logging.ERROR, "A callback of the future failed", exc_info=failure)
 
     def _wake(self) -> None:
         """Wake a reader that waits for room in the queue and a dispatcher that waits for a message."""
-        if not self._waking.acquire(blocking=False):  # another thread is doing it
-            return
         try:
+            self._batches.put_nowait([])
+        except queue.Full:  # so it is the reader that may be waiting
             with suppress(queue.Empty):
                 while True:
                     self._batches.get_nowait()
-            with suppress(queue.Full):  # then the dispatcher is not waiting
+            with suppress(queue.Full):
                 self._batches.put_nowait([])
-        finally:
-            self._waking.release()
 
     def _wait_for_reader(self, grace: float) -> bool:
         places = "the look-up of a name, a large message, or a function of yours such as that for the key"
