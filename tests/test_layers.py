@@ -42,7 +42,6 @@ LAYERS = {
     "stream.decoding": 3,
     "stream.fields": 3,
     "stream.retry": 3,
-    "tracking": 2,
     "messages": 2,
     "receiver": 2,
     "handler": 2,
@@ -57,6 +56,7 @@ LAYERS = {
     "safe_logger": 0,
     "construction": 0,
     "validation": 0,
+    "waiting": 0,
     "version": 0,
 }
 FACADE = ""  # autoconfig/__init__.py
@@ -165,7 +165,9 @@ def test_imports_form_no_circle() -> None:
 @pytest.mark.parametrize("module", [name for name in MODULES if is_facade(name)])
 def test_a_facade_only_hands_names_on(module: str) -> None:
     body = ast.parse(MODULES[module].read_text("utf-8")).body
-    extra = [node for node in body if not isinstance(node, ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Expr)]
+    late = ast.If | ast.FunctionDef  # names for type checkers, and what imports them when they are used
+    kinds = ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Expr | late
+    extra = [node for node in body if not isinstance(node, kinds)]
     assert not extra, f"line {extra[0].lineno} is more than an import, an assignment or a docstring"
 
 
