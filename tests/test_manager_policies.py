@@ -19,7 +19,8 @@ from support.recorder import Recorder
 from support.samples import environment, payload_filter
 from support.scripted_server import ScriptedServer
 
-from autoconfig import HandlerErrors, KeyRejectedError, RetryPolicy, StreamManager, StreamState, calls
+from autoconfig import HandlerErrors, KeyRejectedError, RetryPolicy, StreamManager, StreamState
+from autoconfig.dispatch import calls
 from autoconfig.keys import KeySource
 from autoconfig.testing import Emulator
 
