@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from ldclient import LDClient
@@ -218,6 +218,14 @@ class ClientPool(MessageHandler):
         if not closed:
             self._log.warning("Gave up waiting for the clients to close")
         return closed
+
+    def __enter__(self) -> ClientPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def add_environment(self, params: EnvironmentParams) -> None:
         """Have a client made."""
