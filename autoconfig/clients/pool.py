@@ -390,14 +390,14 @@ class ClientPool(MessageHandler):
         try:
             return Client(self._check_config(slot.key, params, self._make_config(params)), self._start_wait)
         except BaseException as error:  # SystemExit too: the thread is needed
-            with self._changed:
-                if slot.params.sdk_key == params.sdk_key:
-                    slot.failures += 1
-                    slot.error = type(error).__name__
             text = "".join(traceback.format_exception(error))
             if params.sdk_key:
                 text = text.replace(params.sdk_key, mask(params.sdk_key))
             self._log.error("The client of environment %s could not be made: %s", params.env_id, mask_keys(text))
+            with self._changed:
+                if slot.params.sdk_key == params.sdk_key:
+                    slot.failures += 1
+                    slot.error = type(error).__name__
             return None
 
     def _check_config(self, key: Key, params: EnvironmentParams, config: Config) -> Config:
