@@ -323,7 +323,7 @@ class ClientPool(MessageHandler):
             return
         self._drop_refused(slot)
         candidate = slot.candidate
-        if candidate is not None and (slot.current or candidate.sdk_key != slot.params.sdk_key):
+        if candidate is not None and candidate.sdk_key != slot.params.sdk_key:
             self._retirement.add(slot.key, candidate)
             slot.candidate = None
         elif candidate is not None and (candidate.working or slot.serving is None):

@@ -39,7 +39,7 @@ def test_an_event_sent_after_a_rotation_arrives(make_pool: MakePool, flags: Flag
     event = flags.wait_for_event("custom", "bought")
     assert event.sdk_key == sdk_key("a")
     flags.wait_for_streams(sdk_key("b"))
-    assert status(pool, "1").retired == 0
+    until(lambda: status(pool, "1").retired == 0)
 
 
 def test_a_borrowed_client_is_not_closed(make_pool: MakePool, flags: FlagService) -> None:
@@ -74,7 +74,7 @@ def test_the_oldest_is_closed_when_too_many_linger(make_pool: MakePool, flags: F
     for key in "bcd":
         rotate(pool, "1", key)
     flags.wait_for_streams(*map(sdk_key, "bcd"))
-    assert status(pool, "1").retired == 2
+    until(lambda: status(pool, "1").retired == 2)
 
 
 def test_close_sends_the_last_events_and_leaves_nothing(make_pool: MakePool, flags: FlagService) -> None:
@@ -127,6 +127,24 @@ def test_close_waits_for_a_client_that_is_being_made(make_pool: MakePool, flags:
     going.set()
     assert pool.close()
     flags.wait_for_streams()
+
+
+def test_an_environment_that_is_deleted_while_its_client_is_made(make_pool: MakePool, flags: FlagService) -> None:
+    called, going = threading.Event(), threading.Event()
+
+    def make_config(environment: Any) -> Config:
+        called.set()
+        assert going.wait(10)
+        return Config(environment.sdk_key, **flags.uris)
+
+    pool = make_pool(make_config)
+    pool.add_environment(params("1", "a"))
+    assert called.wait(10)
+    pool.delete_environment("1")
+    going.set()
+    pool.add_environment(params("1", "b"))
+    until(lambda: served_key(pool, "1") == sdk_key("b"))
+    flags.wait_for_streams(sdk_key("b"))
 
 
 def test_close_waits_for_a_borrower(make_pool: MakePool, flags: FlagService) -> None:

@@ -52,6 +52,17 @@ def test_there_is_no_client_while_the_key_is_refused(make_pool: MakePool, flags:
     assert status(pool, "1").sdk_key == ""
 
 
+def test_a_client_that_is_refused_after_a_while_is_served_no_more(make_pool: MakePool, flags: FlagService) -> None:
+    """It served because there was none, and connected still; an application's own store may have flags for it."""
+    flags.refuse(sdk_key("a"))
+    flags.set_delay(0.5)
+    pool = make_pool(start_wait=0, retry=RetryPolicy(max_delay=60))
+    pool.add_environment(params("1", "a"))
+    assert until(lambda: pool.get("1"))
+    until(lambda: pool.get("1") is None)
+    assert status(pool, "1").state is ClientState.REFUSED
+
+
 def test_the_delay_between_attempts_grows_from_a_second(make_pool: MakePool, flags: FlagService) -> None:
     flags.refuse(sdk_key("a"), 2)
     pool = make_pool(retry=RetryPolicy(max_delay=60, jitter=0), start_wait=0)
