@@ -24,6 +24,7 @@ LAYERS = {
     "registry": 8,
     "filtering": 8,
     "expiry": 8,
+    "clients": 8,
     "testing": 8,
     "threads": 7,
     "dispatcher": 6,
@@ -60,8 +61,12 @@ LAYERS = {
     "version": 0,
 }
 FACADE = ""  # autoconfig/__init__.py
-IMPORT_NAMES = {"attrs": {"attr", "attrs"}, "sseclient-py": {"sseclient"}}  # where they differ from the distribution's
-EXTRAS = {"cli": "cli", "testing": "tests"}  # parts that may also import what an extra installs
+IMPORT_NAMES = {
+    "attrs": {"attr", "attrs"},
+    "launchdarkly-server-sdk": {"ldclient"},
+    "sseclient-py": {"sseclient"},
+}  # where they differ from the distribution's
+EXTRAS = {"cli": "cli", "clients": "clients", "testing": "tests"}  # parts that may also import what an extra installs
 
 
 def modules() -> dict[str, Path]:

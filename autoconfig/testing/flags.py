@@ -23,6 +23,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+__all__ = ["FlagService", "ReceivedEvent"]
+
 _FOR_EVER = -1
 
 
