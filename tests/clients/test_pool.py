@@ -77,39 +77,45 @@ def test_rotations_while_a_client_is_made_become_one(make_pool: MakePool, flags:
 
     def make_config(environment: Any) -> Config:
         made.append(environment.sdk_key)
-        assert len(made) == 1 or going.wait(10)
+        assert environment.sdk_key in (sdk_key("a"), sdk_key("other")) or going.wait(10)
         return Config(environment.sdk_key, **flags.uris)
 
-    pool = make_pool(make_config)
+    pool = make_pool(make_config, parallel=3)
     pool.add_environment(params("1", "a"))
     until(lambda: value(pool.get("1")) == "blue")
     for key in "bcdef":
         pool.update_environment(params("1", key))
-        until(lambda: len(made) > 1)
+        until(lambda: sdk_key("b") in made)
+    pool.add_environment(params("2", "other"))  # by the time that it works, others would have begun
+    until(lambda: value(pool.get("2")) == "blue")
+    assert made == [sdk_key("a"), sdk_key("b"), sdk_key("other")]
     going.set()
     until(lambda: served_key(pool, "1") == sdk_key("f"))
-    assert made == [sdk_key("a"), sdk_key("b"), sdk_key("f")]
-    flags.wait_for_streams(sdk_key("f"))
+    assert made[3:] == [sdk_key("f")]
+    flags.wait_for_streams(sdk_key("f"), sdk_key("other"))
 
 
 def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, flags: FlagService) -> None:
     flags.refuse(sdk_key("b"))
+    flags.refuse(sdk_key("other"))
     made = []
 
     def make_config(environment: Any) -> Config:
         made.append(environment.sdk_key)
         return Config(environment.sdk_key, **flags.uris)
 
-    pool = make_pool(make_config, retry=RetryPolicy(max_delay=60))
+    pool = make_pool(make_config, retry=RetryPolicy(max_delay=0.1, jitter=0))
     pool.add_environment(params("1", "a"))
     client = until(lambda: pool.get("1", timeout=5))
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.ROTATING, "HTTP 401")
     pool.update_environment(params("1", "a"))
     assert status(pool, "1").state is ClientState.WORKING
+    pool.add_environment(params("2", "other"))
+    until(lambda: flags.refusals[sdk_key("other")] == 3)  # by then another start of the first one would be over
     assert pool.get("1") is client
+    assert made.count(sdk_key("a")) == 1
     flags.wait_for_streams(sdk_key("a"))
-    assert made == [sdk_key("a"), sdk_key("b")]
 
 
 def test_a_change_of_names_makes_nothing(make_pool: MakePool) -> None:
