@@ -279,6 +279,21 @@ def test_a_factory_that_raises_is_called_again_and_no_key_is_logged(
     assert status(pool, "1").sdk_key == "sdk-…000a"
 
 
+def test_a_key_that_does_not_look_like_one_is_not_logged_either(
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment = params("1", "", whole_key="of-another-shape-0123456789")
+
+    def make_config(environment: Any) -> Config:
+        raise KeyError(environment.sdk_key)
+
+    pool = make_pool(make_config)
+    pool.add_environment(environment)
+    wait_for_state(pool, "1", ClientState.REFUSED, "KeyError")
+    assert "KeyError: '…6789'" in caplog.text
+    assert environment.sdk_key not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

@@ -22,12 +22,14 @@ def sdk_key(name: str) -> SDKKey:
     return SDKKey(f"sdk-00000000-0000-4000-8000-{name:0>12}")
 
 
-def params(id: str, key: str, *, filter_key: str = "", name: str = "Production") -> EnvironmentParams:
-    """Return an environment with the key of this name."""
+def params(
+    id: str, key: str, *, whole_key: str = "", filter_key: str = "", name: str = "Production"
+) -> EnvironmentParams:
+    """Return an environment with the key of this name, or with this very key."""
     return EnvironmentParams(
         env_id=EnvironmentID(id),
         identifiers=EnvIdentifiers("production", name, "shop", "Shop", FilterKey(filter_key)),
-        sdk_key=sdk_key(key),
+        sdk_key=SDKKey(whole_key) if whole_key else sdk_key(key),
         mobile_key=MobileKey("mob-1"),
         expiring_sdk_key=None,
         ttl=timedelta(),
