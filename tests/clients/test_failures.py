@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,6 @@ pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
 from ldclient import LDClient
-from ldclient.config import Config
 from support.clients import params, sdk_key, served_key, status, until, value, wait_for_state
 
 from autoconfig import EnvironmentRep, RetryPolicy, SDKKeyRep, StreamManager
@@ -131,25 +129,18 @@ def test_an_outage_later(make_pool: MakePool, flags: FlagService) -> None:
     flags.wait_for_streams(sdk_key("b"))
 
 
-def test_a_slow_service_holds_up_as_many_starts_as_run_at_a_time(make_pool: MakePool, flags: FlagService) -> None:
-    running, most = [0], []
-    lock = threading.Lock()
-
-    def make_config(environment: Any) -> Config:
-        with lock:
-            running[0] += 1
-            most.append(running[0])
-        threading.Event().wait(0.02)
-        with lock:
-            running[0] -= 1
-        return Config(environment.sdk_key, diagnostic_opt_out=True, **flags.uris)
-
-    pool = make_pool(make_config, parallel=3)
-    for number in range(12):
-        pool.add_environment(params(f"{number}", f"{number}"))
+def test_no_more_clients_start_at_a_time_than_may(
+    make_pool: MakePool, flags: FlagService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoconfig.clients.client._CONSTRUCTION", 0.05)
+    flags.set_delay(0.3)
+    pool = make_pool(parallel=2, start_wait=10)
+    began = time.monotonic()
+    for id in "123456":
+        pool.add_environment(params(id, id))
     pool.received_all_environments()
     assert pool.wait_until_ready(10)
-    assert max(most) <= 3
+    assert time.monotonic() - began >= 0.9  # three times two
 
 
 def test_a_client_without_flags_makes_room_for_the_next(make_pool: MakePool, flags: FlagService) -> None:
