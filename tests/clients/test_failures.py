@@ -16,6 +16,7 @@ from support.clients import params, sdk_key, served_key, status, until, value, w
 
 from autoconfig import EnvironmentRep, RetryPolicy, SDKKeyRep, StreamManager
 from autoconfig.clients import ClientState
+from autoconfig.clients.workers import Workers
 from autoconfig.testing import Emulator
 from autoconfig.testing.flags import FlagService
 
@@ -40,10 +41,11 @@ def test_a_refused_key_is_tried_again_in_seconds(make_pool: MakePool, flags: Fla
 
 def test_there_is_no_client_while_the_key_is_refused(make_pool: MakePool, flags: FlagService) -> None:
     flags.refuse(sdk_key("a"), status=403)
-    pool = make_pool(retry=RetryPolicy(max_delay=60))
+    pool = make_pool(retry=RetryPolicy(max_delay=60), linger=60)
     pool.add_environment(params("1", "a"))
     pool.received_all_environments()
     wait_for_state(pool, "1", ClientState.REFUSED, "HTTP 403")
+    until(lambda: status(pool, "1").retired == 0)  # nobody misses one that never worked
     assert pool.get("1") is None
     assert pool.get("1", timeout=0.01) is None
     assert not pool.wait_until_ready(0.01)
@@ -61,13 +63,50 @@ def test_a_client_that_is_refused_after_a_while_is_served_no_more(make_pool: Mak
     assert status(pool, "1").state is ClientState.REFUSED
 
 
-def test_the_delay_between_attempts_grows_from_a_second(make_pool: MakePool, flags: FlagService) -> None:
-    flags.refuse(sdk_key("a"), 2)
-    pool = make_pool(retry=RetryPolicy(max_delay=60, jitter=0), start_wait=0)
-    began = time.monotonic()
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds after which starts were to be made, each of which is made at once."""
+    found: list[float] = []
+    submit = Workers.submit
+
+    def at_once(self: Workers, job: Callable[[], None], delay: float = 0.0) -> None:
+        if "starter" in self._name:
+            found.append(delay)
+        submit(self, job)
+
+    monkeypatch.setattr(Workers, "submit", at_once)
+    return found
+
+
+def test_the_delay_doubles_from_a_second_for_each_key(
+    make_pool: MakePool, flags: FlagService, delays: list[float]
+) -> None:
+    flags.refuse(sdk_key("a"), 4)
+    pool = make_pool(retry=RetryPolicy(max_delay=5, jitter=0))
     pool.add_environment(params("1", "a"))
     wait_for_state(pool, "1", ClientState.WORKING)
-    assert 3.0 <= time.monotonic() - began < 6.0
+    assert delays == [0, 1, 2, 4, 5]
+    flags.refuse(sdk_key("a"), 3)
+    flags.disconnect()
+    until(lambda: delays[5:] == [1, 2])  # the first of the three is the open client's own
+    wait_for_state(pool, "1", ClientState.WORKING)
+    flags.refuse(sdk_key("a"))
+    flags.disconnect()
+    until(lambda: len(delays) > 8)
+    pool.update_environment(params("1", "b"))
+    wait_for_state(pool, "1", ClientState.WORKING)
+    assert delays[-1] == 0
+
+
+def test_jitter_shortens_the_delay(
+    make_pool: MakePool, flags: FlagService, delays: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    flags.refuse(sdk_key("a"), 2)
+    pool = make_pool(retry=RetryPolicy(max_delay=60, jitter=0.5))
+    pool.add_environment(params("1", "a"))
+    wait_for_state(pool, "1", ClientState.WORKING)
+    assert delays == [0, 0.75, 1.5]
 
 
 def test_a_key_revoked_while_open_serves_on_and_heals(make_pool: MakePool, flags: FlagService) -> None:
