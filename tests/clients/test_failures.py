@@ -219,7 +219,7 @@ def test_nothing_blocks_the_stream_while_both_services_hang(make_pool: MakePool,
             quick(pool.received_all_environments),
             quick(pool.status),
         )
-        assert slowest < 0.2
+        assert slowest < 1.0  # they hang for half a minute
         flags.set_delay(0)
 
 
