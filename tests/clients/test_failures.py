@@ -106,6 +106,9 @@ def test_a_new_key_does_not_wait_for_the_delay_of_the_old_one(
     pool = make_pool(retry=RetryPolicy(max_delay=60))
     pool.add_environment(params("1", "a"))
     wait_for_state(pool, "1", ClientState.REFUSED, "HTTP 401")
+    plans = pool._plans
+    pool.update_environment(params("1", "a", name="Live"))
+    assert pool._plans == plans  # the delay does not begin anew
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.WORKING)
 
