@@ -22,11 +22,12 @@ from .exceptions import (
     ForkedError,
     KeyRejectedError,
     MalformedMessageError,
+    NotReadyError,
     StreamEndedError,
     StreamError,
     UnexpectedStatusError,
 )
-from .expiry import ExpiredKey, ExpiryWatcher
+from .expiry import ExpiredKey
 from .filtering import FilteredHandler, FilterExpander
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors, HandlerFailure
@@ -54,7 +55,6 @@ __all__ = [
     "EventTooLargeError",
     "ExpiredKey",
     "ExpiringSDKKey",
-    "ExpiryWatcher",
     "FilterExpander",
     "FilterID",
     "FilterKey",
@@ -71,6 +71,7 @@ __all__ = [
     "MessageHandler",
     "MessageReceiver",
     "MobileKey",
+    "NotReadyError",
     "RefusedEnvironment",
     "RegistryChange",
     "RegistryListener",
