@@ -51,7 +51,9 @@ doctest_global_setup = "from examples import *"
 
 # The pages are built without a network, hence without the inventories of other projects: names from outside this
 # package cannot be resolved. Names of this package must be.
-_outside = "|".join([*sorted(sys.stdlib_module_names), "attr", "attrs", "pytest", "requests", "urllib3", "sseclient", "ldclient"])
+_outside = "|".join(
+    [*sorted(sys.stdlib_module_names), "attr", "attrs", "pytest", "requests", "urllib3", "sseclient", "ldclient"]
+)
 nitpick_ignore_regex = [
     (r"py:.*", rf"(?:{_outside})\..*"),
     (r"py:mod", rf"(?:{_outside})"),
