@@ -24,9 +24,11 @@ from support.clients import (
     wait_for_state,
 )
 
-from autoconfig import FilterExpander, FilterID, FilterParams, MessageHandler, RetryPolicy
+from autoconfig import FilterExpander, FilterID, FilterParams, MessageHandler, RetryPolicy, StreamManager
 from autoconfig.clients import ClientPool, ClientState
 from autoconfig.filtering import FilteredHandler
+from autoconfig.messages import EnvironmentRep, SDKKeyRep
+from autoconfig.testing import Emulator
 from autoconfig.testing.flags import FlagService
 
 
@@ -203,6 +205,16 @@ def test_a_second_manager_s_first_configuration_drops_what_it_lacks(make_pool: M
     pool.received_all_environments()
     assert list(pool.status()) == [("2", "")]
     flags.wait_for_streams(sdk_key("2"))
+
+
+def test_it_may_be_given_to_a_second_manager(make_pool: MakePool, flags: FlagService) -> None:
+    pool = make_pool()
+    for ids in ("12", "23"):
+        environments = [EnvironmentRep(id, mob_key="mob-1", sdk_key=SDKKeyRep(sdk_key(id)), version=1) for id in ids]
+        with Emulator(environments) as service, StreamManager(service.key, service.uri, pool):
+            assert pool.wait_until_ready(10)
+    assert sorted(id for id, _ in pool.status()) == ["2", "3"]
+    flags.wait_for_streams(sdk_key("2"), sdk_key("3"))
 
 
 def test_daemon_mode_and_offline_clients_serve_at_once(make_pool: MakePool, flags: FlagService) -> None:
