@@ -20,6 +20,8 @@ PACKAGE = Path(autoconfig.__file__).parent
 LAYERS = {
     "__main__": 10,
     "cli": 9,
+    "metrics": 9,
+    "otel": 9,
     "manager": 8,
     "registry": 8,
     "filtering": 8,
@@ -60,8 +62,18 @@ LAYERS = {
     "version": 0,
 }
 FACADE = ""  # autoconfig/__init__.py
-IMPORT_NAMES = {"attrs": {"attr", "attrs"}, "sseclient-py": {"sseclient"}}  # where they differ from the distribution's
-EXTRAS = {"cli": "cli", "testing": "tests"}  # parts that may also import what an extra installs
+IMPORT_NAMES = {  # where they differ from the distribution's
+    "attrs": {"attr", "attrs"},
+    "opentelemetry-api": {"opentelemetry"},
+    "prometheus-client": {"prometheus_client"},
+    "sseclient-py": {"sseclient"},
+}
+EXTRAS = {
+    "cli": "cli",
+    "metrics": "prometheus",
+    "otel": "otel",
+    "testing": "tests",
+}  # parts that may also import what an extra installs
 
 
 def modules() -> dict[str, Path]:
