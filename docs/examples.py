@@ -14,6 +14,7 @@ from autoconfig import EnvironmentRep, FilterRep, SDKKeyRep, StreamManager
 from autoconfig.testing import Emulator
 
 pages = Path(__file__).parent
+clients = bool(find_spec("ldclient"))
 plugin = bool(find_spec("pytest") and find_spec("autoconfig.testing.pytest_plugin"))
 
 PRODUCTION = EnvironmentRep(

@@ -26,6 +26,7 @@ LAYERS = {
     "registry": 8,
     "filtering": 8,
     "expiry": 8,
+    "clients": 8,
     "testing": 8,
     "threads": 7,
     "dispatcher": 6,
@@ -64,16 +65,18 @@ LAYERS = {
 FACADE = ""  # autoconfig/__init__.py
 IMPORT_NAMES = {  # where they differ from the distribution's
     "attrs": {"attr", "attrs"},
+    "launchdarkly-server-sdk": {"ldclient"},
     "opentelemetry-api": {"opentelemetry"},
     "prometheus-client": {"prometheus_client"},
     "sseclient-py": {"sseclient"},
 }
-EXTRAS = {
+EXTRAS = {  # parts that may also import what an extra installs
     "cli": "cli",
+    "clients": "clients",
     "metrics": "prometheus",
     "otel": "otel",
     "testing": "tests",
-}  # parts that may also import what an extra installs
+}
 
 
 def modules() -> dict[str, Path]:
