@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -26,18 +26,15 @@ from .manager import StreamManager
 from .registry import EnvironmentRegistry
 from .status import ContentSource, StreamState, StreamStatus
 
+if TYPE_CHECKING:  # it needs another extra
+    from .clients import ClientPool
+
+__all__ = ["StreamCollector", "TimedHandler"]
+
 _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)  # seconds
 
 Samples = Iterable[tuple[list[str], float]]
 """The labels' values and the number of each sample."""
-
-
-class Pool(Protocol):
-    """What is asked of a :class:`~autoconfig.clients.ClientPool`."""
-
-    def status(self) -> Mapping[Any, Any]:
-        """Return the status of each client."""
-        ...
 
 
 class TimedHandler(MessageHandler):
@@ -123,7 +120,7 @@ class StreamCollector(Collector):
         *,
         registries: Mapping[str, EnvironmentRegistry] | None = None,
         handlers: Mapping[str, TimedHandler] | None = None,
-        pools: Mapping[str, Pool] | None = None,
+        pools: Mapping[str, ClientPool] | None = None,
         per_environment: bool = False,
     ) -> None:
         self._managers = dict(managers)

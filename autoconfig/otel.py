@@ -15,6 +15,8 @@ from .manager import StreamManager
 from .status import ContentSource, StreamState, StreamStatus
 from .version import __version__
 
+__all__ = ["instrument"]
+
 Observe = Callable[[StreamStatus], Iterable[tuple[float, dict[str, Any]]]]
 """Returns the values of an instrument, each with its attributes."""
 
