@@ -163,7 +163,7 @@ class Delivery:
         if pending is None or not is_same(pending.change, change):
             pending = Pending(change, Backoff(self._policy.initial_delay or _FIRST_DELAY, self._policy))
             ledger.pending[id] = pending
-        delay = pending.backoff.next_delay(0.0, None)
+        delay = pending.backoff.next_delay()
         pending.attempts += 1
         pending.due = time.monotonic() + delay
         self._count_pending()

@@ -31,7 +31,7 @@ def key_reader(source: KeySource) -> Callable[[], str]:
         return lambda: source
     if isinstance(source, os.PathLike):
         path = Path(source)
-        return lambda: _checked(path.read_text("utf-8").strip())
+        return lambda: _checked(path.read_text("utf-8-sig").strip())  # editors leave byte order marks and line ends
     if callable(source):
         return lambda: _checked(source())
     raise TypeError(f"key must be a string, a path or a function, not {type(source).__name__}")

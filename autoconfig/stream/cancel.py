@@ -109,7 +109,7 @@ class CancelToken:
 
     def abandon(self) -> None:
         """
-        In a forked child: close its descriptors of the parent's sockets, so that the parent alone says when they end.
+        In a forked child: let go of the parent's sockets, so that the parent alone says when they end.
 
         They are not shut down, which would end the parent's connection, and no lock is waited for, because a thread of
         the parent may have held it. A fork inside a callback leaves the dispatcher running in the child, so the token
@@ -117,36 +117,58 @@ class CancelToken:
         """
         self._cancelled.set()
         self._lock = threading.RLock()
-        for watched in self._sockets:
-            watched.abandon()
-        self._sockets = []
+        watched, self._sockets, self._owned = self._sockets, [], []
+        for one in watched:
+            one.abandon()
 
 
 class _Watched:
-    """A socket and its duplicate."""
+    """
+    A socket and a duplicate of its descriptor.
+
+    The duplicate is a bare number: a socket object of gevent's would tell the event loop when it is closed, which a
+    forked child must not do before its loop has been renewed.
+    """
 
     def __init__(self, original: socket.socket | int) -> None:
         self._original = original if isinstance(original, socket.socket) else None
         self._descriptor = original if isinstance(original, int) else original.fileno()
-        copied = os.dup(self._descriptor)
+        self._duplicate = os.dup(self._descriptor)
         try:
-            self._duplicate = socket.socket(fileno=copied)
+            socket.socket(fileno=self._duplicate).detach()
         except OSError:  # it is no socket
-            os.close(copied)
+            os.close(self._duplicate)
             raise
 
     def shut_down(self) -> None:
         with contextlib.suppress(OSError):  # not connected yet, or no longer
-            self._duplicate.shutdown(socket.SHUT_RDWR)
+            duplicate = socket.socket(fileno=self._duplicate)
+            try:
+                duplicate.shutdown(socket.SHUT_RDWR)
+            finally:
+                duplicate.detach()
 
     def close(self) -> None:
-        self._duplicate.close()
+        os.close(self._duplicate)
         if self._original:
             self._original.close()
 
     def abandon(self) -> None:
+        """
+        Close the duplicate, and put a dead connection in the original's place.
+
+        Its number stays in use, because an event loop may watch it, and whoever has the socket object closes it.
+        """
         with contextlib.suppress(OSError):
             # Else it was closed, and its number may be used again.
-            if os.path.sameopenfile(self._duplicate.fileno(), self._descriptor):
-                os.close(self._descriptor)
-        self._duplicate.close()
+            if os.path.sameopenfile(self._duplicate, self._descriptor):
+                _put_dead_connection(self._descriptor)
+        os.close(self._duplicate)
+
+
+def _put_dead_connection(descriptor: int) -> None:
+    ours, theirs = socket.socketpair()
+    dead = ours.detach()
+    os.close(theirs.detach())
+    os.dup2(dead, descriptor, inheritable=False)
+    os.close(dead)

@@ -17,8 +17,8 @@ from .cancel import CancelToken
 from .connection import Connector
 from .decoding import decode
 from .events import EventParser, ServerSentEvent
+from .failures import FailureLog, ReconnectRequestedError
 from .retry import RetryPlan
-from .trouble import ReconnectRequestedError, TroubleLog
 
 _MESSAGES = frozenset({PUT_EVENT, PATCH_EVENT, DELETE_EVENT})
 
@@ -64,7 +64,7 @@ class StreamReader:
         self._stop_on_rejection = stop_on_rejection
         self._on_connected = on_connected
         self._log = logger
-        self._trouble = TroubleLog(logger)
+        self._failures = FailureLog(logger)
         self._last_event_id = ""
 
     def run(self) -> None:
@@ -88,10 +88,10 @@ class StreamReader:
                     raise
                 failure = error.with_traceback(None)  # whose frames would keep the answer
             self._last_event_id = parser.last_event_id
-            good_for = max(0.0, time.monotonic() - connected_at)
-            delay = self._plan.next_delay(failure, good_for, parser.retry)
+            lasted = max(0.0, time.monotonic() - connected_at)
+            delay = self._plan.next_delay(failure, lasted, parser.retry)
             if failure and not self._token.cancelled:
-                self._trouble.failed(failure, delay)
+                self._failures.failed(failure, delay)
                 self._status.disconnected(None if isinstance(failure, ReconnectRequestedError) else failure, delay)
             self._token.wait(delay)
 
@@ -113,7 +113,7 @@ class StreamReader:
         if batch or not malformed:
             self._status.delivered(len(batch) if malformed else len(events))
         if batch and not _is_flawed(batch[0]):  # a put with flaws ends its batch, so what comes before it has none
-            self._trouble.recovered()
+            self._failures.recovered()
             self._plan.delivered()
         if batch and not self._token.cancelled:
             self._status.handed_over()

@@ -109,7 +109,7 @@ def test_an_answer_that_breaks_off(fault: Fault) -> None:
 
 
 @table(
-    Fault("plain_http", sending(b"HTTP/1.1 400 Bad Request\r\n\r\n", Wire.fin), "SSLError", early=True),
+    Fault("plain_http", sending(b"HTTP/1.1 400 Bad Request\r\n\r\n", Wire.fin), "does not speak TLS", early=True),
     Fault("fin_in_the_handshake", heard(Wire.fin), "SSL|Connection reset", early=True),
     Fault("reset_in_the_handshake", heard(Wire.reset), "SSL|Connection reset", early=True),
     Fault("garbage_in_the_handshake", sending(b"\x16\x03\x03\xff\xff" + b"\0" * 100, Wire.fin), "SSL", early=True),
@@ -162,7 +162,7 @@ def test_a_refused_connection() -> None:
     assert request is not None
     check_calls(recorder, [])
     assert [level for level, _ in failures[:2]] == [logging.WARNING, logging.DEBUG]
-    assert all("ConnectionRefusedError: Connection refused" in text for _, text in failures)
+    assert all("Connection refused" in text for _, text in failures)
     assert [level for level, _ in lines.having("The stream is back")] == [logging.INFO]
 
 

@@ -19,8 +19,8 @@ from autoconfig import (
     StreamEndedError,
     UnexpectedStatusError,
 )
+from autoconfig.stream.failures import ReconnectRequestedError
 from autoconfig.stream.retry import RetryPlan
-from autoconfig.stream.trouble import ReconnectRequestedError
 
 REFUSED = ConnectionFailedError("refused")
 BROKEN = MalformedMessageError("put", "not JSON")

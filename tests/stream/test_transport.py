@@ -17,9 +17,8 @@ from support.connecting import WatchfulToken, connector, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 
-from autoconfig import ConnectionFailedError
-from autoconfig.stream.adapter import InterruptibleAdapter
-from autoconfig.stream.sockets import Deadline
+from autoconfig import ConnectionFailedError, HTTPConfig
+from autoconfig.stream.transport import Deadline, InterruptibleAdapter, TLSContexts
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]
@@ -172,7 +171,9 @@ def test_no_further_address_is_tried_after_cancel(monkeypatch: pytest.MonkeyPatc
 def test_the_options_of_the_socket_are_urllib3s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small requests go out at once: no delay."""
     with RawServer(STREAM) as server, requests.Session() as session:
-        session.mount("http://", InterruptibleAdapter(token := WatchfulToken(), Deadline(5)))
+        session.mount(
+            "http://", InterruptibleAdapter(token := WatchfulToken(), Deadline(5), TLSContexts(HTTPConfig(), token))
+        )
         try:
             with session.get(server.url, stream=True) as response:
                 sock = socket.socket(fileno=socket.dup(response.raw.fileno()))
