@@ -94,7 +94,7 @@ def _describe_chain(chain: list[BaseException]) -> str:
         return words
     if type(cause) is http.client.HTTPException and str(cause).startswith("got more than"):
         return "the answer has too many headers"
-    if any("Missing dependencies for SOCKS" in str(one) for one in chain):
+    if isinstance(cause, requests.exceptions.InvalidSchema) and str(cause).startswith("Missing dependencies for SOCKS"):
         return NEEDS_PYSOCKS
     for kind, words in _WORDS.items():
         if any(isinstance(one, kind) for one in chain):

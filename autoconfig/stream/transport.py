@@ -368,9 +368,11 @@ def _answer_class(deadline: Deadline) -> type[HTTPResponse]:
         def begin(self) -> None:
             """Read the headers. Interim answers are skipped; ``http.client`` skips those of status 100 only."""
             super().begin()
-            for _ in range(_MOST_INTERIM_ANSWERS):
-                if not 100 <= self.status < 200 or self.status == 101:
-                    break
+            interim = 0
+            while 100 <= self.status < 200 and self.status != 101:
+                interim += 1
+                if interim > _MOST_INTERIM_ANSWERS:
+                    raise ExplainedError("there are interim answers without end")
                 self.headers = None  # type: ignore[assignment]  # else it does nothing
                 super().begin()
             if any(isinstance(defect, _BAD_HEADERS) for defect in self.headers.defects):

@@ -124,11 +124,25 @@ def test_a_server_that_hangs_up() -> None:
         assert failure_of(server.url + PATH) == "the connection broke off in the middle of the answer"
 
 
-@pytest.mark.parametrize("answer", [f"{SECRET} {SECRET}\r\n\r\n", "HTTP/1.1 200 OK\r\n" + f"X: {SECRET}\r\n" * 200])
-def test_an_answer_that_is_no_http(answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (f"{SECRET} {SECRET}\r\n\r\n", "the answer is not HTTP"),
+        ("HTTP/1.1 200 OK\r\n" + f"X: {SECRET}\r\n" * 200, "the answer has too many headers"),
+        ("HTTP/1.1 200 OK\r\nX: " + SECRET * 5000, "a line of the answer's headers is too long"),
+    ],
+    ids=["no HTTP", "many headers", "a long one"],
+)
+def test_an_answer_that_is_no_http_or_has_too_much_of_it(answer: str, said: str) -> None:
     """What it was instead is not said."""
     with RawServer([answer.encode(), None]) as server:
-        assert failure_of(server.url + PATH) == "the answer is not HTTP"
+        assert failure_of(server.url + PATH) == said
+
+
+def test_a_socks_proxy_without_pysocks_says_what_to_install() -> None:
+    """The words are requests' own; it raises them where the import has failed."""
+    error = requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+    assert describe(error) == "a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'"
 
 
 @pytest.mark.parametrize(

@@ -171,9 +171,8 @@ def test_no_further_address_is_tried_after_cancel(monkeypatch: pytest.MonkeyPatc
 def test_the_options_of_the_socket_are_urllib3s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small requests go out at once: no delay."""
     with RawServer(STREAM) as server, requests.Session() as session:
-        session.mount(
-            "http://", InterruptibleAdapter(token := WatchfulToken(), Deadline(5), TLSContexts(HTTPConfig(), token))
-        )
+        token = WatchfulToken()
+        session.mount("http://", InterruptibleAdapter(token, Deadline(5), TLSContexts(HTTPConfig(), token)))
         try:
             with session.get(server.url, stream=True) as response:
                 sock = socket.socket(fileno=socket.dup(response.raw.fileno()))
