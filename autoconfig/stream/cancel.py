@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
 import socket
@@ -124,51 +125,47 @@ class CancelToken:
 
 class _Watched:
     """
-    A socket and a duplicate of its descriptor.
+    A socket and a duplicate of it.
 
-    The duplicate is a bare number: a socket object of gevent's would tell the event loop when it is closed, which a
-    forked child must not do before its loop has been renewed.
+    The duplicate is of the class below ``socket.socket``, which gevent and eventlet leave alone. One of theirs would
+    tell an event loop of each call, and a forked child must not do that before its loop has been renewed.
     """
 
     def __init__(self, original: socket.socket | int) -> None:
         self._original = original if isinstance(original, socket.socket) else None
         self._descriptor = original if isinstance(original, int) else original.fileno()
-        self._duplicate = os.dup(self._descriptor)
+        copied = os.dup(self._descriptor)
         try:
-            socket.socket(fileno=self._duplicate).detach()
+            self._duplicate = _socket.socket(fileno=copied)
         except OSError:  # it is no socket
-            os.close(self._duplicate)
+            os.close(copied)
             raise
 
     def shut_down(self) -> None:
         with contextlib.suppress(OSError):  # not connected yet, or no longer
-            duplicate = socket.socket(fileno=self._duplicate)
-            try:
-                duplicate.shutdown(socket.SHUT_RDWR)
-            finally:
-                duplicate.detach()
+            self._duplicate.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        os.close(self._duplicate)
+        self._duplicate.close()
         if self._original:
             self._original.close()
 
     def abandon(self) -> None:
         """
-        Close the duplicate, and put a dead connection in the original's place.
+        Close the duplicate, and put something that has ended in the original's place.
 
         Its number stays in use, because an event loop may watch it, and whoever has the socket object closes it.
         """
         with contextlib.suppress(OSError):
             # Else it was closed, and its number may be used again.
-            if os.path.sameopenfile(self._duplicate, self._descriptor):
-                _put_dead_connection(self._descriptor)
-        os.close(self._duplicate)
+            if os.path.sameopenfile(self._duplicate.fileno(), self._descriptor):
+                _put_ended_pipe(self._descriptor)
+        self._duplicate.close()
 
 
-def _put_dead_connection(descriptor: int) -> None:
-    ours, theirs = socket.socketpair()
-    dead = ours.detach()
-    os.close(theirs.detach())
-    os.dup2(dead, descriptor, inheritable=False)
-    os.close(dead)
+def _put_ended_pipe(descriptor: int) -> None:
+    """Let the number mean a pipe that nobody writes to any more, which every event loop takes."""
+    ended, writing = os.pipe()
+    os.close(writing)
+    os.dup2(ended, descriptor, inheritable=False)
+    os.close(ended)

@@ -109,7 +109,7 @@ def _describe_tls(error: ssl.SSLError) -> str:
     if not isinstance(reason, str):
         return "TLS failed"
     words = next((words for end, words in _TLS_WORDS.items() if reason.endswith(end)), None)
-    return f"TLS failed: {words} ({reason})" if words else f"TLS failed: {reason}"
+    return f"TLS failed: {words} (OpenSSL: {reason})" if words else f"TLS failed (OpenSSL: {reason})"
 
 
 def _describe_os_error(error: OSError) -> str | None:

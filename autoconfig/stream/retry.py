@@ -17,7 +17,9 @@ _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float ove
 _SLOWER_START, _SLOWER_MAXIMUM = 300, 120
 # Seconds. Else a service that sends `retry: 1` on each connection would be asked hundreds of times a second.
 _LEAST_BASE = 0.5
-_PASSING = frozenset({400, 408, 429})  # client errors that another attempt may mend
+# Client errors that another attempt may mend. A 401 or 403 that is no refusal of the key comes from another host, to
+# which a redirect led, such as a portal.
+_PASSING = frozenset({400, 401, 403, 408, 429})
 
 # Reads the operating system's random numbers each time. A generator with a state of its own would be copied by a fork,
 # and all workers would then return at the same moments.

@@ -130,7 +130,7 @@ class TLSContexts:
             context.load_cert_chain(files[0], files[1] if files[1:] else None, password or _no_password)
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
-                reason = "the client's key does not fit its certificate (KEY_VALUES_MISMATCH)"
+                reason = "the client's key does not fit its certificate (OpenSSL: KEY_VALUES_MISMATCH)"
             else:
                 wrong = "" if password is None else ", or client_key_password is wrong"
                 reason = f"the client's certificate or key cannot be read{wrong}"
@@ -312,6 +312,8 @@ def _connect(connection: HTTPConnection, token: CancelToken, deadline: Deadline)
         return sock
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
+    except UnicodeError:  # what Python says of a label that is empty or too long
+        raise ExplainedError("the URL is malformed: its host is no name that can be looked up") from None
     except TimeoutError as error:
         raise ConnectTimeoutError(connection, f"no answer within {connection.timeout} s") from error
     except OSError as error:

@@ -340,8 +340,7 @@ def test_an_abandoned_connection_goes_on_elsewhere(pair: Pair) -> None:
         token.watch(ours.fileno())
         descriptor = ours.fileno()
         token.abandon()
-        assert ours.recv(1) == b""
-        assert ours.fileno() == descriptor  # an event loop may watch the number, so it stays in use
+        assert os.read(descriptor, 1) == b""  # an event loop may watch the number, so it stays in use
         token.cancel()
         theirs.send(b"x")
         assert parents.recv(1) == b"x"

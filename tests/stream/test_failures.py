@@ -106,7 +106,7 @@ def test_no_tls_where_some_is_expected() -> None:
     with babbling(f"220 {SECRET} ready\r\n".encode()) as port:
         assert (
             failure_of(f"https://127.0.0.1:{port}{PATH}")
-            == "TLS failed: the other side does not speak TLS (WRONG_VERSION_NUMBER)"
+            == "TLS failed: the other side does not speak TLS (OpenSSL: WRONG_VERSION_NUMBER)"
         )
 
 

@@ -271,7 +271,7 @@ class TestSlowProfile:
             EventTooLargeError(5),
             ReconnectRequestedError(),
             RuntimeError("bug"),
-            *map(UnexpectedStatusError, (101, 204, 301, 304, 400, 408, 429, 500, 502, 503, 599)),
+            *map(UnexpectedStatusError, (101, 204, 301, 304, 400, 401, 403, 408, 429, 500, 502, 503, 599)),
         ],
         ids=lambda failure: f"{type(failure).__name__}{getattr(failure, 'status', '')}",
     )
@@ -280,7 +280,7 @@ class TestSlowProfile:
 
     @pytest.mark.parametrize(
         "failure",
-        [REJECTED, KeyRejectedError(403), *map(UnexpectedStatusError, (401, 404, 405, 410, 418, 451, 499))],
+        [REJECTED, KeyRejectedError(403), *map(UnexpectedStatusError, (402, 404, 405, 410, 418, 451, 499))],
         ids=lambda failure: f"{type(failure).__name__}{failure.status}",
     )
     def test_what_is_unlikely_to_is_tried_again_slowly(self, failure: BaseException) -> None:
