@@ -359,3 +359,23 @@ def test_abandoning_leaves_a_reused_number_alone(pair: Pair) -> None:
         os.dup2(other.fileno(), descriptor)
     token.abandon()
     os.close(descriptor)
+
+
+def test_what_a_reader_left_behind_is_closed_by_whoever_cancelled(pair: Pair) -> None:
+    """The reader may be stuck where nothing can interrupt it; its sockets must not stay open until it returns."""
+    ours, _ = pair
+    token = CancelToken()
+    first, owned = ours.dup(), ours.dup()
+    before = descriptors()
+    token.watch(first)
+    token.watch(ours.fileno())
+    token.own(owned)
+    token.cancel()
+    token.close()
+    assert first.fileno() == owned.fileno() == -1
+    assert descriptors() == before - 2
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
