@@ -69,6 +69,7 @@ def test_an_answer_that_does_not_come_through_it_is_interrupted() -> None:
         with promptly(), pytest.raises(ConnectionFailedError), one.connect(""):
             pass
         canceller.join()
+        token.close()  # as who has cancelled does
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
