@@ -15,7 +15,7 @@ import pytest
 from autoconfig import KeyRejectedError, RetryPolicy, StreamEndedError
 from autoconfig.messages import Batch, Message
 from autoconfig.status import StatusTracker
-from autoconfig.stream import reader, trouble
+from autoconfig.stream import failures, reader
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.connection import Connector
 from autoconfig.stream.retry import RetryPlan
@@ -94,7 +94,7 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 5000.0
-        for module in reader, trouble:
+        for module in reader, failures:
             patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def goes_on(self, seconds: float) -> Callable[[], None]:
