@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def key_reader(source: KeySource) -> Callable[[], str]:
         return lambda: source
     if isinstance(source, os.PathLike):
         path = Path(source)
-        return lambda: _checked(path.read_text("utf-8").strip())
+        return lambda: _checked(_read(path))
     if callable(source):
         return lambda: _checked(source())
     raise TypeError(f"key must be a string, a path or a function, not {type(source).__name__}")
@@ -42,6 +43,13 @@ def show_key(source: KeySource) -> str:
     if isinstance(source, str):
         return mask(source)
     return f"the key in {os.fspath(source)!r}" if isinstance(source, os.PathLike) else "a key that is asked for"
+
+
+def _read(path: Path) -> str:
+    """Read a key file, whatever an editor has left in it: line ends, spaces, and the marks of UTF-8 and UTF-16."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return content.decode(encoding).strip()
 
 
 def _checked(key: str) -> str:

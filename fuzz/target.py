@@ -27,12 +27,12 @@ from autoconfig.calls import HandlerCalls
 from autoconfig.delivery import Delivery
 from autoconfig.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
+from autoconfig.status import StatusTracker
 from autoconfig.stream import decoding
 from autoconfig.stream import events as parsing
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.events import EventParser, ServerSentEvent
 from autoconfig.stream.fields import WrongError
-from autoconfig.status import StatusTracker
 
 CONTROL_BYTES = 8  # the largest event, three lengths of pieces, four bytes of calls that raise
 _UNLIMITED = 64 * 2**20
@@ -136,9 +136,7 @@ def check_calls(messages: Sequence[Message], failures: bytes) -> None:
     plan = iter([bool(byte >> bit & 1) for byte in failures for bit in range(8)])
     handler = CheckingHandler(lambda: next(plan, False))
     status = StatusTracker(_QUIET)
-    calls = HandlerCalls(
-        handler, CancelToken(), errors=_AT_ONCE, slow_after=60.0, status=status, logger=_QUIET
-    )
+    calls = HandlerCalls(handler, CancelToken(), errors=_AT_ONCE, slow_after=60.0, status=status, logger=_QUIET)
     delivery = Delivery(calls, _AT_ONCE, status, _QUIET)
     batches: queue.Queue[Batch] = queue.Queue()
     dispatcher = Dispatcher(delivery, batches, status, _QUIET)

@@ -183,3 +183,13 @@ def test_a_hundred_characters_of_foreign_text_are_shown() -> None:
 @given(st.text("0123456789abcdef-", min_size=32, max_size=36), st.text('é\n {"', max_size=120), st.text(max_size=50))
 def test_no_key_is_shown_whole(secret: str, before: str, after: str) -> None:
     assert secret not in show(f"{before}sdk-{secret}{after}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", " \r\n\n", "\u00a0\n"])
+def test_a_file_may_have_what_editors_leave_in_it(encoding: str, end: str, tmp_path: Path) -> None:
+    """Marks at the beginning, line ends and spaces; Windows' PowerShell writes UTF-16."""
+    mark = "\ufeff" if encoding.endswith(("-le", "-be")) else ""
+    path = tmp_path / "key"
+    path.write_bytes(f"{mark}rel-1234{end}".encode(encoding))
+    assert key_reader(path)() == "rel-1234"
