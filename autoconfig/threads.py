@@ -177,7 +177,10 @@ class StreamThreads:
         except BaseException as error:
             self._fail(error)
         finally:
-            self._batches.put([])
+            if self._token.cancelled:  # several calls of stop() may have filled the queue
+                self._wake()
+            else:
+                self._batches.put([])
 
     def _run_dispatcher(self, dispatch: Callable[[], None]) -> None:
         try:
