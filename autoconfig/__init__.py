@@ -5,109 +5,27 @@ A :class:`StreamManager` connects to the service, and calls a :class:`MessageHan
 filter that is added, updated or deleted: in order, never with stale data, across reconnections.
 """
 
-from .config import HTTPConfig, RetryPolicy
-from .environments import (
-    AcceptedKey,
-    EnvIdentifiers,
-    EnvironmentParams,
-    EnvironmentRep,
-    ExpiringKeyRep,
-    ExpiringSDKKey,
-    FilterParams,
-    FilterRep,
-    KeyRep,
-    SDKKeyRep,
-)
-from .exceptions import (
-    AutoConfigError,
-    ClosedError,
-    ConnectionFailedError,
-    EventTooLargeError,
-    ForkedError,
-    KeyRejectedError,
-    MalformedMessageError,
-    StreamEndedError,
-    StreamError,
-    UnexpectedStatusError,
-)
-from .expiry import ExpiredKey, ExpiryWatcher
-from .filtering import FilteredHandler, FilterExpander
-from .handler import MessageHandler
-from .handler_errors import HandlerErrors, HandlerFailure
-from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
-from .keys import KeySource
-from .manager import StreamManager
-from .messages import (
-    DELETE_EVENT,
-    PATCH_EVENT,
-    PUT_EVENT,
-    RECONNECT_EVENT,
-    DeleteMessageData,
-    PatchMessageData,
-    PutContent,
-    PutMessageData,
-)
-from .receiver import Action, Item, MessageReceiver
-from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
-from .status import ErrorInfo, ErrorKind, StatusListener, StreamState, StreamStatus
-from .version import __version__
+from __future__ import annotations
 
-__all__ = [
-    "DELETE_EVENT",
-    "PATCH_EVENT",
-    "PUT_EVENT",
-    "RECONNECT_EVENT",
-    "AcceptedKey",
-    "Action",
-    "AutoConfigError",
-    "AutoConfigKey",
-    "ClosedError",
-    "ConnectionFailedError",
-    "DeleteMessageData",
-    "EnvIdentifiers",
-    "EnvironmentID",
-    "EnvironmentParams",
-    "EnvironmentRegistry",
-    "EnvironmentRep",
-    "ErrorInfo",
-    "ErrorKind",
-    "EventTooLargeError",
-    "ExpiredKey",
-    "ExpiringKeyRep",
-    "ExpiringSDKKey",
-    "ExpiryWatcher",
-    "FilterExpander",
-    "FilterID",
-    "FilterKey",
-    "FilterParams",
-    "FilterRep",
-    "FilteredHandler",
-    "ForkedError",
-    "HTTPConfig",
-    "HandlerErrors",
-    "HandlerFailure",
-    "Item",
-    "KeyRejectedError",
-    "KeyRep",
-    "KeySource",
-    "MalformedMessageError",
-    "MessageHandler",
-    "MessageReceiver",
-    "MobileKey",
-    "PatchMessageData",
-    "PutContent",
-    "PutMessageData",
-    "RegistryChange",
-    "RegistryListener",
-    "RetryPolicy",
-    "SDKKey",
-    "SDKKeyRep",
-    "StatusListener",
-    "StreamEndedError",
-    "StreamError",
-    "StreamManager",
-    "StreamState",
-    "StreamStatus",
-    "UnexpectedStatusError",
-    "__version__",
-]
+from .version import __version__ as __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .api import *
+
+
+def __getattr__(name: str) -> object:
+    # Importing requests, urllib3 and ssl takes 0.15 s. `autoconfig --help` does not need them, and neither does a test
+    # run that loads the pytest plugin and does not use it.
+    from importlib import import_module, util
+
+    # Submodules are asked for here too, by `from . import name` before it imports them.
+    if name == "__all__" or not (name.startswith("_") or util.find_spec(f"{__name__}.{name}")):
+        api = import_module(".api", __name__)
+        if name == "__all__" or name in api.__all__:
+            return globals().setdefault(name, getattr(api, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})  # type: ignore[misc]

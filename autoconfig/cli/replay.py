@@ -2,71 +2,63 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import attrs
 
 from ..config import HTTPConfig
+from ..environments import EnvironmentRep, FilterRep
 from ..exceptions import MalformedMessageError
-from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, PUT_PATH, RECONNECT_EVENT, PutMessageData
+from ..identifiers import mask, mask_keys
+from ..messages import (
+    DELETE_EVENT,
+    PATCH_EVENT,
+    PUT_EVENT,
+    PUT_PATH,
+    RECONNECT_EVENT,
+    DeleteMessageData,
+    Message,
+    PatchMessageData,
+    PutMessageData,
+    environment_id,
+    filter_id,
+)
+from ..receiver import Action, MessageReceiver
 from ..stream.decoding import decode
 from ..stream.events import EventParser, ServerSentEvent
-from .arguments import FILE, UsageError, add_reveal_option
-from .calls import Call
-from .explain import Decision, Player
-from .logs import LOGGER
-from .outcome import FAILURE, OK
-from .output import reader_is_gone
-from .report import UNKNOWN_EVENT, Head, Report
-
-SUMMARY = "feed a recorded stream to the client, and explain what it does"
-DESCRIPTION = """\
-Read the bytes of an event stream, as `curl -N` saves them, and print the calls
-that a handler would get: by the real parser, decoder and version logic, without
-a network. With --explain each event is shown too, with what was done and why:
-
-  #4  patch /environments/64c1f0…: noop, version 3 <= 5
-
-Where the client would drop the connection and make a new one, that is said,
-and the rest of FILE is taken for what comes on the next one.
-
-Exit code 0 if all went well, 1 if an event was malformed."""
+from . import FAILURE, OK, USAGE
+from .events import Call, JsonLines, PlainLines, Selection
+from .output import CommandError, complain, harmless, put_json, put_line, reader_is_gone, timestamp
+from .words import counted
 
 _PIECE = 65536  # bytes in one read
 _LIMIT = HTTPConfig().max_event_bytes
 _MESSAGES = {PUT_EVENT, PATCH_EVENT, DELETE_EVENT}
 _AGAIN = "the client drops the connection and makes a new one"
+_CURL = "record one with curl -N, as docs/how-to/use-the-command-line.md shows"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_reveal_option(parser)
-    file = parser.add_argument("file", metavar="FILE", help="the recorded stream; - for stdin")
-    file.complete = FILE  # type: ignore[attr-defined]  # what shtab looks for
-    parser.add_argument("--explain", action="store_true", help="say of each event what was done, and why")
-    parser.add_argument("--json", action="store_true", help="print each call (and event) as a JSON object in a line")
-
-
-def run(options: argparse.Namespace) -> int:
+def run(*, file: str, explain: bool, as_json: bool, reveal: bool) -> int:
     """Replay the file."""
-    log = LOGGER.getChild("replay")
-    # With --explain its warnings are among the explanations.
-    log.setLevel(logging.ERROR if options.explain and not options.verbose else logging.NOTSET)
-    report = Report(explain=options.explain, as_json=options.json, reveal=options.reveal)
+    report = Report(explain=explain, as_json=as_json, reveal=reveal)
     with ExitStack() as stack:
-        stream = _stdin() if options.file == "-" else stack.enter_context(_opened(options.file))
-        _replay(stream, Player(log), report)
+        stream = _stdin() if file == "-" else stack.enter_context(_opened(file))
+        _replay(stream, Player(), report)
+    if not report.events and not reader_is_gone():
+        raise CommandError("FILE", "there is no event in it", _CURL)
     report.end()
     return FAILURE if report.malformed else OK
 
 
 def _stdin() -> BinaryIO:
     if sys.stdin is None:  # closed by the caller: `<&-`
-        raise UsageError("there is no stdin to read")
+        raise CommandError("FILE", "there is no stdin to read", "give the path of a file", USAGE)
     return sys.stdin.buffer
 
 
@@ -74,9 +66,9 @@ def _opened(path: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise UsageError(f"{path}: {os.strerror(error.errno or 0)}") from None
+        raise CommandError("FILE", f"{path}: {os.strerror(error.errno or 0)}", _CURL, USAGE) from None
     except ValueError:  # a null character
-        raise UsageError("FILE is not the name of a file") from None
+        raise CommandError("FILE", "is not the name of a file", _CURL, USAGE) from None
 
 
 def _replay(stream: BinaryIO, player: Player, report: Report) -> None:
@@ -88,14 +80,13 @@ def _replay(stream: BinaryIO, player: Player, report: Report) -> None:
         if parser.oversized:
             report.events += 1
             reason = f"it is larger than {_LIMIT} bytes; the rest of the file is not replayed"
-            report.decided(Head("event"), Decision("malformed", reason=reason))
+            report.decided(Decision("malformed", reason, "event"))
             return
         if reader_is_gone():
             return
     for event in parser.feed(b"\n\n"):  # what has no end is never delivered
         report.events += 1
-        reason = "cut off by the end of the file: no empty line follows"
-        report.decided(Head(event.event), Decision("ignored", reason=reason))
+        report.decided(Decision("ignored", "cut off by the end of the file: no empty line follows", event.event))
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:
@@ -103,31 +94,232 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
         while piece := stream.read1(_PIECE):  # type: ignore[attr-defined]  # which a buffered stream has
             yield piece
     except OSError as error:
-        raise UsageError(f"FILE cannot be read: {os.strerror(error.errno or 0)}") from None
+        problem = f"cannot be read: {os.strerror(error.errno or 0)}"
+        raise CommandError("FILE", problem, "give the path of a file", USAGE) from None
 
 
 def _handle(event: ServerSentEvent, player: Player, report: Report) -> None:
     name, data = event
     if name == RECONNECT_EVENT:
-        report.decided(Head(name), Decision(name, reason=_AGAIN))
+        report.decided(Decision(name, _AGAIN, name))
         return
     if name not in _MESSAGES:
-        report.decided(Head(name), Decision("ignored", reason=UNKNOWN_EVENT))
+        report.decided(Decision("ignored", "unknown event", name))
         return
     try:
         message = decode(name, data or "")
     except MalformedMessageError as error:
-        report.decided(Head(name), Decision("malformed", reason=f"{error.reason}; {_AGAIN}"))
+        report.decided(Decision("malformed", f"{error.reason}; {_AGAIN}", name))
         return
-    head = Head(name, "" if message.path == PUT_PATH else message.path)
-    steps = player.play(message)
-    flawed = message.data.flawed if isinstance(message, PutMessageData) else {}
-    if not flawed and not any(isinstance(step, Decision) for step in steps):
-        steps.insert(0, Decision("noop", reason="there is nothing in it, and nothing to be deleted"))
-    for step in steps:
-        if isinstance(step, Call):
-            report.called(step)
+    for step in player.play(name, message):
+        report.called(step) if isinstance(step, Call) else report.decided(step)
+
+
+@attrs.frozen
+class Decision:
+    """
+    What was done with an event, or with an item in it.
+
+    Attributes:
+        action: ``insert``, ``update``, ``delete``, ``noop``, ``tombstone``, ``ignored``, ``refused``, ``malformed`` …
+        reason: Why.
+        name: The event's name.
+        path: The path in it; ``""`` if it has none, or is not looked at.
+        kind: ``environment`` or ``filter``; ``""`` if the whole event is meant.
+        id: The item's id.
+    """
+
+    action: str
+    reason: str
+    name: str
+    path: str = ""
+    kind: str = ""
+    id: str = ""
+
+
+class _LastLine(logging.Handler):
+    """Keeps the last line that was logged: the receiver's own reason for ignoring a message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text = record.getMessage().rpartition(": ")[2]
+
+
+class Player:
+    """Applies messages to the real version logic, and yields what that decides and the calls that follow."""
+
+    def __init__(self) -> None:
+        log = logging.Logger("replay", logging.DEBUG)  # noqa: LOG001  # not part of the tree: nothing of it is shown
+        self._last = _LastLine()
+        log.addHandler(self._last)
+        self._environments: MessageReceiver = MessageReceiver(log)
+        self._filters: MessageReceiver = MessageReceiver(log)
+
+    def play(self, name: str, message: Message) -> Iterator[Decision | Call]:
+        """Apply a message."""
+        path = "" if message.path == PUT_PATH else message.path
+        match message:
+            case PutMessageData() if path:
+                yield Decision("ignored", "unknown path", name, path)
+            case PutMessageData():
+                yield from self._put(message)
+            case PatchMessageData(data=EnvironmentRep() as rep) if (id := environment_id(path)) is not None:
+                yield from self._environment(Decision("", "", name, path, "environment", id), rep)
+            case PatchMessageData(data=FilterRep() as rep) if (id := filter_id(path)) is not None:
+                yield from self._filter(Decision("", "", name, path, "filter", id), rep)
+            case DeleteMessageData() if (id := environment_id(path)) is not None:
+                yield from self._delete(Decision("", "", name, path, "environment", id), message.version)
+            case DeleteMessageData() if (id := filter_id(path)) is not None:
+                yield from self._delete(Decision("", "", name, path, "filter", id), message.version)
+            case _:
+                yield Decision("ignored", "unknown path", name, path)
+
+    def _put(self, message: PutMessageData) -> Iterator[Decision | Call]:
+        content = message.data
+        refused = dict(content.flawed)
+        count = 0
+        for steps in (
+            (self._environment(_of_put("environment", id), rep) for id, rep in content.environments.items()),
+            [(_refused(id, reason) for id, reason in refused.items())],
+            [self._forget_others("environment", {*content.environments, *refused})],
+            (self._filter(_of_put("filter", id), rep) for id, rep in content.filters.items()),
+            [self._forget_others("filter", set(content.filters))],
+        ):
+            for step in (step for some in steps for step in some):
+                count += 1
+                yield step
+        if not count:
+            yield Decision("noop", "there is nothing in it, and nothing to be deleted", PUT_EVENT)
+        if content.environments or not refused:
+            yield Call("received_all_environments")
+
+    def _environment(self, item: Decision, rep: EnvironmentRep) -> Iterator[Decision | Call]:
+        if rep.env_id != item.id:
+            yield attrs.evolve(item, action="ignored", reason=f"its envId is another one: {rep.env_id}")
+            return
+        action = self._environments.upsert(item.id, rep, rep.version)
+        yield attrs.evolve(item, action=_word(action), reason=self._reason(action, rep.version))
+        if action is Action.INSERT:
+            yield Call("add_environment", rep.to_params())
+        elif action is Action.UPDATE:
+            yield Call("update_environment", rep.to_params())
+
+    def _filter(self, item: Decision, rep: FilterRep) -> Iterator[Decision | Call]:
+        action = self._filters.upsert(item.id, rep, rep.version)
+        unheard = "; there is no callback for that" if action is Action.UPDATE else ""
+        yield attrs.evolve(item, action=_word(action), reason=self._reason(action, rep.version) + unheard)
+        if action is Action.INSERT:
+            yield Call("add_filter", rep.to_params(item.id))  # type: ignore[arg-type]
+
+    def _delete(self, item: Decision, version: int) -> Iterator[Decision | Call]:
+        receiver = self._environments if item.kind == "environment" else self._filters
+        self._last.text = ""
+        action = receiver.delete(item.id, version)
+        if action is Action.DELETE:
+            yield attrs.evolve(item, action="delete", reason=f"version {version}")
+            yield Call(f"delete_{item.kind}", item.id)
+        elif self._last.text:
+            yield attrs.evolve(item, action="noop", reason=self._last.text)
         else:
-            report.decided(head, step)
-    for id, reason in flawed.items():
-        report.decided(head, Decision("malformed", "environment", id, f"{reason}; {_AGAIN}"))
+            yield attrs.evolve(item, action="tombstone", reason=f"version {version}; there is no such {item.kind}")
+
+    def _forget_others(self, kind: str, listed: set[Any]) -> Iterator[Decision | Call]:
+        receiver = self._environments if kind == "environment" else self._filters
+        for id in [id for id in receiver.ids() if id not in listed]:
+            if receiver.forget(id) is Action.DELETE:
+                yield attrs.evolve(_of_put(kind, id), action="delete", reason="the put does not list it")
+                yield Call(f"delete_{kind}", id)
+            else:
+                reason = "its tombstone, because the put does not list it"
+                yield attrs.evolve(_of_put(kind, id), action="forget", reason=reason)
+
+    def _reason(self, action: Action, version: int) -> str:
+        return self._last.text if action is Action.NOOP else f"version {version}"
+
+
+def _word(action: Action) -> str:
+    return action.name.lower()
+
+
+def _of_put(kind: str, id: str) -> Decision:
+    return Decision("", "", PUT_EVENT, "", kind, id)
+
+
+def _refused(id: str, reason: str) -> Decision:
+    return attrs.evolve(_of_put("environment", id), action="refused", reason=reason)
+
+
+class Report:
+    """
+    Tells what happens, in the form that was asked for.
+
+    Args:
+        explain: Whether to tell what was done with each event, and not only of calls.
+        as_json: Whether to print JSON.
+        reveal: Whether to show keys in full.
+
+    Attributes:
+        events: How many events there were so far.
+    """
+
+    def __init__(self, *, explain: bool, as_json: bool, reveal: bool) -> None:
+        self.events = 0
+        self._malformed: set[int] = set()  # the numbers of events; one may be malformed in several places
+        self._explain, self._json = explain, as_json
+        show = str if reveal else mask
+        self._lines = JsonLines(show, Selection()) if as_json else PlainLines(show, Selection(), self._margin)
+        self._calls: Counter[str] = Counter()
+
+    @property
+    def malformed(self) -> int:
+        """How many of the events were malformed, or held something that was refused."""
+        return len(self._malformed)
+
+    def decided(self, decision: Decision) -> None:
+        """Tell what was done with an event, or with an item in it."""
+        if decision.action in ("malformed", "refused"):
+            self._malformed.add(self.events)
+            if not self._explain:
+                which = f"{decision.kind} {decision.id} is refused" if decision.id else "is malformed"
+                complain(CommandError(f"event {self.events}", f"{which}: {decision.reason}", "--explain"))
+        if not self._explain:
+            return
+        if self._json:
+            put_json({"time": timestamp(), "event": self.events, **_fields(decision)})
+        else:
+            put_line(f"#{self.events:<4} {harmless(_words(decision))}")
+
+    def called(self, call: Call) -> None:
+        """Tell of a call of the handler."""
+        self._calls[call.name] += 1
+        self._lines.show(call)
+
+    def end(self) -> None:
+        """Tell people how much there was."""
+        if self._explain and not self._json:
+            malformed = f" ({self.malformed} malformed)" if self.malformed else ""
+            calls = counted(self._calls.total(), "call")
+            put_line(f"{counted(self.events, 'event')}{malformed}, {calls} of the handler")
+
+    def _margin(self) -> str:
+        return "     " if self._explain else f"#{self.events:<4}"
+
+
+def _fields(decision: Decision) -> dict[str, str | None]:
+    """Return what was done for programs; what does not apply is ``null``."""
+    shown = {name: mask_keys(value) or None for name, value in attrs.asdict(decision).items()}
+    return {**shown, "id": decision.id or None}  # as it is in the calls, whatever it looks like
+
+
+def _words(decision: Decision) -> str:
+    """Return what was done for people."""
+    name, path, action, reason = decision.name, decision.path, decision.action, decision.reason
+    if action == name:
+        return f"{name}: {reason}"
+    head = f"{name} {path}".rstrip()
+    if decision.id and not path:  # the path has the id of a patch or a deletion already
+        action = f"{action} {decision.kind} {decision.id}"
+    return f"{head}: {action}{': ' if decision.action == 'malformed' else ', '}{reason}"

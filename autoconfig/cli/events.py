@@ -1,0 +1,387 @@
+"""What happens on a stream: handler calls, changes of its state and remarks, as values in one queue and as lines."""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Protocol
+
+import attrs
+
+from ..environments import EnvironmentParams, FilterParams
+from ..exceptions import KeyRejectedError
+from ..handler import MessageHandler
+from ..identifiers import EnvironmentID, FilterID
+from ..registry import EnvironmentRegistry
+from ..status import StreamState, StreamStatus
+from . import FAILURE, KEY_REJECTED
+from .options import Source
+from .output import CommandError, harmless, painted, printable, put_json, put_line, timestamp
+from .words import (
+    Show,
+    age,
+    differences,
+    environment_json,
+    filter_json,
+    properties,
+    state_words,
+    status_json,
+    title,
+    totals,
+)
+
+GLANCE = 0.25  # seconds between two looks at the clock
+_REMARKS = ("Ignored environment", "The put contains no environments")  # how log lines begin that people should see
+_VERBS = {
+    "add_environment": ("added", "green"),
+    "update_environment": ("updated", "yellow"),
+    "delete_environment": ("deleted", "red"),
+    "add_filter": ("added", "green"),
+    "delete_filter": ("deleted", "red"),
+    "received_all_environments": ("complete", "dim"),
+    "environment_refused": ("refused", "red"),
+}
+STATE_COLOURS = {
+    StreamState.INITIALIZING: "yellow",
+    StreamState.VALID: "green",
+    StreamState.INTERRUPTED: "red",
+    StreamState.OFF: "red",
+}
+
+
+@attrs.frozen
+class Call:
+    """
+    One call of the handler.
+
+    Attributes:
+        name: The method's name.
+        argument: What it was called with; ``None`` for ``received_all_environments``.
+        reason: Why the environment was refused, for ``environment_refused``.
+    """
+
+    name: str
+    argument: EnvironmentParams | FilterParams | str | None = None
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of the environment or filter; ``""`` if the call is about none."""
+        match self.argument:
+            case EnvironmentParams(env_id=id) | FilterParams(id=id):
+                return id
+            case _:
+                return self.argument or ""
+
+
+@attrs.frozen
+class Remark:
+    """
+    Something that the library only logs and that people should see, such as an entry that was ignored.
+
+    Attributes:
+        text: The log line.
+    """
+
+    text: str
+
+
+Event = Call | Remark | StreamStatus
+
+
+class CallHandler(MessageHandler):
+    """
+    A handler that hands each call on as a value.
+
+    Args:
+        take: What is given the calls.
+    """
+
+    def __init__(self, take: Callable[[Call], object]) -> None:
+        self._take = take
+
+    def add_environment(self, params: EnvironmentParams) -> None:
+        """Hand the call on."""
+        self._take(Call("add_environment", params))
+
+    def update_environment(self, params: EnvironmentParams) -> None:
+        """Hand the call on."""
+        self._take(Call("update_environment", params))
+
+    def received_all_environments(self) -> None:
+        """Hand the call on."""
+        self._take(Call("received_all_environments"))
+
+    def delete_environment(self, id: EnvironmentID) -> None:
+        """Hand the call on."""
+        self._take(Call("delete_environment", id))
+
+    def add_filter(self, params: FilterParams) -> None:
+        """Hand the call on."""
+        self._take(Call("add_filter", params))
+
+    def delete_filter(self, id: FilterID) -> None:
+        """Hand the call on."""
+        self._take(Call("delete_filter", id))
+
+    def environment_refused(self, id: EnvironmentID, reason: str) -> None:
+        """Hand the call on."""
+        self._take(Call("environment_refused", id, reason))
+
+
+class Picture:
+    """What the calls so far add up to: a registry that is fed by the thread that shows the calls."""
+
+    def __init__(self) -> None:
+        self.registry = EnvironmentRegistry()
+
+    def apply(self, call: Call) -> EnvironmentParams | FilterParams | None:
+        """Take a call into account; return what was known of the environment or filter before."""
+        if call.name == "environment_refused":
+            return self.registry.get(call.id)
+        if call.argument is None:
+            self.registry.received_all_environments()
+            return None
+        if call.name.endswith("filter"):
+            before: EnvironmentParams | FilterParams | None = self.registry.filters.get(FilterID(call.id))
+        else:
+            before = self.registry.get(call.id)
+        getattr(self.registry, call.name)(call.argument)
+        return before
+
+    def totals(self) -> str:
+        """Return how many environments and filters there are."""
+        return totals(len(self.registry.environments), len(self.registry.filters))
+
+
+class _Remarks(logging.Handler):
+    def __init__(self, take: Callable[[Remark], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith(_REMARKS):
+            self._take(Remark(text))
+
+
+class Stream:
+    """
+    A source that is followed while the ``with`` block runs.
+
+    Args:
+        source: The source.
+        settings: More for its manager.
+    """
+
+    def __init__(self, source: Source, **settings: Any) -> None:
+        self._source = source
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._log = logging.getLogger("autoconfig.stream")
+        self._remarks = _Remarks(self._events.put)
+        self.manager = source.manager(CallHandler(self._events.put), logger=self._log, **settings)
+        self.manager.add_status_listener(self._events.put)
+        self.connected = False
+
+    def __enter__(self) -> Stream:
+        self._log.addHandler(self._remarks)
+        self._connected = self.manager.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.manager.close()
+        self._log.removeHandler(self._remarks)
+
+    def events(self, deadline: float = math.inf) -> Iterator[Event | None]:
+        """
+        Yield what happens, and ``None`` several times a second, until the stream is over or at the deadline.
+
+        Raises:
+            CommandError: The stream has ended, because the key was rejected or for another reason.
+        """
+        while True:
+            over = self._end()  # before the events are taken, so that none of them is missed
+            patience = 0.0 if over else min(GLANCE, deadline - time.monotonic())
+            try:
+                event = self._events.get(timeout=max(0.0, patience))
+                while True:
+                    yield event
+                    event = self._events.get_nowait()
+            except queue.Empty:
+                pass
+            if over:
+                raise over
+            yield None
+            if time.monotonic() >= deadline and not self._events.qsize():
+                return
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the service has answered with a stream at least once."""
+        return self._connected.done()
+
+    def _end(self) -> CommandError | None:
+        name = self._source.key_name
+        try:
+            if not self.manager.join(timeout=0):
+                return None
+        except KeyRejectedError as error:
+            problem = f"the service rejected the key (HTTP status {error.status})"
+            fix = "check that it is the key of an auto-configuration profile (rel-…) and was not reset since"
+            return CommandError(name, problem, fix, KEY_REJECTED)
+        except Exception as error:  # why a thread of the library ended
+            return CommandError("the stream", f"ended unexpectedly: {error}", "run it again with -v", FAILURE)
+        return CommandError("the stream", "has ended", "run it again with -v", FAILURE)
+
+
+class View(Protocol):
+    """What shows events."""
+
+    def show(self, event: Event) -> None:
+        """Show an event."""
+
+    def refresh(self, status: StreamStatus) -> None:
+        """Bring what is seen up to date; called several times a second."""
+
+
+class Selection:
+    """
+    Decides which events are shown, and knows what was there before each.
+
+    Args:
+        projects: Keys or names of projects; if there are none, everything is shown.
+    """
+
+    def __init__(self, projects: tuple[str, ...] = ()) -> None:
+        self.picture = Picture()
+        self._projects = {project.casefold() for project in projects}
+
+    def take(self, call: Call) -> tuple[bool, EnvironmentParams | FilterParams | None]:
+        """Take a call into account; return whether it is shown, and what was known of its item before."""
+        before = self.picture.apply(call)
+        items = [item for item in (before, call.argument) if isinstance(item, EnvironmentParams | FilterParams)]
+        return not self._projects or not items or any(map(self.has, items)), before
+
+    def has(self, item: EnvironmentParams | FilterParams) -> bool:
+        """Return whether an environment or filter is shown."""
+        if not self._projects:
+            return True
+        names = [item.proj_key]if isinstance(item, FilterParams) else [
+            item.identifiers.proj_key, item.identifiers.proj_name
+        ]  # fmt: skip
+        return any(name.casefold() in self._projects for name in names)
+
+
+def call_json(call: Call, show: Show) -> dict[str, object]:
+    """Return a call as a JSON object."""
+    fields: dict[str, object] = {"call": call.name}
+    if call.id:
+        fields["id"] = call.id
+    if isinstance(call.argument, EnvironmentParams):
+        fields["params"] = environment_json(call.argument, show)
+    elif isinstance(call.argument, FilterParams):
+        fields["params"] = filter_json(call.argument)
+    if call.reason:
+        fields["reason"] = call.reason
+    return fields
+
+
+class JsonLines:
+    """
+    Each event as a JSON object.
+
+    Args:
+        show: How secrets are shown.
+        selection: What is shown.
+    """
+
+    def __init__(self, show: Show, selection: Selection) -> None:
+        self._show = show
+        self._selection = selection
+
+    def show(self, event: Event) -> None:
+        """Print an event."""
+        if isinstance(event, Call):
+            if not self._selection.take(event)[0]:
+                return
+            fields = call_json(event, self._show)
+        elif isinstance(event, Remark):
+            fields = {"warning": event.text}
+        else:
+            fields = {"status": status_json(event)}
+        put_json({"time": timestamp(), **fields})
+
+    def refresh(self, status: StreamStatus) -> None:
+        """Do nothing: lines do not age."""
+
+
+def clock() -> str:
+    """Return the time of the day."""
+    return f"{datetime.now().astimezone():%H:%M:%S}"
+
+
+class PlainLines:
+    """
+    Each event in words.
+
+    Args:
+        show: How secrets are shown.
+        selection: What is shown.
+        margin: Returns what a line begins with.
+    """
+
+    def __init__(self, show: Show, selection: Selection, margin: Callable[[], str] = clock) -> None:
+        self._show = show
+        self._selection = selection
+        self._margin = margin
+        self._interrupted_at: datetime | None = None
+
+    def show(self, event: Event) -> None:
+        """Print an event."""
+        match event:
+            case Call():
+                shown, before = self._selection.take(event)
+                if shown:
+                    words, facts = wording(event, before, self._selection.picture, self._show)
+                    self.say(*_VERBS[event.name], "  ".join(filter(None, [words, ", ".join(facts)])))
+            case Remark(text=text):
+                self.say("warning", "yellow", harmless(text))
+            case _:
+                self.say(event.state.value, STATE_COLOURS[event.state], self._state(event))
+
+    def say(self, verb: str, colour: str, text: str) -> None:
+        """Print a line."""
+        put_line(f"{self._margin()}  {painted(f'{verb:11}', colour)}  {text}".rstrip())
+
+    def refresh(self, status: StreamStatus) -> None:
+        """Do nothing: lines do not age."""
+
+    def _state(self, status: StreamStatus) -> str:
+        now = datetime.now().astimezone()
+        if status.state is StreamState.VALID:
+            since, self._interrupted_at = self._interrupted_at, None
+            return f"the stream is back after {age((now - since).total_seconds())}" if since else "the stream is there"
+        if status.last_error is None:
+            return state_words(status, now)
+        self._interrupted_at = self._interrupted_at or status.last_error.time
+        return f"{printable(status.last_error.message)}; {state_words(status, now)}"
+
+
+def wording(
+    call: Call, before: EnvironmentParams | FilterParams | None, picture: Picture, show: Show
+) -> tuple[str, list[str]]:
+    """Return in words what a call is about, and what the handler is told of it: of an update, what is different."""
+    now = call.argument
+    if now is None:
+        return picture.totals(), []
+    if isinstance(now, EnvironmentParams):
+        if isinstance(before, EnvironmentParams):
+            return title(now), differences(before, now, show)
+        return title(now), [f"id {printable(now.env_id)}", *properties(now, show)]
+    if isinstance(now, FilterParams):
+        return title(now), []
+    return title(before) if before else printable(now), [printable(call.reason)] if call.reason else []
