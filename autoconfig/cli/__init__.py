@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import FrameType
+from typing import Any
 
 OK = 0
 FAILURE = 1
@@ -90,10 +91,10 @@ def _complain_of_missing(missing: Sequence[str]) -> int:
     return USAGE
 
 
-def _handle_signals(handler: object) -> dict[int, object]:
+def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> dict[int, Any]:
     """Set the handler of both signals and return the previous ones; do nothing outside the main thread."""
     try:
-        return {number: signal.signal(number, handler) for number in _SIGNALS}  # type: ignore[arg-type]
+        return {number: signal.signal(number, handler) for number in _SIGNALS}
     except ValueError:
         return {}
 

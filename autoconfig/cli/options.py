@@ -138,7 +138,7 @@ def _read_key(name: str, path: str) -> tuple[str, Path | None]:
         raise CommandError(name, "the file does not hold a key", fix, USAGE) from None
 
 
-class _Number(click.ParamType):
+class _Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
     """A number in a range. Its errors, unlike click's own, do not repeat what was typed: it may be a key."""
 
     def __init__(self, name: str, rule: str, read: Callable[[str], Any]) -> None:

@@ -168,12 +168,12 @@ class Player:
                 yield from self._put(message)
             case PatchMessageData(data=EnvironmentRep() as rep) if (id := environment_id(path)) is not None:
                 yield from self._environment(Decision("", "", name, path, "environment", id), rep)
-            case PatchMessageData(data=FilterRep() as rep) if (id := filter_id(path)) is not None:
-                yield from self._filter(Decision("", "", name, path, "filter", id), rep)
+            case PatchMessageData(data=FilterRep() as rep) if (filter := filter_id(path)) is not None:
+                yield from self._filter(Decision("", "", name, path, "filter", filter), rep)
             case DeleteMessageData() if (id := environment_id(path)) is not None:
                 yield from self._delete(Decision("", "", name, path, "environment", id), message.version)
-            case DeleteMessageData() if (id := filter_id(path)) is not None:
-                yield from self._delete(Decision("", "", name, path, "filter", id), message.version)
+            case DeleteMessageData() if (filter := filter_id(path)) is not None:
+                yield from self._delete(Decision("", "", name, path, "filter", filter), message.version)
             case _:
                 yield Decision("ignored", "unknown path", name, path)
 

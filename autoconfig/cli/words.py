@@ -183,7 +183,7 @@ def is_troubled(status: StreamStatus) -> bool:
 
 def refused_environments(status: StreamStatus) -> list[tuple[str, str, bool]]:
     """Return the id of each refused environment, why it is refused, and whether an older version is still served."""
-    return [tuple(one) for one in getattr(status, "refused", ())]  # type: ignore[misc]
+    return [tuple(one) for one in getattr(status, "refused", ())]
 
 
 def status_json(status: StreamStatus) -> dict[str, Any]:
