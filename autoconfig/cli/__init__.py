@@ -72,7 +72,7 @@ def library_logs(verbosity: int) -> Iterator[None]:
 
     log = logging.getLogger("autoconfig")
     handler = logging.StreamHandler(Stderr()) if verbosity else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     before = log.level
     handler.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
     log.addHandler(handler)

@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from ..identifiers import mask
 from ..status import ErrorKind, StreamStatus
-from . import FAILURE, NOT_READY, OK
+from . import NOT_READY, OK
 from .events import Call, Picture, Remark, Stream
 from .options import Source
 from .output import CommandError, is_terminal, put_json, put_line, warn
 from .words import (
     Show,
     configuration_json,
-    counted,
     filter_title,
     refused_environments,
     relay_variables,
@@ -85,10 +84,7 @@ def _report_unusable(picture: Picture, status: StreamStatus, ignored: list[str])
     nothing = not picture.registry.environments
     if nothing and (ignored or refused):
         first = [f"{id}: {reason}" for id, reason, _ in refused] + ignored
-        raise CommandError(
-            "the configuration", f"none of its {counted(len(first), 'environment')} can be used: {'; '.join(first)}",
-            _FIX, FAILURE,
-        )  # fmt: skip
+        raise CommandError("the configuration", f"nothing of what came can be used: {'; '.join(first)}", _FIX)
     for id, reason, served in refused:
         warn("refused", f"environment {id}: {reason}{'; the older version is still served' if served else ''}")
     for text in ignored:

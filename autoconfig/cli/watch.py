@@ -71,7 +71,7 @@ def _table(show: Show, name: str, selection: Selection) -> Iterator[View]:
             yield _Refreshed(board, live.refresh)
         finally:
             live.stop()
-    put_line(f"{name}: {board.totals()}")
+            put_line(f"{name}: {board.totals()}")
 
 
 class _Refreshed:
