@@ -5,13 +5,9 @@ from .environments import (
     AcceptedKey,
     EnvIdentifiers,
     EnvironmentParams,
-    EnvironmentRep,
-    ExpiringKeyRep,
     ExpiringSDKKey,
     FilterParams,
-    FilterRep,
-    KeyRep,
-    SDKKeyRep,
+    ViewKey,
 )
 from .exceptions import (
     AutoConfigError,
@@ -32,50 +28,32 @@ from .handler_errors import HandlerErrors, HandlerFailure
 from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
 from .keys import KeySource
 from .manager import StreamManager
-from .messages import (
-    DELETE_EVENT,
-    PATCH_EVENT,
-    PUT_EVENT,
-    RECONNECT_EVENT,
-    DeleteMessageData,
-    PatchMessageData,
-    PutContent,
-    PutMessageData,
-)
 from .receiver import Action, Item, MessageReceiver
 from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
-from .status import ErrorInfo, ErrorKind, StatusListener, StreamState, StreamStatus
+from .status import ErrorInfo, ErrorKind, RefusedEnvironment, StatusListener, StreamState, StreamStatus
 from .version import __version__
 
 __all__ = [
-    "DELETE_EVENT",
-    "PATCH_EVENT",
-    "PUT_EVENT",
-    "RECONNECT_EVENT",
     "AcceptedKey",
     "Action",
     "AutoConfigError",
     "AutoConfigKey",
     "ClosedError",
     "ConnectionFailedError",
-    "DeleteMessageData",
     "EnvIdentifiers",
     "EnvironmentID",
     "EnvironmentParams",
     "EnvironmentRegistry",
-    "EnvironmentRep",
     "ErrorInfo",
     "ErrorKind",
     "EventTooLargeError",
     "ExpiredKey",
-    "ExpiringKeyRep",
     "ExpiringSDKKey",
     "ExpiryWatcher",
     "FilterExpander",
     "FilterID",
     "FilterKey",
     "FilterParams",
-    "FilterRep",
     "FilteredHandler",
     "ForkedError",
     "HTTPConfig",
@@ -83,20 +61,16 @@ __all__ = [
     "HandlerFailure",
     "Item",
     "KeyRejectedError",
-    "KeyRep",
     "KeySource",
     "MalformedMessageError",
     "MessageHandler",
     "MessageReceiver",
     "MobileKey",
-    "PatchMessageData",
-    "PutContent",
-    "PutMessageData",
+    "RefusedEnvironment",
     "RegistryChange",
     "RegistryListener",
     "RetryPolicy",
     "SDKKey",
-    "SDKKeyRep",
     "StatusListener",
     "StreamEndedError",
     "StreamError",
@@ -104,5 +78,6 @@ __all__ = [
     "StreamState",
     "StreamStatus",
     "UnexpectedStatusError",
+    "ViewKey",
     "__version__",
 ]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import attrs
 import requests
 
-from .construction import ReadOnlyMapping
+from .frozen import FrozenDict
 from .validation import (
     check_callable,
     check_header_value,
@@ -114,7 +114,7 @@ def _http_url(_: Any, attribute: attrs.Attribute[Any], value: str | None) -> Non
 def _to_headers(value: Mapping[str, str]) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise TypeError(f"headers must be a mapping, not {type(value).__name__}")
-    return ReadOnlyMapping(value)
+    return FrozenDict(value)
 
 
 def _headers(_: Any, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:

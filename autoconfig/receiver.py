@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from .identifiers import show
 from .safe_logger import Logger
 
 
-class Action(enum.Enum):
-    """What a message means for its item. The values are those of LaunchDarkly's Go package."""
+class Action(str, enum.Enum):
+    """What a message means for its item."""
 
     INSERT = "insert"
-    UPDATE = "updated"
+    UPDATE = "update"
     DELETE = "delete"
     NOOP = "noop"
 
@@ -23,11 +23,18 @@ class Action(enum.Enum):
 class Item(Protocol):
     """Something with versions: an environment or a filter."""
 
-    def describe(self) -> str:
-        """Return the item in words for a log line, without secrets."""
+    @property
+    def version(self) -> int:
+        """The version; only a higher one replaces what is known."""
 
 
-class MessageReceiver:
+T = TypeVar("T", bound=Item)
+
+# A look-up of a member of an enum costs more than the comparison of two versions.
+_INSERT, _UPDATE, _DELETE, _NOOP = Action
+
+
+class MessageReceiver(Generic[T]):
     """
     Decides what each message about an item means, however late, repeated or out of order it arrives.
 
@@ -39,10 +46,10 @@ class MessageReceiver:
     Not thread-safe: one thread, the dispatcher, owns it.
 
     Args:
-        logger: For DEBUG lines about what was done and what was ignored; default ``autoconfig``.
+        logger: For DEBUG lines about what was ignored, and why; default ``autoconfig``.
     """
 
-    __slots__ = ("_dead", "_log", "_undo", "_versions")
+    __slots__ = ("_dead", "_log", "_versions")
 
     def __init__(self, logger: Logger | None = None) -> None:
         self._log = logger or logging.getLogger("autoconfig")
@@ -50,9 +57,8 @@ class MessageReceiver:
         # to 877.
         self._versions: dict[str, int] = {}
         self._dead: set[str] = set()
-        self._undo: tuple[str, int | None, bool] | None = None  # the record that the last change replaced
 
-    def upsert(self, id: str, item: Item, version: int) -> Action:
+    def upsert(self, id: str, item: T, version: int) -> Action:
         """
         Record that the item exists in the given version.
 
@@ -63,13 +69,32 @@ class MessageReceiver:
         known = self._versions.get(id)
         if known is not None and version <= known:
             self._note_ignored("change", id, version, known)
-            return Action.NOOP
-        dead = id in self._dead
-        self._undo = (id, known, dead)
+            return _NOOP
         self._versions[id] = version
-        if dead:
+        return self._revived(id, known)
+
+    def _upsert_all(self, items: Mapping[str, T]) -> Iterator[tuple[str, T, Action]]:
+        """Upsert items one by one and yield those that count: the same as :meth:`upsert`, for a whole put."""
+        versions = self._versions
+        get = versions.get
+        noted = self._log.isEnabledFor(logging.DEBUG)
+        for id, item in items.items():
+            known = get(id)
+            version = item.version
+            if known is None or version > known:
+                versions[id] = version
+                yield id, item, self._revived(id, known)
+            elif noted:
+                self._note_ignored("change", id, version, known)
+
+    def _revived(self, id: str, known: int | None) -> Action:
+        """Return what a version that counts means, given the one before it."""
+        if known is None:
+            return _INSERT
+        if id in self._dead:
             self._dead.discard(id)
-        return Action.INSERT if known is None or dead else Action.UPDATE
+            return _INSERT
+        return _UPDATE
 
     def delete(self, id: str, version: int) -> Action:
         """
@@ -82,12 +107,11 @@ class MessageReceiver:
         known = self._versions.get(id)
         if known is not None and version <= known:
             self._note_ignored("deletion", id, version, known)
-            return Action.NOOP
+            return _NOOP
         dead = id in self._dead
-        self._undo = (id, known, dead)
         self._versions[id] = version
         self._dead.add(id)
-        return Action.NOOP if known is None or dead else Action.DELETE
+        return _NOOP if known is None or dead else _DELETE
 
     def forget(self, id: str) -> Action:
         """
@@ -98,12 +122,11 @@ class MessageReceiver:
         """
         known = self._versions.pop(id, None)
         if known is None:
-            return Action.NOOP
-        dead = id in self._dead
-        self._undo = (id, known, dead)
-        if dead:
+            return _NOOP
+        if id in self._dead:
             self._dead.discard(id)
-        return Action.NOOP if dead else Action.DELETE
+            return _NOOP
+        return _DELETE
 
     def purge(self, predicate: Callable[[str], bool]) -> list[str]:
         """
@@ -112,7 +135,7 @@ class MessageReceiver:
         Returns:
             Those of them that were inserted and should now be deleted, in the order of their insertion.
         """
-        return [id for id in list(filter(predicate, self._versions)) if self.forget(id) is Action.DELETE]
+        return [id for id in list(filter(predicate, self._versions)) if self.forget(id) is _DELETE]
 
     def retain(self, predicate: Callable[[str], bool]) -> list[str]:
         """
@@ -123,33 +146,25 @@ class MessageReceiver:
         """
         return self.purge(lambda id: not predicate(id))
 
-    def ids(self) -> list[str]:
-        """Return every id that has a record, tombstones included."""
-        return list(self._versions)
+    def _expect(self, id: str, version: int) -> None:
+        """Let this version of a known item be the next that counts, whatever was seen."""
+        self._versions[id] = version - 1
 
-    def reopen(self, id: str, version: int) -> None:
-        """Let this version count for a known id, even one that is not above what was seen."""
-        if version <= self._versions.get(id, version - 1):
-            self._versions[id] = version - 1
+    def _knows(self, id: str) -> bool:
+        """Return whether the id has a record, be it a tombstone."""
+        return id in self._versions
 
-    def undo(self) -> None:
-        """
-        Take back the last change, because the handler failed to carry it out.
+    def _is_inserted(self, id: str) -> bool:
+        """Return whether the item exists, as far as its messages say."""
+        return id in self._versions and id not in self._dead
 
-        Afterwards the same message, or a newer one, means again what it meant before. Calling it twice has no effect.
-        """
-        if self._undo is None:
-            return
-        id, version, dead = self._undo
-        self._undo = None
-        if version is None:
-            self._versions.pop(id, None)
-        else:
-            self._versions[id] = version
-        if dead:
-            self._dead.add(id)
-        else:
-            self._dead.discard(id)
+    def _any_inserted(self) -> bool:
+        """Return whether there is any item, as far as its messages say."""
+        return len(self._versions) > len(self._dead)
+
+    def _all_among(self, ids: Mapping[str, object]) -> bool:
+        """Return whether all that have a record are among these ids."""
+        return self._versions.keys() <= ids.keys()
 
     def _note_ignored(self, what: str, id: str, version: int, known: int) -> None:
         if self._log.isEnabledFor(logging.DEBUG):

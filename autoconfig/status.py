@@ -8,6 +8,8 @@ from datetime import datetime
 
 import attrs
 
+from .identifiers import EnvironmentID
+
 
 class StreamState(enum.Enum):
     """The state of a stream; the words and their rules are those of LaunchDarkly's SDKs and relay."""
@@ -54,6 +56,22 @@ class ErrorInfo:
 
 
 @attrs.frozen
+class RefusedEnvironment:
+    """
+    An environment whose keys contradict each other, so that its newest version is not applied.
+
+    Attributes:
+        id: Its id.
+        reason: What is contradictory; holds no key.
+        served: Whether an earlier version is still known and served.
+    """
+
+    id: EnvironmentID
+    reason: str
+    served: bool
+
+
+@attrs.frozen
 class StreamStatus:
     """
     A snapshot of how a stream is doing. All times are timezone-aware and in UTC.
@@ -71,6 +89,7 @@ class StreamStatus:
         lag: How many seconds ago the oldest of them was received.
         failed_callbacks: How many calls of the handler have raised.
         pending_retries: How many items wait for a failed call to be made again.
+        refused: The environments that are refused at the moment, because their keys contradict each other.
     """
 
     state: StreamState
@@ -85,6 +104,7 @@ class StreamStatus:
     lag: float = 0.0
     failed_callbacks: int = 0
     pending_retries: int = 0
+    refused: tuple[RefusedEnvironment, ...] = ()
 
 
 StatusListener = Callable[[StreamStatus], object]

@@ -11,10 +11,9 @@ from contextlib import suppress
 
 import attrs
 
-from .calls import HandlerCalls
 from .config import RetryPolicy
-from .delivery import Delivery
-from .dispatcher import Dispatcher
+from .dispatch.calls import HandlerCalls
+from .dispatch.dispatcher import Dispatcher
 from .exceptions import KeyRejectedError
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors
@@ -24,6 +23,7 @@ from .stream.cancel import CancelToken, Latch
 from .stream.connection import Connector
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
+from .stream.source import EventStream
 from .tracking import StatusTracker
 
 _QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
@@ -82,20 +82,18 @@ class StreamThreads:
         self._log = logger
         self._batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
         self._reader = StreamReader(
-            connector,
+            EventStream(connector, options.max_event_bytes, logger),
             self._batches,
             token,
             RetryPlan(options.initial_retry_delay, options.retry_policy),
             status,
-            max_event_bytes=options.max_event_bytes,
             stop_on_rejection=options.stop_on_rejection,
             on_connected=on_connected,
             logger=logger,
         )
         errors, slow_after = options.handler_errors, options.slow_callback
         self._calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=logger)
-        delivery = Delivery(self._calls, errors.retry, status, logger)
-        self._dispatcher = Dispatcher(delivery, self._batches, status, logger)
+        self._dispatcher = Dispatcher(self._calls, errors.retry, self._batches, status, logger)
         self._threads: dict[str, threading.Thread] = {}  # made by start(): Python 3.13 lets none of before a fork start
         self._waking = threading.Lock()  # held while the threads are woken; never waited for
         self._inside: set[int] = set()  # the threads that are in start() or stop() at the moment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -21,7 +22,7 @@ from .exceptions import (
     UnexpectedStatusError,
 )
 from .safe_logger import Logger
-from .status import ErrorInfo, ErrorKind, StatusListener, StreamState, StreamStatus
+from .status import ErrorInfo, ErrorKind, RefusedEnvironment, StatusListener, StreamState, StreamStatus
 from .validation import check_callable
 
 
@@ -55,6 +56,7 @@ class StatusTracker:
         self._handed_over: deque[float] = deque()  # monotonic; one for each batch that is not handled yet
         self.failed_callbacks = 0
         self.pending_retries = 0
+        self.refused: tuple[RefusedEnvironment, ...] = ()
 
     @property
     def status(self) -> StreamStatus:
@@ -71,6 +73,7 @@ class StatusTracker:
             lag=lag,
             failed_callbacks=self.failed_callbacks,
             pending_retries=self.pending_retries,
+            refused=self.refused,
         )
 
     def add_listener(self, listener: StatusListener) -> None:
@@ -120,11 +123,19 @@ class StatusTracker:
         """Note that there is a connection, which does not prove yet that it delivers."""
         self._change(connected_since=_now(), next_retry_at=None)
 
-    def delivered(self, events: int) -> None:
+    def delivered(self, names: Sequence[str]) -> None:
         """Note that events came and were right, which proves the link."""
-        self._events_received += events
+        self._events_received += len(names)
         if self._status.state is not StreamState.VALID or self._status.failed_attempts:
             self._change(state=StreamState.VALID, failed_attempts=0)
+
+    def invalid_data(self, error: BaseException) -> None:
+        """Note that a part of what was delivered cannot be used; the connection stays."""
+        self._change(last_error=_info(error))
+
+    def refused_changed(self, refused: tuple[RefusedEnvironment, ...]) -> None:
+        """Note which environments are refused now."""
+        self.refused = refused
 
     def disconnected(self, error: BaseException | None, delay: float) -> None:
         """Note that the connection is gone, or that an attempt failed, and when the next one begins."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import attrs
 
-from ..environments import AcceptedKey, EnvIdentifiers, EnvironmentParams, lasting
+from ..environments import AcceptedKey, EnvIdentifiers, EnvironmentParams
 from ..identifiers import EnvironmentID
 
 KeyKind = Literal["sdk", "mobile"]
@@ -73,7 +73,7 @@ class Schedule:
             ("mobile", params.accepted_mobile_keys),
         )
         for kind, keys in kinds:
-            for key in lasting(keys):
+            for key in keys:
                 if key.expiration is not None:
                     expired = ExpiredKey(params.env_id, params.identifiers, key, kind)
                     new[kind, key.value] = self._watch(expired, key.expiration, old.pop((kind, key.value), None))

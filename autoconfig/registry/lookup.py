@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
-from ..environments import AcceptedKey, EnvironmentParams, lasting
+from ..environments import AcceptedKey, EnvironmentParams
 from ..identifiers import EnvironmentID
 from ..validation import check_instance
 
@@ -100,4 +100,4 @@ def _without(entry: _Entry | None, env_id: EnvironmentID) -> _Entry | None:
 
 def ends(keys: Iterable[AcceptedKey]) -> Ends:
     """Return until when each key is accepted; the empty string is none."""
-    return {key.value: key.expiration for key in lasting(keys) if key.value}
+    return {key.value: key.expiration for key in keys if key.value}

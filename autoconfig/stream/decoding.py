@@ -1,57 +1,60 @@
 """
 From an event's data to a message; strict, as the relay's Go decoder is.
 
-A field of the wrong type anywhere drops the whole event. ``null`` and a missing field leave the zero value; unknown
-fields are ignored. Python's ``json`` alone is more lenient (``True`` is an ``int``, ``1.0 == 1``, ``NaN``).
-
-There are two decoders. The quick one turns each JSON object into its class as soon as it is read, which saves memory
-and lets other threads run meanwhile. It does so only with objects that are exactly what LaunchDarkly sends; whenever
-that leaves anything unclear, the careful one starts again from the text.
+A field of the wrong type anywhere drops the whole event. ``null`` and a missing field leave the zero value; names match
+without regard to case. msgspec decodes exactly what the service sends. What it refuses is read again in the loose way
+(:mod:`autoconfig.loose_json`), the one environment or the envelope of the message alone: an environment with an unknown
+field costs itself, and not the whole put.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping
-from operator import itemgetter
-from sys import intern
-from typing import Any
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-from ..construction import ReadOnlyMapping, quick_constructor
-from ..environments import NO_EXTRA, EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
+import msgspec
+
+from ..environments import Int64
 from ..exceptions import MalformedMessageError
-from ..identifiers import EnvironmentID, FilterKey, MobileKey, SDKKey, show
+from ..identifiers import show
+from ..loose_json import convert, freeze, load
 from ..messages import (
     DELETE_EVENT,
     PATCH_EVENT,
     PUT_EVENT,
     DeleteMessageData,
+    EnvironmentRep,
+    FilterRep,
+    ItemKind,
     Message,
     PatchMessageData,
     PutContent,
-    PutMessageData,
-    environment_id,
-    filter_id,
-)
-from .fields import (
-    MAX_INTEGER,
-    MIN_INTEGER,
-    MINUS_ZERO,
-    PLUS_ZERO,
-    DoubtError,
-    WrongError,
-    array_of,
-    boolean,
-    integer,
-    make_plain,
-    object_of,
-    string,
-    unsigned,
 )
 
+T = TypeVar("T", bound=msgspec.Struct)
 
-def decode(event: str, data: str) -> Message:
+# What msgspec raises for what it does not take: its own errors and those of UTF-8 are ValueErrors, nesting is a
+# RecursionError, and a TypeError says that the envelope was read in the loose way, which leaves no bytes.
+_REFUSALS = (ValueError, RecursionError, TypeError)
+_PUT_PATH = "/"
+_KINDS = {"/environments": ItemKind.ENVIRONMENT, "/filters": ItemKind.FILTER}
+
+
+class UnknownPath(NamedTuple):
+    """
+    What is decoded from a message of a path that this library does not know, which is ignored.
+
+    Attributes:
+        event: The event's name.
+        path: The path.
+    """
+
+    event: str
+    path: str
+
+
+def decode(event: str, data: bytes) -> Message | UnknownPath:
     """
     Return the message of a ``put``, ``patch`` or ``delete`` event.
 
@@ -59,191 +62,161 @@ def decode(event: str, data: str) -> Message:
         MalformedMessageError: The data is not JSON, or a field has the wrong type. The error's text holds no value.
         KeyError: The event has another name.
     """
-    build = _BUILDERS[event]
     try:
-        return build(_load(data, _QUICK))
-    except DoubtError:
-        reason = ""
-    except WrongError as error:
-        reason = str(error)
-    if not reason:
-        try:
-            return build(_load(data, _CAREFUL))
-        except WrongError as error:
-            reason = str(error)
-    # Raised here, outside of the except blocks: the errors caught there hold the data in their frames.
+        return _DECODERS[event](data)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+    # Raised here, outside of the except block: the error caught there holds the data in its frames.
     raise MalformedMessageError(event, reason)
 
 
-def _load(data: str, decoder: json.JSONDecoder) -> Any:
-    # Looking for one character is nearly free, and there is hardly ever one: Go escapes little but <, > and &.
-    if "\\" in data and _SURROGATE.search(data):
-        # Before decoding, so that ids are compared as the text that they become. Pairs and other escapes stay.
-        data = _ESCAPE.sub(lambda escape: escape[0] if escape[1] or escape[2] else "\ufffd", data)
+class _Items(msgspec.Struct, forbid_unknown_fields=True):
+    environments: dict[str, msgspec.Raw] | None = None
+    filters: dict[str, FilterRep] | None = None
+
+
+class _Put(msgspec.Struct, forbid_unknown_fields=True):
+    path: str = ""
+    data: _Items = msgspec.field(default_factory=_Items)
+
+
+class _LooseItems(msgspec.Struct):
+    environments: dict[str, Any] = {}
+    filters: dict[str, FilterRep] = {}
+
+
+class _LoosePut(msgspec.Struct):
+    path: str = ""
+    data: _LooseItems = msgspec.field(default_factory=_LooseItems)
+
+
+class _Patch(msgspec.Struct, forbid_unknown_fields=True):
+    path: str = ""
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _LoosePatch(msgspec.Struct):
+    path: str = ""
+    data: Any = msgspec.UNSET
+
+
+class _Delete(msgspec.Struct, forbid_unknown_fields=True):
+    path: str = ""
+    version: Int64 = 0
+
+
+class _KnownFields(EnvironmentRep, frozen=True, gc=False, rename="camel", forbid_unknown_fields=False):
+    pass
+
+
+_NAMES = frozenset(_KnownFields.__struct_encode_fields__) - {"extra"}
+_NAMES_IN_LOWER_CASE = frozenset(map(str.lower, _NAMES))
+_values: Callable[[EnvironmentRep], Any] = operator.attrgetter(
+    *(name for name in _KnownFields.__struct_fields__ if name != "extra")
+)
+
+_exact_put = msgspec.json.Decoder(_Put).decode
+_exact_patch = msgspec.json.Decoder(_Patch).decode
+_exact_delete = msgspec.json.Decoder(_Delete).decode
+_exact_environment = msgspec.json.Decoder(EnvironmentRep).decode
+_known_fields = msgspec.json.Decoder(_KnownFields).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_any = msgspec.json.Decoder().decode
+_exact_filter = msgspec.json.Decoder(FilterRep).decode
+
+
+def _put(data: bytes) -> PutContent | UnknownPath:
+    put: _Put | _LoosePut
     try:
-        # raw_decode() is quicker than decode() by what that does for white space around the document.
-        document, end = decoder.raw_decode(data) if data[:1] == "{" else (None, -1)
-        return document if end == len(data) else decoder.decode(data)
-    except json.JSONDecodeError as error:
-        reason = f"not JSON: {error.msg} at character {error.pos}"
-    except RecursionError:
-        reason = "nested too deeply"
-    except ValueError:  # int() refuses more than some thousand digits
-        reason = "a number has too many digits"
-    raise WrongError(reason)
+        put = _exact_put(data)
+    except _REFUSALS:
+        put = convert(load(data), _LoosePut)
+    content = PutContent.sorted(_environments(put.data.environments or {}), put.data.filters or {})
+    return content if put.path == _PUT_PATH else UnknownPath(PUT_EVENT, put.path)
 
 
-def _reject_constant(name: str) -> None:
-    raise WrongError(f"not JSON: {name}")
-
-
-def _parse_int(digits: str) -> int:
-    return _ZEROS[digits] if digits in _ZEROS else int(digits)
-
-
-def _quick_object(fields: dict[str, Any]) -> Any:
-    """Return the object's class filled, if it is one of the wire's with all fields there and right; else the object."""
-    count = len(fields)
-    if count == 1:
-        value = fields.get("value")
-        return _quick_sdk_key(value) if type(value) is str else fields
-    if count == len(_FIELDS):
+def _environments(entries: Mapping[str, Any]) -> Iterator[tuple[str, EnvironmentRep]]:
+    for id, entry in entries.items():
         try:
-            id, key, name, mobile, proj, proj_name, sdk, ttl, secure, version = _environment_fields(fields)
-        except KeyError:
-            return fields
-        if (
-            # Written out, because this takes half of the time of a put.
-            (type(id) is str and type(key) is str and type(name) is str and type(mobile) is str)
-            and (type(proj) is str and type(proj_name) is str and type(sdk) is SDKKeyRep)
-            and (type(ttl) is int and MIN_INTEGER <= ttl <= MAX_INTEGER and (secure is True or secure is False))
-            and (type(version) is int and MIN_INTEGER <= version <= MAX_INTEGER)
-        ):
-            # Projects have many environments, which can share the strings.
-            return _quick_environment(id, key, name, mobile, intern(proj), intern(proj_name), sdk, ttl, secure, version)
-    return fields
+            rep = _exact_environment(entry)
+        except _REFUSALS:
+            rep = _odd_environment_of_put(id, entry)
+        yield id, rep
 
 
-_ZEROS = {"0": PLUS_ZERO, "-0": MINUS_ZERO}
-_QUICK = json.JSONDecoder(parse_constant=_reject_constant, object_hook=_quick_object)
-_CAREFUL = json.JSONDecoder(parse_constant=_reject_constant, parse_int=_parse_int)
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_ESCAPE = re.compile(rf"({_HIGH}{_LOW})|{_HIGH}|{_LOW}|(\\.)")
-
-_quick_patch = quick_constructor(PatchMessageData)
-_quick_sdk_key = quick_constructor(SDKKeyRep)
-_quick_environment = quick_constructor(EnvironmentRep)
-_FIELDS = "envID", "envKey", "envName", "mobKey", "projKey", "projName", "sdkKey", "defaultTtl", "secureMode", "version"
-_environment_fields = itemgetter(*_FIELDS)
-_KNOWN = frozenset({*_FIELDS, "sdkKeys", "mobileKeys"})
-
-
-def _put(document: Any) -> PutMessageData:
-    fields = object_of(document, "the message")
-    path = string(fields, "path")
-    content = object_of(fields.get("data"), "data")
-    environments = object_of(content.get("environments"), "environments")
-    built = _build_items(environments, "environments", _environment)
-    flawed = {id: flaw for id in built if (flaw := environments[id].flaw())}  # what is built quickly has no lists
-    for id in flawed:
-        del environments[id]
-    filters = object_of(content.get("filters"), "filters")
-    _build_items(filters, "filters", _filter)
-    return PutMessageData(path, PutContent(environments, filters, flawed))  # type: ignore[arg-type]  # ids are strings
-
-
-def _build_items(items: dict[str, Any], name: str, build: Callable[[Any], EnvironmentRep | FilterRep]) -> Iterable[str]:
-    """Replace each value by what is built from it, unless the quick decoder has; return whose values were replaced."""
-    if build is _environment and set(map(type, items.values())) == {EnvironmentRep}:
-        return ()
-    id = ""
+def _odd_environment_of_put(id: str, entry: Any) -> EnvironmentRep:
     try:
-        for id, value in items.items():
-            items[id] = build(value)  # the keys stay, so the dictionary may be changed on the way
-    except WrongError as error:
-        raise WrongError(f"{name}[{show(id)}]: {error}") from None
-    return items
+        return _odd_environment(entry)
+    except ValueError as error:
+        raise ValueError(f"environments[{show(id)}]: {error}") from None
 
 
-def _patch(document: Any) -> PatchMessageData:
-    fields = object_of(document, "the message")
-    path = string(fields, "path")
-    item = fields.get("data")
-    if type(item) is EnvironmentRep and environment_id(path) is not None:
-        return _quick_patch(path, item)
-    if environment_id(path) is None and filter_id(path) is None:
-        return PatchMessageData(path)
-    if "data" not in fields:
-        raise WrongError("data is missing")
-    if environment_id(path) is None:
-        return PatchMessageData(path, _filter(item))
-    environment = _environment(item)
-    if flaw := environment.flaw():
-        raise WrongError(flaw)
-    return PatchMessageData(path, environment)
+def _odd_environment(entry: Any) -> EnvironmentRep:
+    """
+    Return an environment that is not exactly what is known of the service.
+
+    One with unknown fields, and nothing else that is odd, is what a newer service would send. So that is quick, too:
+    the loose way takes four times as long.
+    """
+    try:
+        members = _members(entry)
+        unknown = [name for name in members if name not in _NAMES]
+        if _NAMES_IN_LOWER_CASE.isdisjoint(map(str.lower, unknown)):
+            rep = EnvironmentRep(*_values(_known_fields(entry)))
+            msgspec.structs.force_setattr(rep, "extra", freeze({name: _any(members[name]) for name in unknown}))
+            return rep
+    except _REFUSALS:
+        pass
+    return _loose(entry, EnvironmentRep)
 
 
-def _delete(document: Any) -> DeleteMessageData:
-    fields = object_of(document, "the message")
-    return DeleteMessageData(string(fields, "path"), integer(fields, "version"))
+def _patch(data: bytes) -> PatchMessageData | UnknownPath:
+    patch: _Patch | _LoosePatch
+    try:
+        patch = _exact_patch(data)
+    except _REFUSALS:
+        patch = convert(load(data), _LoosePatch)
+    kind, id = _item_of(patch.path)
+    if kind is None:
+        return UnknownPath(PATCH_EVENT, patch.path)
+    if patch.data is msgspec.UNSET:
+        raise ValueError("data is missing")
+    if kind is ItemKind.FILTER:
+        return PatchMessageData(id, _item(patch.data, FilterRep, _exact_filter))
+    try:
+        rep = _exact_environment(patch.data)
+    except _REFUSALS:
+        rep = _odd_environment(patch.data)
+    refused = rep.contradiction() if (rep.sdk_keys or rep.mobile_keys) and rep.env_id == id else None
+    return PatchMessageData(id, rep, refused)
 
 
-def _environment(document: Any) -> EnvironmentRep:
-    if type(document) is EnvironmentRep:
-        return document
-    fields = object_of(document, "data")
-    return EnvironmentRep(
-        EnvironmentID(string(fields, "envID")),
-        string(fields, "envKey"),
-        string(fields, "envName"),
-        MobileKey(string(fields, "mobKey")),
-        string(fields, "projKey"),
-        string(fields, "projName"),
-        _sdk_key(fields.get("sdkKey")),
-        integer(fields, "defaultTtl"),
-        boolean(fields, "secureMode"),
-        integer(fields, "version"),
-        _keys(fields, "sdkKeys"),
-        _keys(fields, "mobileKeys"),
-        _extra(fields),
-    )
+def _delete(data: bytes) -> DeleteMessageData | UnknownPath:
+    delete = _item(data, _Delete, _exact_delete)
+    kind, id = _item_of(delete.path)
+    return UnknownPath(DELETE_EVENT, delete.path) if kind is None else DeleteMessageData(kind, id, delete.version)
 
 
-def _sdk_key(document: Any) -> SDKKeyRep:
-    if type(document) is SDKKeyRep:
-        return document
-    fields = object_of(document, "sdkKey")
-    value = SDKKey(string(fields, "value"))
-    expiring = object_of(fields.get("expiring"), "sdkKey.expiring")
-    if not expiring:
-        return SDKKeyRep(value)
-    return SDKKeyRep(value, ExpiringKeyRep(SDKKey(string(expiring, "value")), unsigned(expiring, "timestamp")))
+def _item_of(path: str) -> tuple[ItemKind | None, str]:
+    """Return kind and id of the item at a path, which is split at the last slash, neither cleaned nor unescaped."""
+    parent, _, id = path.rpartition("/")
+    return _KINDS.get(parent), id
 
 
-def _keys(fields: dict[str, Any], name: str) -> tuple[KeyRep, ...] | None:
-    entries = fields.get(name)
-    if entries is None:
-        return None
-    return tuple(_key(object_of(entry, name)) for entry in array_of(entries, name))
+def _item(entry: Any, cls: type[T], exact: Callable[[Any], T]) -> T:
+    try:
+        return exact(entry)
+    except _REFUSALS:
+        return _loose(entry, cls)
 
 
-def _key(fields: dict[str, Any]) -> KeyRep:
-    expiry = None if fields.get("expiry") is None else unsigned(fields, "expiry")
-    return KeyRep(string(fields, "key"), string(fields, "value"), expiry, boolean(fields, "hasViews"))
+def _loose(entry: Any, cls: type[T]) -> T:
+    """Return a part of a message; the whole was read in the exact way (it is bytes) or in the loose one."""
+    return convert(load(bytes(entry)) if isinstance(entry, bytes | msgspec.Raw) else entry, cls)
 
 
-def _extra(fields: dict[str, Any]) -> Mapping[str, Any]:
-    unknown = {name: value for name, value in fields.items() if name not in _KNOWN}
-    if not unknown:
-        return NO_EXTRA
-    make_plain(unknown)
-    return ReadOnlyMapping(unknown)
-
-
-def _filter(document: Any) -> FilterRep:
-    fields = object_of(document, "data")
-    return FilterRep(string(fields, "projKey"), FilterKey(string(fields, "key")), integer(fields, "version"))
-
-
-_BUILDERS: dict[str, Callable[[Any], Message]] = {PUT_EVENT: _put, PATCH_EVENT: _patch, DELETE_EVENT: _delete}
+_DECODERS: dict[str, Callable[[bytes], Message | UnknownPath]] = {
+    PUT_EVENT: _put,
+    PATCH_EVENT: _patch,
+    DELETE_EVENT: _delete,
+}

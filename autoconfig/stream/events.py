@@ -1,44 +1,35 @@
 """
 From bytes to whole server-sent events.
 
-The grammar is that of the event-stream format (WHATWG HTML, 9.2.6). ``sseclient-py`` interprets the events; what comes
-before it here gives it only what it reads rightly: whole events, one kind of line end, valid UTF-8, no comments, no
-fields but ``event`` and ``data``.
+The grammar is that of the event-stream format (WHATWG HTML, 9.2.6). The framing is done here: whole events, one kind of
+line end, no comments, a limit on the size. An event in the one form that LaunchDarkly sends is read by one regular
+expression; ``sseclient-py`` reads all others, and a property test holds the two readings equal.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from sseclient import SSEClient
 
 _BOM = b"\xef\xbb\xbf"
 # What LaunchDarkly sends, nearly always. Anchored to the start of a line, so that events which follow one another
 # without a gap are told from others by the number of line ends alone: three each.
-_CANONICAL = re.compile(r"^event:(?! ?\n) ?([^\n]+)\ndata: ?([^\n]*)\n\n", re.MULTILINE)
+_USUAL = re.compile(rb"^event:(?! ?\n) ?([^\n]+)\ndata: ?([^\n]*)\n\n", re.MULTILINE)
 _LINES_EACH = 3
-_CANONICAL_BYTES = re.compile(_CANONICAL.pattern.encode())
-_LARGE = 1 << 18  # bytes from which on it matters how often an event is copied
 _NOTHING = re.compile(rb"(?:(?::[^\n]*)?\n)+")  # comments and empty lines between events
 _RETRY = re.compile(rb"^retry: ?([0-9]+)$", re.MULTILINE)
 _RETRY_DIGITS = 32  # more than any delay needs, and far from the number of digits that int() refuses
 _UNNAMED = "message"  # what the standard calls an event without a name
-_MANY_LINES = 64  # data lines; sseclient-py takes a time that grows with the square of their number
+# Data lines that sseclient-py is given at a time: it takes a time that grows with the square of their number.
+_LINES_AT_ONCE = 64
 
-
-class ServerSentEvent(NamedTuple):
-    """
-    One event of the stream.
-
-    Attributes:
-        event: Its name; ``"message"`` if it has none.
-        data: Its data lines, joined; ``None`` if there is none. The standard does not dispatch such an event, the relay
-            does.
-    """
-
-    event: str
-    data: str | None
+ServerSentEvent = tuple[bytes, bytes | None]
+"""
+Name and data of one event. The name is ``b"message"`` if it has none. The data is its data lines, joined; ``None`` if
+there is none: the standard does not dispatch such an event, the relay does.
+"""
 
 
 class EventParser:
@@ -73,16 +64,19 @@ class EventParser:
         lines = bytes(self._pending[: self._pending.rfind(b"\n") + 1])
         return self._last_retry(lines) if b"retry" in lines else self._retry
 
-    def feed(self, piece: bytes) -> list[ServerSentEvent]:
+    def feed(self, piece: bytes) -> Sequence[ServerSentEvent]:
         """Take the next bytes and return the events that are complete with them, in order."""
         piece = self._normalise(piece)
         if self.oversized or not piece:
-            return []
-        scanned = max(0, len(self._pending) - 1)
-        self._pending += piece
-        end = self._pending.rfind(b"\n\n", scanned) + 2
-        events = self._parse(self._take(end)) if end >= 2 else []
+            return ()
+        pending = self._pending
+        scanned = max(0, len(pending) - 1)
+        pending += piece
+        events: Sequence[ServerSentEvent] = ()
         if b"\n" in piece:
+            end = pending.rfind(b"\n\n", scanned) + 2
+            if end >= 2:
+                events = self._parse(self._take(end))
             self._drop_comments()
         self.oversized |= len(self._pending) > self._limit
         return events
@@ -123,16 +117,11 @@ class EventParser:
         if len(complete) > self._limit and (place := self._first_oversized(complete)) is not None:
             self.oversized = True
             del complete[place:]
-        if len(complete) > _LARGE and (whole := _CANONICAL_BYTES.fullmatch(complete)):
-            start, end = whole.span(2)
-            data = str(memoryview(complete)[start:end], "utf-8", "replace")
-            return [ServerSentEvent(whole[1].decode("utf-8", "replace"), data)]
-        # Whole lines only, so no character is torn apart here.
-        text = complete.decode("utf-8", "replace")
-        found = _CANONICAL.findall(text)
-        if len(found) * _LINES_EACH == text.count("\n"):
-            return list(map(ServerSentEvent._make, found))
-        return [event for block in text.split("\n\n") if block and (event := self._interpret(block))]
+        found: list[ServerSentEvent] = _USUAL.findall(complete)
+        if len(found) * _LINES_EACH == complete.count(b"\n"):
+            return found
+        blocks = bytes(complete).split(b"\n\n")
+        return [event for block in blocks if block.strip(b"\n") and (event := self._interpret(block))]
 
     def _first_oversized(self, complete: bytearray) -> int | None:
         place = 0
@@ -146,40 +135,36 @@ class EventParser:
                 return place
             place = end
 
-    def _interpret(self, block: str) -> ServerSentEvent | None:
+    def _interpret(self, block: bytes) -> ServerSentEvent | None:
         """Return what a block of any form means; ``None`` if it has neither a name nor data."""
-        if found := _CANONICAL.fullmatch(block + "\n\n"):
-            return ServerSentEvent(found[1], found[2])
+        if usual := _USUAL.fullmatch(block + b"\n\n"):
+            return usual[1], usual[2]
         names: list[str] = []  # none or one: the last one counts
         data: list[str] = []
-        for line in block.split("\n"):
+        for line in block.decode("utf-8", "replace").split("\n"):  # whole lines, so no character is torn apart
             field, _, value = line.partition(":")
             if field == "data":
                 data.append(line)
             elif field == "event":
                 names = [line]
             elif field == "id" and "\0" not in value:
-                self.last_event_id = _value(line)
+                self.last_event_id = value.removeprefix(" ")
             elif field == "retry":
                 self._retry = self._last_retry(line.encode())
-        name = (_value(names[0]) if names else "") or _UNNAMED
-        if not data:
-            return ServerSentEvent(name, None) if name != _UNNAMED else None
-        if len(data) > _MANY_LINES:
-            return ServerSentEvent(name, "\n".join(map(_value, data)))
-        return _interpret_clean([*names, *data])
+        return _read(names, data) if names or data else None
 
     def _last_retry(self, lines: bytes) -> int | None:
         found = _RETRY.findall(lines)
         return int(found[-1].lstrip(b"0")[:_RETRY_DIGITS] or b"0") if found else self._retry
 
 
-def _value(line: str) -> str:
-    return line.partition(":")[2].removeprefix(" ")
-
-
-def _interpret_clean(lines: list[str]) -> ServerSentEvent:
-    """Let sseclient-py read one event of ``event`` and ``data`` lines; there is at least one of the latter."""
-    block = "\n".join([*lines, "", ""]).encode()
-    event = next(SSEClient(iter([block])).events())
-    return ServerSentEvent(event.event, event.data)
+def _read(names: list[str], data: list[str]) -> ServerSentEvent | None:
+    """Let sseclient-py read an event that consists of these lines."""
+    lines = data or ["data:"]  # sseclient-py drops an event without data
+    groups = [lines[start : start + _LINES_AT_ONCE] for start in range(0, len(lines), _LINES_AT_ONCE)]
+    blocks = ("\n".join([*names, *group, "", ""]).encode() for group in groups)
+    events = list(SSEClient(blocks).events())
+    name = events[0].event or _UNNAMED
+    if not data:
+        return (name.encode(), None) if name != _UNNAMED else None
+    return name.encode(), "\n".join(event.data for event in events).encode()

@@ -14,6 +14,10 @@ class ReconnectRequestedError(StreamError):
     """The service sent a ``reconnect`` event."""
 
 
+class RefusedMessageError(MalformedMessageError):
+    """A message whose environments contradict themselves; the dispatcher logs which, at ERROR."""
+
+
 class TroubleLog:
     """
     Logs failures of one stream.
@@ -39,7 +43,7 @@ class TroubleLog:
             self._log.info("The service asked for a new connection")
             return
         loud = isinstance(error, MalformedMessageError | EventTooLargeError | KeyRejectedError)
-        if loud and type(error) not in self._kinds:
+        if loud and not isinstance(error, RefusedMessageError) and type(error) not in self._kinds:
             level = logging.ERROR
         else:
             level = logging.DEBUG if self._failures else logging.WARNING

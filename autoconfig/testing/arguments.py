@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from ..environments import FilterRep
 from ..identifiers import FilterID
+from ..messages import FilterRep
 from ..validation import is_header_name
 
 

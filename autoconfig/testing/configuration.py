@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from ..environments import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from ..identifiers import EnvironmentID, FilterID, SDKKey
+from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from .wire import put_event
 
 Id = TypeVar("Id", EnvironmentID, FilterID)

@@ -9,8 +9,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal
 
-from ..environments import EnvironmentRep, FilterRep
 from ..identifiers import EnvironmentID, FilterID, SDKKey, mask
+from ..messages import EnvironmentRep, FilterRep
 from .arguments import by_filter_id, check_host, server_context
 from .configuration import Configuration
 from .controls import StreamControls

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..environments import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from ..identifiers import EnvironmentID, FilterID
+from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -29,7 +29,7 @@ _TIMESTAMP = _Rule(
 
 _CONFIGURATION = {"environments": _OBJECT, "filters": _OBJECT}
 _ENVIRONMENT = {
-    "envID": _STRING,
+    "envId": _STRING,
     "envKey": _STRING,
     "envName": _STRING,
     "mobKey": _STRING,
@@ -47,22 +47,7 @@ _FILTER = {"projKey": _STRING, "key": _STRING, "version": _INTEGER}
 
 def environment_json(rep: EnvironmentRep) -> dict[str, Any]:
     """Return an environment as the JSON object of the wire; ``sdkKey.expiring`` is left out if there is no such key."""
-    expiring = rep.sdk_key.expiring
-    sdk_key: dict[str, Any] = {"value": rep.sdk_key.value}
-    if expiring.value:
-        sdk_key["expiring"] = {"value": expiring.value, "timestamp": expiring.timestamp}
-    return {
-        "envID": rep.env_id,
-        "envKey": rep.env_key,
-        "envName": rep.env_name,
-        "mobKey": rep.mob_key,
-        "projKey": rep.proj_key,
-        "projName": rep.proj_name,
-        "sdkKey": sdk_key,
-        "defaultTtl": rep.default_ttl,
-        "secureMode": rep.secure_mode,
-        "version": rep.version,
-    }
+    return rep.to_json()
 
 
 def filter_json(rep: FilterRep) -> dict[str, Any]:
@@ -74,7 +59,7 @@ def configuration_from_json(text: str) -> tuple[list[EnvironmentRep], dict[Filte
     """
     Read a configuration: what the ``data`` of a ``put`` event holds.
 
-    An environment's ``envID`` may be left out, and so may every ``version``, which is 1 then.
+    An environment's ``envId`` may be left out, and so may every ``version``, which is 1 then.
 
     Raises:
         ValueError: It is not JSON, or breaks a rule. The text names the field and the rule, and shows no value.
@@ -101,8 +86,8 @@ def environment_from_json(id: str, value: object) -> EnvironmentRep:
     """
     where = f"environments.{id}"
     fields = _checked(where, value, _ENVIRONMENT)
-    if fields.get("envID", id) != id:
-        raise ValueError(f"{where}.envID: must be the id that the environment stands under, or be left out")
+    if fields.get("envId", id) != id:
+        raise ValueError(f"{where}.envId: must be the id that the environment stands under, or be left out")
     sdk_key = _checked(f"{where}.sdkKey", fields.get("sdkKey", {}), _SDK_KEY)
     expiring = _checked(f"{where}.sdkKey.expiring", sdk_key.get("expiring", {}), _EXPIRING_KEY)
     return EnvironmentRep(

@@ -1,0 +1,115 @@
+"""One call of the handler at a time, and what is said of calls that fail or take long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..handler import MessageHandler
+from ..handler_errors import HandlerErrors, HandlerFailure
+from ..identifiers import show
+from ..safe_logger import Logger
+from ..stream.cancel import CancelToken
+from ..tracking import StatusTracker
+
+
+class StoppedError(Exception):
+    """The stream is being closed, so nothing more may be called."""
+
+
+class Callback(NamedTuple):
+    """A method of the handler, and its name."""
+
+    name: str
+    method: Callable[..., object]
+
+
+class HandlerCalls:
+    """
+    Calls the handler, in the dispatcher's thread.
+
+    Args:
+        handler: The application's side.
+        token: When it is cancelled, no further call begins.
+        errors: Who is told of a call that fails.
+        slow_after: How many seconds a call may take before there is a WARNING; ``None`` for no such WARNING.
+        status: Counts the failures.
+        logger: For failures and slow calls.
+
+    Attributes:
+        running: The name of the method that is being called at the moment, else ``None``; any thread may look.
+    """
+
+    def __init__(
+        self,
+        handler: MessageHandler,
+        token: CancelToken,
+        *,
+        errors: HandlerErrors,
+        slow_after: float | None,
+        status: StatusTracker,
+        logger: Logger,
+    ) -> None:
+        self.running: str | None = None
+        self._handler = handler
+        self._token = token
+        self._errors = errors
+        self._slow_after = float("inf") if slow_after is None else slow_after
+        self._status = status
+        self._log = logger
+        self._returned_at = 0.0  # monotonic; when the last call returned, which is when the next one begins
+
+    def method(self, name: str) -> Callback:
+        """Return one of the handler's methods."""
+        return Callback(name, getattr(self._handler, name))
+
+    def optional_method(self, name: str) -> Callback | None:
+        """Return one of the handler's methods, if it has that."""
+        return self.method(name) if callable(getattr(self._handler, name, None)) else None
+
+    def begin(self) -> None:
+        """Note that calls begin after a pause. Between two calls the clock is looked at once."""
+        self._returned_at = time.monotonic()
+
+    def call(self, callback: Callback, *arguments: object) -> BaseException | None:
+        """
+        Call one of the handler's methods.
+
+        Returns:
+            What it raised, ``SystemExit`` and the like included; it goes no further, because the thread has to live on.
+
+        Raises:
+            StoppedError: Nothing may be called any more.
+        """
+        # In this order, so that whoever cancels the token and then looks here sees each call that still begins.
+        self.running = callback.name
+        try:
+            if self._token.cancelled:
+                raise StoppedError
+            callback.method(*arguments)
+        except StoppedError:
+            raise
+        except BaseException as error:
+            return error
+        finally:
+            self.running = None
+            now = time.monotonic()
+            took = now - self._returned_at
+            self._returned_at = now
+            if took > self._slow_after:
+                text = "The handler's %s took %.1f s, and held up all that came after it"
+                self._log.warning(text, callback.name, took)
+        return None
+
+    def failed(self, failure: HandlerFailure) -> None:
+        """Count and log a failure, and tell the application's ``on_error``."""
+        self._status.failed_callbacks += 1
+        again = "" if failure.next_attempt_in is None else f"; next attempt in {failure.next_attempt_in:.1f} s"
+        text = "The handler failed in %s %s%s"
+        self._log.error(text, failure.callback, show(failure.id), again, exc_info=failure.error)
+        if self._errors.on_error:
+            try:
+                self._errors.on_error(failure)
+            except BaseException:
+                self._log.exception("HandlerErrors.on_error failed")

@@ -1,0 +1,213 @@
+"""
+Delivering the changes of one kind of items, also those that the handler fails to take.
+
+A call that raised leaves its item in an unknown state. The same call is made again until it succeeds or something newer
+takes its place. A failed addition is followed by an addition of what is newest, or by a deletion if the item is gone. A
+failed update is followed by the newest update, or by a deletion. A failed deletion is followed by deletions until one
+succeeds, and only then by an addition.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ..config import RetryPolicy
+from ..handler_errors import HandlerFailure
+from ..messages import EnvironmentRep, FilterRep
+from ..receiver import Action, MessageReceiver
+from ..safe_logger import Logger
+from ..stream.retry import Backoff
+from .calls import Callback, HandlerCalls
+from .retries import FailedCall, Retries
+
+T = TypeVar("T", EnvironmentRep, FilterRep)
+
+_FIRST_DELAY = 1.0  # seconds
+_INSERT, _DELETE, _NOOP = Action.INSERT, Action.DELETE, Action.NOOP
+
+
+class Delivery(Generic[T]):
+    """
+    Applies changes to the version table of environments or filters and calls the handler for those that count.
+
+    Args:
+        calls: The handler.
+        add: Its method for an item that is new.
+        update: Its method for one that has changed; ``None`` if there is no call for that.
+        delete: Its method for one that is gone.
+        to_params: Turns id and item into what the handler gets.
+        policy: How long to wait before a failed call is made again; ``None`` to wait for the next message or put.
+        retries: Where failed calls wait.
+        observer: Called before the handler is: with id and item of each patch that counts, and with id and ``None`` of
+            each deletion.
+        logger: For what is ignored.
+    """
+
+    def __init__(
+        self,
+        calls: HandlerCalls,
+        add: Callback,
+        update: Callback | None,
+        delete: Callback,
+        to_params: Callable[[str, T], object],
+        *,
+        policy: RetryPolicy | None,
+        retries: Retries,
+        observer: Callable[[str, T | None], None] | None,
+        logger: Logger,
+    ) -> None:
+        self.receiver: MessageReceiver[T] = MessageReceiver(logger)
+        self.failed: dict[str, FailedCall] = {}
+        # Items that come from a cache. Their versions say nothing about those of the stream.
+        self._provisional: dict[str, T] = {}
+        self._calls = calls
+        self._add, self._update, self._remove = add, update, delete
+        self._to_params: Callable[[str, T], object] = to_params
+        self._policy = policy
+        self._retries = retries
+        self._observer: Callable[[str, T | None], None] | None = observer
+
+    def load(self, items: Mapping[str, T]) -> None:
+        """Add what a cache has; the first message or put that mentions an item counts, whatever the versions."""
+        unseen = {id: item for id, item in items.items() if not self.receiver._knows(id)}
+        for id, item, action in self.receiver._upsert_all(unseen):
+            self._provisional[id] = item
+            self._deliver(id, item, action)
+
+    def put(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
+        """
+        Bring the handler in line with a put.
+
+        Args:
+            items: All items that can be used, by id.
+            unusable: Further ids that the put lists. What is known of them stays.
+
+        Returns:
+            How many items were new, changed or gone.
+        """
+        for id in [id for id in self._provisional if id not in unusable]:
+            self._settle_provisional(id, items.get(id))
+        waiting = {failed: failed.calls for failed in self.failed.values()} if self._policy is None else {}
+        changes = 0
+        for id, item, action in self.receiver._upsert_all(items):
+            self._deliver(id, item, action)
+            changes += 1
+        if self.failed or unusable or not self.receiver._all_among(items):
+            changes += self._delete_others(items, unusable)
+        for failed, calls in waiting.items():
+            if failed.calls == calls and not failed.held:
+                self.attempt(failed)
+        return changes
+
+    def upsert(self, id: str, item: T) -> bool:
+        """Add or update an item; return whether the message counted."""
+        if id in self._provisional:
+            self._settle_provisional(id, item)
+        action = self.receiver.upsert(id, item, item.version)
+        if action is _NOOP:
+            self._attempt_by_message(id)
+            return False
+        if self._observer:
+            self._observer(id, item)
+        self._deliver(id, item, action)
+        return True
+
+    def delete(self, id: str, version: int) -> bool:
+        """Delete an item; return whether the message counted."""
+        if self._provisional.pop(id, None):
+            self.receiver._expect(id, version)
+        if self.receiver.delete(id, version) is _DELETE:
+            if self._observer:
+                self._observer(id, None)
+            self._deliver_deletion(id)
+            return True
+        self._attempt_by_message(id)
+        return False
+
+    def attempt(self, failed: FailedCall) -> None:
+        """Make the call that the rule demands for an item whose last one raised."""
+        self._retries.cancel(failed)
+        failed.held = False
+        while True:
+            gone = failed.wanted is None or failed.callback is self._remove
+            callback, item = (self._remove, None) if gone else (failed.callback, failed.wanted)
+            failed.calls += 1
+            error = self._call(callback, failed.id, item)
+            if error is not None:
+                self._again_later(failed, callback, item, error)
+                return
+            if not gone or failed.wanted is None:
+                del self.failed[failed.id]
+                return
+            failed.callback = self._add
+
+    def _deliver(self, id: str, item: T, action: Action) -> None:
+        if self.failed and (failed := self.failed.get(id)):
+            failed.wanted = item
+            self.attempt(failed)
+            return
+        callback = self._add if action is _INSERT else self._update
+        if callback and (error := self._call(callback, id, item)):
+            self._failed_first(id, callback, item, error)
+
+    def _settle_provisional(self, id: str, item: T | None) -> None:
+        """Let what the stream says of an item count, unless it is what the cache had."""
+        cached = self._provisional.pop(id)
+        if item is None:
+            return
+        changed = msgspec.structs.replace(cached, version=item.version) != item
+        if changed and self._update is None:  # there is no call for that, but the handler may have gone by the cache
+            self.receiver.forget(id)
+            self._deliver_deletion(id)
+        else:
+            self.receiver._expect(id, item.version if changed else item.version + 1)
+
+    def _deliver_deletion(self, id: str) -> None:
+        if failed := self.failed.get(id):
+            failed.wanted = None
+            self.attempt(failed)
+        elif error := self._call(self._remove, id, None):
+            self._failed_first(id, self._remove, None, error)
+
+    def _delete_others(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
+        """Delete what a put does not list; return how many items that were."""
+        gone = self.receiver.retain(lambda id: id in items or id in unusable)
+        for id in gone:
+            self._deliver_deletion(id)
+        for id, failed in list(self.failed.items()):
+            if failed.wanted is None and id in unusable:
+                self._retries.cancel(failed)
+                failed.held = True
+            elif failed.held:
+                self.attempt(failed)
+        return len(gone)
+
+    def _attempt_by_message(self, id: str) -> None:
+        """Make a failed call again where a message for the item is what it waits for."""
+        failed = self.failed.get(id)
+        if failed and (failed.held or self._policy is None):
+            self.attempt(failed)
+
+    def _call(self, callback: Callback, id: str, item: T | None) -> BaseException | None:
+        return self._calls.call(callback, id if item is None else self._to_params(id, item))
+
+    def _failed_first(self, id: str, callback: Callback, item: T | None, error: BaseException) -> None:
+        failed = self.failed[id] = FailedCall(id, self, callback, item, item)
+        self._again_later(failed, callback, item, error)
+
+    def _again_later(self, failed: FailedCall, callback: Callback, item: T | None, error: BaseException) -> None:
+        if failed.callback is not callback or failed.called_with is not item:
+            failed.attempts = 0
+        failed.callback, failed.called_with = callback, item
+        delay = None
+        if self._policy is not None:
+            if failed.backoff is None or failed.attempts == 0:
+                failed.backoff = Backoff(_FIRST_DELAY, self._policy)
+            delay = failed.backoff.next_delay(0.0, None)
+            self._retries.schedule(failed, time.monotonic() + delay)
+            failed.attempts += 1
+        self._calls.failed(HandlerFailure(callback.name, failed.id, error, failed.attempts or 1, delay))

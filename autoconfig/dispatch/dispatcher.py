@@ -1,0 +1,231 @@
+"""The dispatcher's thread: message → version logic → the handler's six methods."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from ..config import RetryPolicy
+from ..handler_errors import HandlerFailure
+from ..identifiers import EnvironmentID, FilterID, show
+from ..messages import (
+    Batch,
+    CachedContent,
+    DeleteMessageData,
+    EnvironmentRep,
+    FilterRep,
+    ItemKind,
+    Message,
+    PatchMessageData,
+    PutContent,
+)
+from ..safe_logger import Logger
+from ..status import RefusedEnvironment
+from ..tracking import StatusTracker
+from .calls import Callback, HandlerCalls, StoppedError
+from .delivery import Delivery
+from .retries import Retries
+
+_NAMED = 10  # refused environments that a log line names
+
+
+class Observer(Protocol):
+    """Is told of what counts, in the dispatcher's thread, before the handler is; whatever comes of that."""
+
+    def put(self, content: PutContent) -> None:
+        """Note a put."""
+
+    def environment(self, id: str, rep: EnvironmentRep | None) -> None:
+        """Note a patch of an environment, or its deletion."""
+
+    def filter(self, id: str, rep: FilterRep | None) -> None:
+        """Note a patch of a filter, or its deletion."""
+
+
+class Dispatcher:
+    """
+    Turns messages into calls of the handler.
+
+    It owns the version tables, and its thread is the only one that ever calls the handler, one call at a time.
+
+    Args:
+        calls: The handler.
+        retry: How long to wait before a failed call is made again; ``None`` to wait for the next message or put.
+        batches: Where the messages come from; an empty batch is the last.
+        status: Is told what was handled, refused and failed.
+        logger: For a line on each put, patch and deletion that changes something.
+        observer: Who else is told of what counts.
+    """
+
+    def __init__(
+        self,
+        calls: HandlerCalls,
+        retry: RetryPolicy | None,
+        batches: queue.Queue[Batch],
+        status: StatusTracker,
+        logger: Logger,
+        observer: Observer | None = None,
+    ) -> None:
+        self._calls = calls
+        self._batches = batches
+        self._status = status
+        self._log = logger
+        self._observer = observer
+        self._retries = Retries()
+        self._shared: dict[str, str] | None = None  # the names of a put's projects, while it is dispatched
+        self._content_received = False  # by a put
+        self._refused: dict[str, RefusedEnvironment] = {}
+        method = calls.method
+        self._received_all = method("received_all_environments")
+        self._environment_refused = calls.optional_method("environment_refused")
+        self._environments: Delivery[EnvironmentRep] = Delivery(
+            calls,
+            method("add_environment"),
+            method("update_environment"),
+            method("delete_environment"),
+            lambda _, rep: rep.to_params(self._shared),
+            policy=retry,
+            retries=self._retries,
+            observer=observer.environment if observer else None,
+            logger=logger,
+        )
+        self._filters: Delivery[FilterRep] = Delivery(
+            calls,
+            method("add_filter"),
+            None,
+            method("delete_filter"),
+            lambda id, rep: rep.to_params(FilterID(id)),
+            policy=retry,
+            retries=self._retries,
+            observer=observer.filter if observer else None,
+            logger=logger,
+        )
+
+    def run(self) -> None:
+        """Take messages and call the handler until the stream is over or the token is cancelled."""
+        with suppress(StoppedError):
+            while self._handle_next():
+                pass
+
+    def _handle_next(self) -> bool:
+        """Wait for a batch, or until a failed call is due; return whether the stream goes on."""
+        due = self._retries.next_due()
+        try:
+            batch = self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+        except queue.Empty:
+            batch = None
+        self._calls.begin()
+        verbose = self._log.isEnabledFor(logging.INFO)
+        for message in batch or ():
+            try:
+                self._dispatch(message, verbose)
+            except StoppedError:
+                raise
+            except Exception:  # a fault of ours in one message; the others still count
+                self._log.exception("Failed to handle a message")
+        if batch:
+            self._status.handled()
+        for failed in self._retries.take_due(time.monotonic()):
+            failed.owner.attempt(failed)
+        self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
+        return batch is None or bool(batch)
+
+    def _dispatch(self, message: Message, verbose: bool) -> None:
+        if isinstance(message, PatchMessageData):
+            self._patch(message, verbose)
+        elif isinstance(message, DeleteMessageData):
+            self._delete(message)
+        elif isinstance(message, PutContent):
+            self._put(message)
+        else:
+            self._load(message)
+
+    def _load(self, cached: CachedContent) -> None:
+        if self._content_received:
+            return
+        environments, filters = cached.content.environments, cached.content.filters
+        self._environments.load(environments)
+        self._filters.load(filters)
+        self._log.info("Loaded from the cache: %d environments and %d filters", len(environments), len(filters))
+        self._tell(self._received_all)
+
+    def _put(self, content: PutContent) -> None:
+        self._content_received = True
+        if self._observer:
+            self._observer.put(content)
+        environments, filters = content.environments, content.filters
+        for id, other in content.foreign.items():
+            self._log.warning("Ignored environment %s, which came as %s", show(other), show(id))
+        unusable = {**content.refused, **content.foreign}
+        if not environments and not unusable and self._environments.receiver._any_inserted():
+            self._log.warning("The service's configuration contains no environments; all that were known are deleted")
+        self._shared = {}
+        try:
+            changes = self._environments.put(environments, unusable)
+            changes += self._filters.put(filters, {})
+        finally:
+            self._shared = None
+        text = "Received all: %d environments and %d filters, %d changes"
+        self._log.info(text, len(environments), len(filters), changes)
+        self._refuse(content.refused)
+        if environments or not content.refused:
+            self._tell(self._received_all)
+
+    def _tell(self, callback: Callback | None, id: str = "", *more: object) -> None:
+        """Make a call that is not made again if it fails, because the next put says the same."""
+        if callback is None:
+            return
+        error = self._calls.call(callback, *((id, *more) if more else ()))
+        if error is not None:
+            self._calls.failed(HandlerFailure(callback.name, id, error, 1, None))
+
+    def _patch(self, message: PatchMessageData, verbose: bool) -> None:
+        id, item = message.id, message.data
+        if isinstance(item, EnvironmentRep):
+            if item.env_id != id:
+                self._log.warning("Ignored environment %s, which came as %s", show(item.env_id), show(id))
+                return
+            if message.refused is not None:
+                self._refuse({**{id: one.reason for id, one in self._refused.items()}, id: message.refused})
+                return
+            if self._refused:
+                self._accept(id)
+            changed = self._environments.upsert(id, item)
+        else:
+            changed = self._filters.upsert(id, item)
+        if changed and verbose:
+            self._log.info("Received a change of %s", item.describe())
+
+    def _delete(self, message: DeleteMessageData) -> None:
+        if message.kind is ItemKind.ENVIRONMENT:
+            self._accept(message.id)
+            deleted = self._environments.delete(message.id, message.version)
+        else:
+            deleted = self._filters.delete(message.id, message.version)
+        if deleted:
+            self._log.info("Received a deletion of %s %s", message.kind.value, show(message.id))
+
+    def _refuse(self, reasons: Mapping[str, str]) -> None:
+        """Note which environments are refused now; log and tell of those that were not refused before."""
+        before = {id: one.reason for id, one in self._refused.items()}
+        inserted = self._environments.receiver._is_inserted
+        self._refused = {
+            id: RefusedEnvironment(EnvironmentID(id), reason, inserted(id)) for id, reason in reasons.items()
+        }
+        self._status.refused_changed(tuple(self._refused.values()))
+        new = [one for one in self._refused.values() if before.get(one.id) != one.reason]
+        if new:
+            shown = "; ".join(f"{show(one.id)}{' (still served)' * one.served}: {one.reason}" for one in new[:_NAMED])
+            more = f"; and {len(new) - _NAMED} more" if len(new) > _NAMED else ""
+            self._log.error("Refused %d environments, whose keys contradict each other: %s%s", len(new), shown, more)
+        for one in new:
+            self._tell(self._environment_refused, one.id, one.reason)
+
+    def _accept(self, id: str) -> None:
+        """Note that an environment is refused no more."""
+        if self._refused.pop(id, None):
+            self._status.refused_changed(tuple(self._refused.values()))

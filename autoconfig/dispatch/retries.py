@@ -1,0 +1,87 @@
+"""The failed calls that wait for their next attempt."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from ..stream.retry import Backoff
+from .calls import Callback
+
+_SPARE = 64  # outdated entries that are always tolerated
+
+
+@attrs.define(eq=False)
+class FailedCall:
+    """
+    An item whose last call raised, so that nobody knows in which state the handler has it.
+
+    Attributes:
+        id: The item's id.
+        owner: The delivery that makes the next attempt.
+        callback: The method that raised.
+        called_with: What it was called with: a version of the item; ``None`` for a deletion.
+        wanted: The newest version of the item; ``None`` when it is gone.
+        attempts: How often this same call has raised.
+        calls: How many calls there have been for the item since the first that raised.
+        backoff: The delays between attempts; ``None`` when only a new message leads to one.
+        due: When the next attempt is due, in monotonic time.
+        held: Whether the deletion waits, because a put lists the item in a form that cannot be used.
+    """
+
+    id: str
+    owner: Any
+    callback: Callback
+    called_with: Any
+    wanted: Any
+    attempts: int = 0
+    calls: int = 0
+    backoff: Backoff | None = None
+    due: float = math.inf
+    held: bool = False
+
+
+class Retries:
+    """Failed calls in the order in which they are due; what a step costs grows with the logarithm of their number."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, FailedCall]] = []
+        self._order = itertools.count()  # between calls that are due at the same moment
+        self._scheduled = 0
+
+    def schedule(self, failed: FailedCall, due: float) -> None:
+        """Let an attempt be due at that monotonic time, and at no other."""
+        self.cancel(failed)
+        failed.due = due
+        self._scheduled += 1
+        heapq.heappush(self._heap, (due, next(self._order), failed))
+        if len(self._heap) > 2 * self._scheduled + _SPARE:
+            self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
+            heapq.heapify(self._heap)
+
+    def cancel(self, failed: FailedCall) -> None:
+        """Let no attempt be due; its entry stays until it is met, because finding it would cost more."""
+        if failed.due != math.inf:
+            failed.due = math.inf
+            self._scheduled -= 1
+
+    def next_due(self) -> float | None:
+        """Return when the next attempt is due, in monotonic time; ``None`` if there is none."""
+        while self._heap:
+            due, _, failed = self._heap[0]
+            if failed.due == due:
+                return due
+            heapq.heappop(self._heap)
+        return None
+
+    def take_due(self, now: float) -> Iterator[FailedCall]:
+        """Yield what is due by that time; each is scheduled no more."""
+        while (due := self.next_due()) is not None and due <= now:
+            failed = heapq.heappop(self._heap)[2]
+            self.cancel(failed)
+            yield failed

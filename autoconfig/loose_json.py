@@ -1,0 +1,195 @@
+"""
+JSON as the relay's Go decoder takes it: names of fields in any case, nulls, lone surrogates, broken UTF-8.
+
+msgspec's typed decoding is strict in all of that. What it refuses is read here: :func:`load` reads any JSON and keeps
+the order of names, of which the last counts, and :func:`convert` makes a class of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
+
+import msgspec
+
+from .frozen import FrozenDict, FrozenList
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rf"({_HIGH}{_LOW})|{_HIGH}|{_LOW}|(\\.)")
+_MISMATCH = re.compile(r"Expected `(\w+)[^`]*`(?:, got `(\w+)`)?")
+_PLACE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_WORDS = {
+    "object": "an object",
+    "array": "an array",
+    "str": "a string",
+    "bool": "true or false",
+    "int": "a 64-bit integer",
+    "float": "a fraction",
+    "null": "null",
+}
+
+
+class Members(list[tuple[str, Any]]):
+    """The members of a JSON object in their order, those of one name included."""
+
+
+def load(data: bytes) -> Any:
+    """
+    Return a JSON document, objects as :class:`Members`.
+
+    Broken UTF-8 and lone surrogates become U+FFFD, in ids too, so that ids are compared as the text that they become.
+
+    Raises:
+        ValueError: The data is not JSON; the text says where and holds nothing of it.
+    """
+    text = data.decode("utf-8", "replace")
+    if _SURROGATE.search(text):
+        text = _ESCAPE.sub(lambda escape: escape[0] if escape[1] or escape[2] else "\ufffd", text)
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        reason = f"not JSON: {error.msg} at character {error.pos}"
+    except RecursionError:
+        reason = "nested too deeply"
+    except _ConstantError as error:
+        reason = f"not JSON: {error}"
+    except ValueError:  # int() refuses more than some thousand digits
+        reason = "a number has too many digits"
+    # Raised here, outside of the except blocks: the errors caught there hold the data.
+    raise ValueError(reason)
+
+
+class _ConstantError(ValueError):
+    """``NaN`` or an infinity, which Python's json takes and JSON does not have."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _ConstantError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=Members)
+
+
+def convert(document: Any, cls: type[T]) -> T:
+    """
+    Return a JSON document as an instance of the class.
+
+    Names of fields match without regard to ASCII case; of several the last counts. A null is as good as no field.
+    Unknown fields are left out, but for those of a class with a field ``extra``, which has them.
+
+    Args:
+        document: What :func:`load` returned, or any document as Python has it.
+        cls: The class.
+
+    Raises:
+        ValueError: A field has the wrong type; the text names it and holds no value.
+    """
+    extra: dict[str, Any] = {}
+    fields = _fields_of(document, cls, extra)
+    try:
+        instance = msgspec.convert(fields, cls)
+    except msgspec.ValidationError as error:
+        reason = _in_words(str(error))
+    else:
+        if extra and hasattr(cls, "extra"):
+            msgspec.structs.force_setattr(instance, "extra", freeze(extra))
+        return instance
+    raise ValueError(reason)
+
+
+class _Field(NamedTuple):
+    """A field of a class: its name on the wire; the class of the records that it holds, and in what; takes it null?"""
+
+    name: str
+    inner: type[msgspec.Struct] | None
+    container: type | None
+    nullable: bool
+
+
+@cache
+def _shape(cls: type[msgspec.Struct]) -> dict[str, _Field]:
+    """Return the fields of a class by their names on the wire, as they are and in lower case."""
+    shape = {}
+    for field in msgspec.structs.fields(cls):
+        if field.name != "extra":
+            inner, container = _inner(field.type)
+            described = _Field(field.encode_name, inner, container, field.type is Any)
+            shape[field.encode_name] = shape[field.encode_name.lower()] = described
+    return shape
+
+
+def _inner(annotation: Any) -> tuple[type[msgspec.Struct] | None, type | None]:
+    """Return the record class in an annotation such as ``tuple[KeyRep, ...] | None``, and what contains it."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return annotation, None
+    origin = get_origin(annotation)
+    found = [_inner(argument) for argument in get_args(annotation)]
+    inner, container = next((one for one in found if one != (None, None)), (None, None))
+    return inner, origin if origin is dict or (origin is tuple and inner) else container
+
+
+def _fields_of(document: Any, cls: type[msgspec.Struct], extra: dict[str, Any] | None = None) -> Any:
+    """Return an object's known members under their exact names, nulls left out; put the unknown ones into ``extra``."""
+    if document is None:
+        return {}
+    if not isinstance(document, dict | Members):
+        return document  # of the wrong type, as msgspec will say
+    shape = _shape(cls)
+    found: dict[str, Any] = {}
+    for name, value in _items(document):
+        field = shape.get(name) or (shape.get(name.lower()) if name.isascii() else None)
+        if field is None:
+            if extra is not None:
+                extra[name] = value
+            continue
+        exact, inner, container, nullable = field
+        if value is None and not nullable:
+            found.pop(exact, None)
+        else:
+            found[exact] = value if inner is container is None else _nested(value, inner, container)
+    return found
+
+
+def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None) -> Any:
+    if container is tuple and isinstance(value, list | tuple) and not isinstance(value, Members) and inner:
+        return [_fields_of(one, inner) for one in value]
+    if container is dict and isinstance(value, dict | Members):
+        return {name: _fields_of(one, inner) if inner else one for name, one in _items(value)}
+    return value if container or inner is None else _fields_of(value, inner)
+
+
+def _items(document: dict[str, Any] | Members) -> Iterable[tuple[str, Any]]:
+    return document.items() if isinstance(document, dict) else document
+
+
+def freeze(members: dict[str, Any]) -> FrozenDict:
+    """Return a copy of an object of JSON in which no object and no array, at any depth, can be changed."""
+    root = FrozenDict(members)
+    left: list[Any] = [root]
+    while left:  # not by recursion, because a document may be nested as deeply as the interpreter allows
+        container = left.pop()
+        base: Any = dict if isinstance(container, dict) else list  # its methods still change what is frozen
+        for place, value in container.items() if base is dict else enumerate(container):
+            if isinstance(value, dict | list):
+                frozen = FrozenDict(value) if isinstance(value, dict | Members) else FrozenList(value)
+                base.__setitem__(container, place, frozen)
+                left.append(frozen)
+    return root
+
+
+def _in_words(error: str) -> str:
+    """Return an error of msgspec's in the words of this library's other errors."""
+    parts = _PLACE.fullmatch(error)
+    text, place = parts.groups() if parts else (error, None)
+    if wrong := _MISMATCH.match(text):
+        found = {"int": "a number", "bool": "a boolean"}.get(wrong[2]) or _WORDS.get(wrong[2])
+        text = f"must be {_WORDS.get(wrong[1], wrong[1])}{f', not {found}' if found else ''}"
+    elif text == "Integer value out of range":
+        text = "must be a 64-bit integer"
+    return f"{place or 'the message'} {text}"
