@@ -11,7 +11,7 @@ from .version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import *
+    from .api import *  # noqa: F403
 
 
 def __getattr__(name: str) -> object:

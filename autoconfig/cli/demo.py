@@ -13,12 +13,15 @@ from uuid import uuid4
 
 import attrs
 import requests
+from msgspec.structs import replace
 
 from ..config import HTTPConfig
-from ..environments import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
+from ..environments import KeyRep
 from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask
 from ..manager import StreamManager
+from ..messages import FilterRep, SDKKeyRep
 from ..testing import Emulator
+from ..testing.demo import DOCS, ENVIRONMENTS, EUROPE, FILTERS, PRODUCTION, STAGING
 from . import OK
 from .events import Call, Picture, Stream, call_json, wording
 from .output import CommandError, painted, put_json, put_line, timestamp
@@ -32,54 +35,19 @@ _MARGIN = 21  # columns with the time and the speaker
 _NAME = 20  # columns with the name of a call
 
 
-def _environment(id: str, project: str, name: str, mobile_key: str, sdk_key: str) -> EnvironmentRep:
-    return EnvironmentRep(
-        env_id=EnvironmentID(id),
-        env_key=name.lower(),
-        env_name=name,
-        mob_key=MobileKey(mobile_key),
-        proj_key=project.lower(),
-        proj_name=project,
-        sdk_key=SDKKeyRep(SDKKey(sdk_key)),
-        version=1,
-    )
-
-
 # All ids and keys are made up.
-PRODUCTION = _environment(
-    "64c1f0a2b7e94d0012ab3c01",
-    "Shop",
-    "Production",
-    "mob-1f6a2c3e-8b40-4d7e-9a51-6c0e7f2b9d14",
-    "sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7",
-)
-STAGING = _environment(
-    "64c1f0a2b7e94d0012ab3c02",
-    "Shop",
-    "Staging",
-    "mob-3b8d5e70-94a1-4f26-b3c8-d2e91a0f5c27",
-    "sdk-f47ac10b-58cc-4372-a567-0e02b2c3d479",
-)
-DOCS = _environment(
-    "64c1f0a2b7e94d0012ab3c03",
-    "Docs",
-    "Production",
-    "mob-5e2f9a14-07cb-4e83-8d16-a94b3c7e0f52",
-    "sdk-9b2d7f3a-61c4-4e08-b5a9-3f8e0d1c6b74",
-)
-PREVIEW = _environment(
-    "64c1f0a2b7e94d0012ab3c04",
-    "Docs",
-    "Preview",
-    "mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36",
-    "sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928",
+PREVIEW = replace(
+    DOCS,
+    env_id=EnvironmentID("64c1f0a2b7e94d0012ab3c04"),
+    env_key="preview",
+    env_name="Preview",
+    mob_key=MobileKey("mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36"),
+    sdk_key=SDKKeyRep(SDKKey("sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928")),
+    sdk_keys=(KeyRep("default", "sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928"),),
+    mobile_keys=(KeyRep("default", "mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36"),),
 )
 NEW_SDK_KEY = SDKKey("sdk-b3a5d8e1-4f72-4960-a1c8-5d9e2f7b0c63")
-
-ENVIRONMENTS = (PRODUCTION, STAGING, DOCS)
-EUROPE = FilterID("64c1f0a2b7e94d0012ab3f01")
 WEB = FilterID("64c1f0a2b7e94d0012ab3f02")
-FILTERS = {EUROPE: FilterRep("shop", FilterKey("europe"), version=1)}
 
 _COMPLETE = ("received_all_environments", "")
 
@@ -319,7 +287,7 @@ def endless_changes(grace: timedelta) -> Iterator[Act]:
 
 
 def _change(service: Emulator, id: EnvironmentID, **fields: Any) -> None:
-    service.set_environment(attrs.evolve(service.environments[id], **fields))
+    service.set_environment(replace(service.environments[id], **fields))
 
 
 def _change_ttl(service: Emulator) -> None:
@@ -327,8 +295,8 @@ def _change_ttl(service: Emulator) -> None:
 
 
 def _expire(service: Emulator) -> None:
-    current = service.environments[PRODUCTION.env_id].sdk_key
-    _change(service, PRODUCTION.env_id, sdk_key=attrs.evolve(current, expiring=ExpiringKeyRep()))
+    key = service.environments[PRODUCTION.env_id].sdk_key.value
+    _change(service, PRODUCTION.env_id, sdk_key=SDKKeyRep(key), sdk_keys=(KeyRep("default", key),))
 
 
 def _fail(service: Emulator) -> None:

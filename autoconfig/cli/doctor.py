@@ -18,8 +18,8 @@ from . import KEY_REJECTED, OK
 from .doctor_network import PROXY_LOGIN, Finding, NetworkChecks, TroubleError
 from .events import Call, Picture, Remark, Stream
 from .options import Connection
-from .output import CommandError, harmless, is_terminal, painted, put_json, put_line, shown_uri, timestamp
-from .words import brief_time, refused_environments
+from .output import CommandError, harmless, is_terminal, painted, printable, put_json, put_line, shown_uri, timestamp
+from .words import brief_time, refusals
 
 _STREAM_TYPE = "text/event-stream"
 _HEARTBEAT = 180  # seconds between two heartbeats of the real service
@@ -32,7 +32,7 @@ _SLOW = "Try again with a longer --timeout. The service, or something on the way
 _HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
 _STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
 _BAD_DATA = (
-    "The client asks for it again and again. Is this the right service? If so, report it to LaunchDarkly's support."
+    "The client asks for it again and again. Is this the right service? If so, report it to LaunchDarkly."
 )
 _STATUS_FIXES = {
     401: _STRANGER,  # from the URI's own host, these two reject the key
@@ -117,7 +117,7 @@ class Examination:
 
 
 class Replies:
-    """Makes sessions for the client that take down all answers, redirects included; only the last one is no redirect."""
+    """Makes sessions for the client that take down all answers, redirects included."""
 
     def __init__(self) -> None:
         self._replies: list[tuple[int, str]] = []  # statuses, and where they lead to
@@ -303,25 +303,25 @@ class StreamChecks:
         return f", through {proxy}" if proxy else ""
 
     def _unusable(self, reason: str) -> TroubleError:
-        refused = [f"{show(id)}: {why}" for id, why, _ in refused_environments(self._stream.manager.status)]
+        refused = refusals(self._stream.manager.status)
         reasons = [*refused, *self._ignored] or [reason]
         details = {"refused": len(refused), "ignored": len(self._ignored)}
-        return TroubleError(f"nothing of the put can be used: {'; '.join(reasons)}", _BAD_DATA, details)
+        return TroubleError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
 
     def _counted(self) -> Finding:
         took = time.monotonic() - self._began
-        refused = refused_environments(self._stream.manager.status)
+        refused = refusals(self._stream.manager.status)
         registry = self._picture.registry
         if not registry.environments and (refused or self._ignored):
             raise self._unusable("")
         details: dict[str, object] = {
             "environments": len(registry.environments), "filters": len(registry.filters), "after": round(took, 3),
-            "refused": [id for id, *_ in refused], "ignored": self._ignored,
+            "refused": refused, "ignored": self._ignored,
         }  # fmt: skip
         text = f"{self._picture.totals()} after {brief_time(took)}"
         if refused or self._ignored:
             text += f"; {len(refused)} refused, {len(self._ignored)} ignored: "
-            text += "; ".join([*(f"{show(id)}: {why}" for id, why, _ in refused), *self._ignored])
+            text += printable("; ".join([*refused, *self._ignored]))
             return Finding(text, "The rest is in use. Report these to LaunchDarkly's support.", "warn", details)
         if not registry.environments:
             return Finding(text, "Does the profile's policy cover the environments that you expect?", "warn", details)

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import attrs
+from msgspec.structs import replace
 
-from ..environments import EnvironmentRep, FilterRep
 from ..identifiers import FilterID, mask
+from ..messages import EnvironmentRep, FilterRep
 from ..testing import DEMO_KEY, Emulator, configuration_from_json
+from ..testing.demo import ENVIRONMENTS, FILTERS
 from . import OK, USAGE
-from .demo import ENVIRONMENTS, FILTERS, endless_changes
+from .demo import endless_changes
 from .events import clock
 from .output import CommandError, harmless, host_port, printable, put_line, reader_is_gone, warn
 from .words import counted, totals
@@ -168,7 +169,7 @@ class FileSource:
         # Looked at before it is read: a change in between is then seen as one the next time.
         self._seen = self._signature()
         try:
-            return _versioned(*configuration_from_json(_content(self._path.read_text("utf-8-sig"))))
+            return _versioned(*configuration_from_json(_without_field(self._path.read_text("utf-8-sig"))))
         except OSError as error:
             raise ValueError(error.strerror or type(error).__name__) from None
         except UnicodeDecodeError:
@@ -197,25 +198,16 @@ class FileSource:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _content(text: str) -> str:
-    """Return the ``data`` of a put if the text is the data line of one; else the text."""
-    import json
-
-    line = text.strip().removeprefix("data:")
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return text
-    if isinstance(found, dict) and set(found) == {"path", "data"}:
-        return json.dumps(found["data"])
-    return line
+def _without_field(text: str) -> str:
+    """Return the text without the ``data:`` of a line that was copied from a stream."""
+    return text.strip().removeprefix("data:")
 
 
 def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID, FilterRep]) -> Configuration:
-    """Return a configuration in which the version 1, which is what a file's items have by default, is this run's."""
+    """Return a configuration in which what has no version, or the first one, has this run's."""
     return (
-        [attrs.evolve(rep, version=_VERSION) if rep.version == 1 else rep for rep in environments],
-        {id: attrs.evolve(rep, version=_VERSION) if rep.version == 1 else rep for id, rep in filters.items()},
+        [replace(rep, version=_VERSION) if rep.version in (0, 1) else rep for rep in environments],
+        {id: replace(rep, version=_VERSION) if rep.version in (0, 1) else rep for id, rep in filters.items()},
     )
 
 

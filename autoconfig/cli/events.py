@@ -35,7 +35,10 @@ from .words import (
 )
 
 GLANCE = 0.25  # seconds between two looks at the clock
-_REMARKS = ("Ignored environment", "The put contains no environments")  # how log lines begin that people should see
+_REMARKS = (
+    "Ignored environment",
+    "The service's configuration contains no environments",
+)  # how log lines begin that people should see
 _VERBS = {
     "add_environment": ("added", "green"),
     "update_environment": ("updated", "yellow"),

@@ -65,11 +65,11 @@ def put_line(text: str) -> None:
         raise
 
 
-def put_json(fields: Mapping[str, object], *, indent: int | None = None) -> None:
-    """Write a JSON object in UTF-8, whatever the encoding of stdout: JSON has no other."""
+def put_json(fields: Mapping[str, object]) -> None:
+    """Write a JSON object as a line in UTF-8, whatever the encoding of stdout: JSON has no other."""
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
-    put_line(json.dumps(fields, ensure_ascii=False, indent=indent))
+    put_line(json.dumps(fields, ensure_ascii=False))
 
 
 def timestamp(instant: datetime | None = None) -> str:

@@ -13,24 +13,22 @@ from typing import Any, BinaryIO
 import attrs
 
 from ..config import HTTPConfig
-from ..environments import EnvironmentRep, FilterRep
 from ..exceptions import MalformedMessageError
-from ..identifiers import mask, mask_keys
+from ..identifiers import FilterID, mask, mask_keys
 from ..messages import (
     DELETE_EVENT,
     PATCH_EVENT,
     PUT_EVENT,
-    PUT_PATH,
     RECONNECT_EVENT,
     DeleteMessageData,
+    EnvironmentRep,
+    FilterRep,
     Message,
     PatchMessageData,
-    PutMessageData,
-    environment_id,
-    filter_id,
+    PutContent,
 )
 from ..receiver import Action, MessageReceiver
-from ..stream.decoding import decode
+from ..stream.decoding import UnknownPath, decode
 from ..stream.events import EventParser, ServerSentEvent
 from . import FAILURE, OK, USAGE
 from .events import Call, JsonLines, PlainLines, Selection
@@ -86,7 +84,7 @@ def _replay(stream: BinaryIO, player: Player, report: Report) -> None:
             return
     for event in parser.feed(b"\n\n"):  # what has no end is never delivered
         report.events += 1
-        report.decided(Decision("ignored", "cut off by the end of the file: no empty line follows", event.event))
+        report.decided(Decision("ignored", "cut off by the end of the file: no empty line follows", event[0].decode()))
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:
@@ -99,7 +97,7 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _handle(event: ServerSentEvent, player: Player, report: Report) -> None:
-    name, data = event
+    name, data = event[0].decode("utf-8", "replace"), event[1]
     if name == RECONNECT_EVENT:
         report.decided(Decision(name, _AGAIN, name))
         return
@@ -107,7 +105,7 @@ def _handle(event: ServerSentEvent, player: Player, report: Report) -> None:
         report.decided(Decision("ignored", "unknown event", name))
         return
     try:
-        message = decode(name, data or "")
+        message = decode(name, data or b"")
     except MalformedMessageError as error:
         report.decided(Decision("malformed", f"{error.reason}; {_AGAIN}", name))
         return
@@ -155,70 +153,67 @@ class Player:
         log = logging.Logger("replay", logging.DEBUG)  # noqa: LOG001  # not part of the tree: nothing of it is shown
         self._last = _LastLine()
         log.addHandler(self._last)
-        self._environments: MessageReceiver = MessageReceiver(log)
-        self._filters: MessageReceiver = MessageReceiver(log)
+        self._environments: MessageReceiver[EnvironmentRep] = MessageReceiver(log)
+        self._filters: MessageReceiver[FilterRep] = MessageReceiver(log)
 
-    def play(self, name: str, message: Message) -> Iterator[Decision | Call]:
+    def play(self, name: str, message: Message | UnknownPath) -> Iterator[Decision | Call]:
         """Apply a message."""
-        path = "" if message.path == PUT_PATH else message.path
         match message:
-            case PutMessageData() if path:
+            case UnknownPath(path=path):
                 yield Decision("ignored", "unknown path", name, path)
-            case PutMessageData():
+            case PutContent():
                 yield from self._put(message)
-            case PatchMessageData(data=EnvironmentRep() as rep) if (id := environment_id(path)) is not None:
-                yield from self._environment(Decision("", "", name, path, "environment", id), rep)
-            case PatchMessageData(data=FilterRep() as rep) if (filter := filter_id(path)) is not None:
-                yield from self._filter(Decision("", "", name, path, "filter", filter), rep)
-            case DeleteMessageData() if (id := environment_id(path)) is not None:
-                yield from self._delete(Decision("", "", name, path, "environment", id), message.version)
-            case DeleteMessageData() if (filter := filter_id(path)) is not None:
-                yield from self._delete(Decision("", "", name, path, "filter", filter), message.version)
-            case _:
-                yield Decision("ignored", "unknown path", name, path)
+            case PatchMessageData(id=id, data=EnvironmentRep() as rep, refused=refused):
+                item = Decision("", "", name, f"/environments/{id}", "environment", id)
+                yield from self._environment(item, rep) if refused is None else [_refused(item, refused)]
+            case PatchMessageData(id=id, data=FilterRep() as rep):
+                yield from self._filter(Decision("", "", name, f"/filters/{id}", "filter", id), rep)
+            case DeleteMessageData(kind=kind, id=id, version=version):
+                yield from self._delete(Decision("", "", name, f"/{kind.value}s/{id}", kind.value, id), version)
 
-    def _put(self, message: PutMessageData) -> Iterator[Decision | Call]:
-        content = message.data
-        refused = dict(content.flawed)
+    def _put(self, content: PutContent) -> Iterator[Decision | Call]:
         count = 0
-        for steps in (
-            (self._environment(_of_put("environment", id), rep) for id, rep in content.environments.items()),
-            [(_refused(id, reason) for id, reason in refused.items())],
-            [self._forget_others("environment", {*content.environments, *refused})],
-            (self._filter(_of_put("filter", id), rep) for id, rep in content.filters.items()),
-            [self._forget_others("filter", set(content.filters))],
-        ):
-            for step in (step for some in steps for step in some):
-                count += 1
-                yield step
+        for step in self._steps(content):
+            count += 1
+            yield step
         if not count:
             yield Decision("noop", "there is nothing in it, and nothing to be deleted", PUT_EVENT)
-        if content.environments or not refused:
+        if content.environments or not content.refused:
             yield Call("received_all_environments")
+
+    def _steps(self, content: PutContent) -> Iterator[Decision | Call]:
+        for id, rep in content.environments.items():
+            yield from self._environment(_of_put("environment", id), rep)
+        for id, other in content.foreign.items():
+            yield _foreign(_of_put("environment", id), other)
+        for id, reason in content.refused.items():
+            yield _refused(_of_put("environment", id), reason)
+        listed = {*content.environments, *content.foreign, *content.refused}
+        yield from self._forget_others("environment", self._environments, listed)
+        for id, filter in content.filters.items():
+            yield from self._filter(_of_put("filter", id), filter)
+        yield from self._forget_others("filter", self._filters, set(content.filters))
 
     def _environment(self, item: Decision, rep: EnvironmentRep) -> Iterator[Decision | Call]:
         if rep.env_id != item.id:
-            yield attrs.evolve(item, action="ignored", reason=f"its envId is another one: {rep.env_id}")
+            yield _foreign(item, rep.env_id)
             return
         action = self._environments.upsert(item.id, rep, rep.version)
-        yield attrs.evolve(item, action=_word(action), reason=self._reason(action, rep.version))
-        if action is Action.INSERT:
-            yield Call("add_environment", rep.to_params())
-        elif action is Action.UPDATE:
-            yield Call("update_environment", rep.to_params())
+        yield attrs.evolve(item, action=action.value, reason=self._reason(action, rep.version))
+        if action is not Action.NOOP:
+            yield Call("add_environment" if action is Action.INSERT else "update_environment", rep.to_params())
 
     def _filter(self, item: Decision, rep: FilterRep) -> Iterator[Decision | Call]:
         action = self._filters.upsert(item.id, rep, rep.version)
         unheard = "; there is no callback for that" if action is Action.UPDATE else ""
-        yield attrs.evolve(item, action=_word(action), reason=self._reason(action, rep.version) + unheard)
+        yield attrs.evolve(item, action=action.value, reason=self._reason(action, rep.version) + unheard)
         if action is Action.INSERT:
-            yield Call("add_filter", rep.to_params(item.id))  # type: ignore[arg-type]
+            yield Call("add_filter", rep.to_params(FilterID(item.id)))
 
     def _delete(self, item: Decision, version: int) -> Iterator[Decision | Call]:
-        receiver = self._environments if item.kind == "environment" else self._filters
         self._last.text = ""
-        action = receiver.delete(item.id, version)
-        if action is Action.DELETE:
+        receiver = self._environments if item.kind == "environment" else self._filters
+        if receiver.delete(item.id, version) is Action.DELETE:
             yield attrs.evolve(item, action="delete", reason=f"version {version}")
             yield Call(f"delete_{item.kind}", item.id)
         elif self._last.text:
@@ -226,30 +221,25 @@ class Player:
         else:
             yield attrs.evolve(item, action="tombstone", reason=f"version {version}; there is no such {item.kind}")
 
-    def _forget_others(self, kind: str, listed: set[Any]) -> Iterator[Decision | Call]:
-        receiver = self._environments if kind == "environment" else self._filters
-        for id in [id for id in receiver.ids() if id not in listed]:
-            if receiver.forget(id) is Action.DELETE:
-                yield attrs.evolve(_of_put(kind, id), action="delete", reason="the put does not list it")
-                yield Call(f"delete_{kind}", id)
-            else:
-                reason = "its tombstone, because the put does not list it"
-                yield attrs.evolve(_of_put(kind, id), action="forget", reason=reason)
+    def _forget_others(self, kind: str, receiver: MessageReceiver[Any], listed: set[str]) -> Iterator[Decision | Call]:
+        for id in receiver.retain(listed.__contains__):
+            yield attrs.evolve(_of_put(kind, id), action="delete", reason="the put does not list it")
+            yield Call(f"delete_{kind}", id)
 
     def _reason(self, action: Action, version: int) -> str:
         return self._last.text if action is Action.NOOP else f"version {version}"
-
-
-def _word(action: Action) -> str:
-    return action.name.lower()
 
 
 def _of_put(kind: str, id: str) -> Decision:
     return Decision("", "", PUT_EVENT, "", kind, id)
 
 
-def _refused(id: str, reason: str) -> Decision:
-    return attrs.evolve(_of_put("environment", id), action="refused", reason=reason)
+def _foreign(item: Decision, other: str) -> Decision:
+    return attrs.evolve(item, action="ignored", reason=f"its envId is another one: {other}")
+
+
+def _refused(item: Decision, reason: str) -> Decision:
+    return attrs.evolve(item, action="refused", reason=reason)
 
 
 class Report:

@@ -15,7 +15,7 @@ from .words import (
     Show,
     configuration_json,
     filter_title,
-    refused_environments,
+    refusals,
     relay_variables,
     sort_key,
     totals,
@@ -34,8 +34,7 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
     show = str if reveal else mask
     if form == "json":
         registry = picture.registry
-        document = configuration_json(registry.environments.values(), registry.filters, show)
-        put_json(document, indent=2 if is_terminal() else None)
+        put_json(configuration_json(registry.environments.values(), registry.filters, show))
     elif form == "relay-env":
         for line in relay_variables(sorted(picture.registry.environments.values(), key=sort_key)):
             put_line(line)
@@ -68,29 +67,23 @@ def _check_data(status: StreamStatus) -> None:
     error = status.last_error
     # With a part that can be used, the connection is kept.
     if error and error.kind is ErrorKind.INVALID_DATA and status.connected_since is None:
-        raise CommandError(
-            "the configuration", f"nothing of what came can be used: {error.message}{_why(status)}", _FIX
-        )
-
-
-def _why(status: StreamStatus) -> str:
-    refused = refused_environments(status)
-    return "".join(f"; {id}: {reason}" for id, reason, _ in refused)
+        reasons = refusals(status) or [error.message]
+        raise CommandError("the configuration", f"nothing of what came can be used: {'; '.join(reasons)}", _FIX)
 
 
 def _report_unusable(picture: Picture, status: StreamStatus, ignored: list[str]) -> None:
     """Name on stderr what was refused and ignored; fail if nothing else came."""
-    refused = refused_environments(status)
-    nothing = not picture.registry.environments
-    if nothing and (ignored or refused):
-        first = [f"{id}: {reason}" for id, reason, _ in refused] + ignored
-        raise CommandError("the configuration", f"nothing of what came can be used: {'; '.join(first)}", _FIX)
-    for id, reason, served in refused:
-        warn("refused", f"environment {id}: {reason}{'; the older version is still served' if served else ''}")
+    refused = refusals(status)
+    if not refused and not ignored:
+        return
+    if not picture.registry.environments:
+        reasons = "; ".join(refused + ignored)
+        raise CommandError("the configuration", f"nothing of what came can be used: {reasons}", _FIX)
+    for text in refused:
+        warn("refused", text)
     for text in ignored:
         warn("ignored", text)
-    if refused or ignored:
-        warn("the configuration", f"{len(refused)} refused, {len(ignored)} ignored; the rest is complete")
+    warn("the configuration", f"{len(refused)} refused, {len(ignored)} ignored; the rest is complete")
 
 
 def _print_table(picture: Picture, show: Show) -> None:

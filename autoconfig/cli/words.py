@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ..environments import EnvironmentParams, EnvironmentRep, ExpiringKeyRep, FilterParams, KeyRep, SDKKeyRep
+from ..environments import AcceptedKey, EnvironmentParams, FilterParams, KeyRep, ViewKey
+from ..frozen import FrozenDict
 from ..identifiers import MobileKey, SDKKey
+from ..messages import EnvironmentRep, ExpiringKeyRep, SDKKeyRep
 from ..status import StreamState, StreamStatus
-from ..testing import environment_json as wire_form
 from .output import printable, timestamp
 
 Show = Callable[[str], str]
 """How a secret is shown: ``mask``, or ``str`` for all of it."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_NAME = re.compile(r"[^0-9A-Za-z]+")  # what no name of a variable may hold
 
 
@@ -144,7 +146,7 @@ def _key_changes(before: EnvironmentParams, now: EnvironmentParams, show: Show) 
     return facts
 
 
-def _keys(keys: Iterable[Any], show: Show) -> str:
+def _keys(keys: Iterable[AcceptedKey], show: Show) -> str:
     """Return an environment's keys of one kind that have no end, the main one first."""
     return ", ".join(printable(show(key.value)) for key in keys if key.expiration is None)
 
@@ -181,9 +183,9 @@ def is_troubled(status: StreamStatus) -> bool:
     return status.last_error is not None and (status.connected_since is None or status.failed_attempts > 0)
 
 
-def refused_environments(status: StreamStatus) -> list[tuple[str, str, bool]]:
-    """Return the id of each refused environment, why it is refused, and whether an older version is still served."""
-    return [tuple(one) for one in getattr(status, "refused", ())]
+def refusals(status: StreamStatus) -> list[str]:
+    """Return in words which environments are refused, and why."""
+    return [f"{one.id}: {one.reason}{' (its older version is served)' if one.served else ''}" for one in status.refused]
 
 
 def status_json(status: StreamStatus) -> dict[str, Any]:
@@ -199,9 +201,7 @@ def status_json(status: StreamStatus) -> dict[str, Any]:
             "time": timestamp(error.time),
         },
         "nextRetryAt": status.next_retry_at and timestamp(status.next_retry_at),
-        "refused": [
-            {"id": id, "reason": reason, "served": served} for id, reason, served in refused_environments(status)
-        ],
+        "refused": [{"id": one.id, "reason": one.reason, "served": one.served} for one in status.refused],
     }
 
 
@@ -221,24 +221,26 @@ def environment_json(params: EnvironmentParams, show: Show) -> dict[str, Any]:
         mob_key=MobileKey(show(params.mobile_key)),
         proj_key=names.proj_key,
         proj_name=names.proj_name,
-        sdk_key=SDKKeyRep(SDKKey(show(params.sdk_key)), ending or ExpiringKeyRep()),
+        sdk_key=SDKKeyRep(SDKKey(show(params.sdk_key)), ending),
         default_ttl=params.ttl // timedelta(minutes=1),
         secure_mode=params.secure_mode,
-        sdk_keys=_key_reps(params.accepted_sdk_keys, show),
-        mobile_keys=_key_reps(params.accepted_mobile_keys, show),
-        extra=params.extra if show is str else dict.fromkeys(params.extra, "…"),
+        sdk_keys=(*_key_reps(params.accepted_sdk_keys, show), *_key_reps(params.view_sdk_keys, show)),
+        mobile_keys=(*_key_reps(params.accepted_mobile_keys, show), *_key_reps(params.view_mobile_keys, show)),
+        extra=FrozenDict(params.extra if show is str else dict.fromkeys(params.extra, "…")),
     )
-    fields = wire_form(rep)
+    fields = rep.to_json()
     del fields["version"]
     return fields
 
 
-def _key_reps(keys: Iterable[Any], show: Show) -> tuple[KeyRep, ...]:
-    return tuple(KeyRep(key.name, show(key.value), key.expiration and _milliseconds(key.expiration)) for key in keys)
+def _key_reps(keys: Iterable[AcceptedKey | ViewKey], show: Show) -> Iterator[KeyRep]:
+    for key in keys:
+        ends = _milliseconds(key.expiration) if key.expiration else None
+        yield KeyRep(key.name, show(key.value), ends, isinstance(key, ViewKey))
 
 
 def _milliseconds(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
 
 
 def filter_json(params: FilterParams) -> dict[str, Any]:
