@@ -303,14 +303,14 @@ class StreamChecks:
         return f", through {proxy}" if proxy else ""
 
     def _unusable(self, reason: str) -> TroubleError:
-        refused = refusals(self._stream.manager.status)
+        refused = refusals(self._stream.settled_status())
         reasons = [*refused, *self._ignored] or [reason]
         details = {"refused": len(refused), "ignored": len(self._ignored)}
         return TroubleError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
 
     def _counted(self) -> Finding:
         took = time.monotonic() - self._began
-        refused = refusals(self._stream.manager.status)
+        refused = refusals(self._stream.settled_status())
         registry = self._picture.registry
         if not registry.environments and (refused or self._ignored):
             raise self._unusable("")

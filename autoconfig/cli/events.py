@@ -35,6 +35,7 @@ from .words import (
 )
 
 GLANCE = 0.25  # seconds between two looks at the clock
+_SETTLE = 2.0  # seconds for what takes milliseconds
 _REMARKS = (
     "Ignored environment",
     "The service's configuration contains no environments",
@@ -221,6 +222,13 @@ class Stream:
             yield None
             if time.monotonic() >= deadline and not self._events.qsize():
                 return
+
+    def settled_status(self) -> StreamStatus:
+        """Return the status when all that was received is handled, because only then it has what is refused."""
+        deadline = time.monotonic() + _SETTLE
+        while (status := self.manager.status).queued_batches and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return status
 
     @property
     def is_connected(self) -> bool:

@@ -175,6 +175,17 @@ PORT = _Number("port", "must be a port from 0 to 65535", _port)
 HOST = _Number("host", "must be a host's name or address; 0.0.0.0 stands for all addresses", _host)
 
 
+class _File(click.Path):
+    """The name of a file, for completion only: whether there is one is looked at where it is opened."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the name."""
+        return value
+
+
+FILE = _File()
+
+
 class _Group(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
@@ -296,10 +307,10 @@ def source_options(timeout: str, default: float | None = None) -> Callable[[Comm
         click.option("--uri", metavar="URI", help=f"The service's base URI [env: STREAM_URI; default: {DEFAULT_URI}]."),
         click.option("--key", metavar="KEY", help="The auto-configuration key, rel-… [env: AUTO_CONFIG_KEY]. Prefer "
                      "the variable: every user of this machine can see arguments."),
-        click.option("--key-file", metavar="FILE", type=click.Path(), help="A file that holds the key, read again at "
+        click.option("--key-file", metavar="FILE", type=FILE, help="A file that holds the key, read again at "
                      "each connection [env: AUTO_CONFIG_KEY_FILE]."),
         click.option("--proxy", metavar="URL", help="The proxy [env: HTTPS_PROXY, HTTP_PROXY, NO_PROXY]."),
-        click.option("--ca-file", metavar="FILE", type=click.Path(), help="CA certificates (PEM) to trust instead of "
+        click.option("--ca-file", metavar="FILE", type=FILE, help="CA certificates (PEM) to trust instead of "
                      "the usual ones [env: REQUESTS_CA_BUNDLE]."),
         click.option("--timeout", type=SECONDS, metavar="SECONDS", default=default, help=timeout),
     ]  # fmt: skip
@@ -403,7 +414,7 @@ def doctor(**options: Any) -> int:
 
 
 @command("Feed a recorded stream to the client, and explain what it does.")
-@click.argument("file", metavar="FILE", type=click.Path())
+@click.argument("file", metavar="FILE", type=FILE)
 @click.option("--explain", is_flag=True, help="Say of each event what was done, and why.")
 @json_option("each call (and event)")
 @reveal_option
@@ -422,7 +433,7 @@ def replay(**options: Any) -> int:
 
 
 @command("Play the service, from a file or with a built-in story.")
-@click.argument("file", metavar="FILE", type=click.Path(), required=False)
+@click.argument("file", metavar="FILE", type=FILE, required=False)
 @click.option("--host", type=HOST, default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="The port; 0 for any that is free.")
 @click.option("--key", metavar="KEY", help="The key that clients must have [default: a made-up one].")

@@ -29,7 +29,7 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
     picture = Picture()
     with Stream(source()) as stream:
         ignored = _fill(picture, stream, timeout)
-        status = stream.manager.status
+        status = stream.settled_status()
     _report_unusable(picture, status, ignored)
     show = str if reveal else mask
     if form == "json":
@@ -54,7 +54,7 @@ def _fill(picture: Picture, stream: Stream, timeout: float) -> list[str]:
             if event.name == "received_all_environments":
                 return ignored
         elif isinstance(event, StreamStatus):
-            _check_data(event)
+            _check_data(event, stream)
     error = stream.manager.status.last_error
     reason = f": {error.message}" if error else ""
     raise CommandError(
@@ -62,12 +62,12 @@ def _fill(picture: Picture, stream: Stream, timeout: float) -> list[str]:
     )
 
 
-def _check_data(status: StreamStatus) -> None:
+def _check_data(status: StreamStatus, stream: Stream) -> None:
     """Fail if what came cannot be used; the client would ask for it again and again."""
     error = status.last_error
     # With a part that can be used, the connection is kept.
     if error and error.kind is ErrorKind.INVALID_DATA and status.connected_since is None:
-        reasons = refusals(status) or [error.message]
+        reasons = refusals(stream.settled_status()) or [error.message]
         raise CommandError("the configuration", f"nothing of what came can be used: {'; '.join(reasons)}", _FIX)
 
 

@@ -24,10 +24,10 @@ import pytest
 from cli.findings import KEY, NAMES, PASSWORD, Examine, Findings
 from support.tls import authority
 
-from autoconfig.cli import main, story
+from autoconfig.cli import demo, main
 from autoconfig.testing import DEMO_KEY, Emulator
 
-DEADLINE = 10.0  # seconds for anything; what is measured is much faster
+DEADLINE = 20.0  # seconds for anything; what is measured is much faster
 OURS = re.compile(r"STREAM_URI|AUTO_CONFIG_KEY.*|NO_COLOR|COLUMNS|LINES|TERM|(REQUESTS|CURL)_CA_BUNDLE")
 ESCAPE = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 # Makes the terminal on stdin the process's own, so that Ctrl-C typed there reaches it, and then becomes the command.
@@ -37,9 +37,9 @@ os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-SECRETS = [DEMO_KEY, story.NEW_SDK_KEY] + [
+SECRETS = [DEMO_KEY, demo.NEW_SDK_KEY] + [
     key
-    for rep in (story.PRODUCTION, story.STAGING, story.DOCS, story.PREVIEW)
+    for rep in (demo.PRODUCTION, demo.STAGING, demo.DOCS, demo.PREVIEW)
     for key in (rep.sdk_key.value, rep.mob_key)
 ]
 
@@ -204,8 +204,8 @@ def run(start: Callable[..., Running]) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture
 def service() -> Iterator[Emulator]:
-    """A service with the environments and filters of the built-in story."""
-    with Emulator(story.ENVIRONMENTS, story.FILTERS) as emulator:
+    """A service with the environments and filters of the built-in demo."""
+    with Emulator(demo.ENVIRONMENTS, demo.FILTERS) as emulator:
         yield emulator
 
 
@@ -219,7 +219,7 @@ def reached(service: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
 
 @pytest.fixture
 def no_secrets() -> Callable[..., None]:
-    """Fail if a text holds a secret of the story."""
+    """Fail if a text holds a secret of the demo."""
 
     def check(*texts: str) -> None:
         assert not [secret for secret in SECRETS for text in texts if secret in text]
@@ -273,7 +273,7 @@ def certified(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     def certified(name: str = "127.0.0.1", **validity: datetime) -> Emulator:
         pem = tmp_path / "server.pem"
         authority().issue_cert(name, **validity).private_key_and_cert_chain_pem.write_to_path(pem)
-        running.append(Emulator(story.ENVIRONMENTS, certificate=(pem, pem)))
+        running.append(Emulator(demo.ENVIRONMENTS, certificate=(pem, pem)))
         running[-1].start()
         return running[-1]
 

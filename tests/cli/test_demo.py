@@ -49,15 +49,15 @@ def test_fits_a_terminal_of_80_columns_and_has_no_colours_elsewhere(capsys: pyte
 def test_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--fast", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["service"] for line in lines if "service" in line] == [act.text for act in story.demo_acts()]
+    assert [line["service"] for line in lines if "service" in line] == [act.text for act in demo.demo_acts()]
     calls = [(line["call"], line) for line in lines if "call" in line]
-    assert [name for name, _ in calls] == [name for act in story.demo_acts() for name, _ in act.calls]
+    assert [name for name, _ in calls] == [name for act in demo.demo_acts() for name, _ in act.calls]
     assert lines[-1] == {"ok": True, "calls": len(calls)}
 
 
 def test_reveals_keys_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--fast", "--reveal"]) == 0
-    assert story.NEW_SDK_KEY in capsys.readouterr().out
+    assert demo.NEW_SDK_KEY in capsys.readouterr().out
 
 
 def test_shows_the_client_s_log_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,8 +103,8 @@ def test_a_full_disk_is_one_line(run: Run) -> None:
     assert (code, err) == (1, "autoconfig demo: cannot write: No space left on device\n")
 
 
-def replace_acts(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[story.Act]], Iterator[story.Act]]) -> None:
-    acts = list(change(list(story.demo_acts())))
+def replace_acts(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[demo.Act]], Iterator[demo.Act]]) -> None:
+    acts = list(change(list(demo.demo_acts())))
     monkeypatch.setattr(demo, "demo_acts", lambda: iter(acts))
     monkeypatch.setattr(demo, "_DEADLINE", 0.5)
 
@@ -130,9 +130,9 @@ def test_fails_when_the_handler_does_not_know_all(
 
     def change_unseen(service: Any) -> None:
         service.stall()
-        service.delete_environment(story.DOCS.env_id)
+        service.delete_environment(demo.DOCS.env_id)
 
-    replace_acts(monkeypatch, lambda acts: iter([acts[0], story.Act("changes", change_unseen)]))
+    replace_acts(monkeypatch, lambda acts: iter([acts[0], demo.Act("changes", change_unseen)]))
     assert main(["demo", "--fast"]) == 1
     assert "the handler's environments are not the service's" in capsys.readouterr().err
 

@@ -41,7 +41,7 @@ def test_all_is_well(service: Emulator, run: Callable[..., Any], no_secrets: Cal
 
 
 def test_waits_for_a_heartbeat(examine: Examine) -> None:
-    with Emulator(story.ENVIRONMENTS, heartbeat_interval=0.1) as service:
+    with Emulator(demo.ENVIRONMENTS, heartbeat_interval=0.1) as service:
         code, found = examine(*at(service), "--heartbeat", "10")
     assert code == 0
     assert found["heartbeat"]["details"]["what"] == "heartbeat"
@@ -90,7 +90,7 @@ def test_a_key_in_the_place_of_the_uri_is_not_shown(examine: Examine) -> None:
 
 
 def test_a_key_of_another_kind(examine: Examine) -> None:
-    with Emulator(story.ENVIRONMENTS, key="sdk-0123456789abcdef") as service:
+    with Emulator(demo.ENVIRONMENTS, key="sdk-0123456789abcdef") as service:
         code, found = examine(*at(service))
     assert (code, found["configuration"]["state"]) == (0, "warn")
 

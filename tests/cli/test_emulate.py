@@ -1,4 +1,4 @@
-"""``autoconfig emulate``: a service in a process, from a file or with a story."""
+"""``autoconfig emulate``: a service in a process, from a file or with a demo."""
 
 from __future__ import annotations
 

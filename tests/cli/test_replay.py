@@ -16,7 +16,7 @@ from autoconfig.testing import environment_json, event_bytes
 
 Capture = pytest.CaptureFixture[str]
 AGAIN = "the client drops the connection and makes a new one"
-SECRET = story.PRODUCTION.sdk_key.value
+SECRET = demo.PRODUCTION.sdk_key.value
 
 
 def event(name: str, **content: Any) -> bytes:
@@ -185,12 +185,12 @@ def test_an_id_is_shown_in_json_whatever_it_looks_like(replayed: Replayed) -> No
 
 @pytest.mark.parametrize("arguments", [(), ("--explain",), ("--json",), ("--explain", "--json"), ("--explain", "-vv")])
 def test_masks_every_secret(arguments: tuple[str, ...], replayed: Replayed, no_secrets: Callable[..., None]) -> None:
-    rotated = SDKKeyRep(story.NEW_SDK_KEY, ExpiringKeyRep(story.PRODUCTION.sdk_key.value, 2_000_000_000_000))
-    rep = environment_json(story.PRODUCTION) | {"sdkKey": environment_json(story.PRODUCTION)["sdkKey"]}
+    rotated = SDKKeyRep(demo.NEW_SDK_KEY, ExpiringKeyRep(demo.PRODUCTION.sdk_key.value, 2_000_000_000_000))
+    rep = environment_json(demo.PRODUCTION) | {"sdkKey": environment_json(demo.PRODUCTION)["sdkKey"]}
     later = rep | {"version": 2, "sdkKey": {"value": rotated.value, "expiring": {"value": SECRET, "timestamp": 2**41}}}
     code, lines, err = replayed(
-        event("put", path="/", data={"environments": {story.PRODUCTION.env_id: rep}}),
-        event("patch", path=f"/environments/{story.PRODUCTION.env_id}", data=later),
+        event("put", path="/", data={"environments": {demo.PRODUCTION.env_id: rep}}),
+        event("patch", path=f"/environments/{demo.PRODUCTION.env_id}", data=later),
         event("patch", path=f"/environments/{SECRET}", data={"envID": SECRET, "version": SECRET}),
         event("put", path="/", data={"environments": {SECRET: {"version": SECRET}}}),
         event("delete", path=f"/{SECRET}", version=1),

@@ -18,10 +18,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import attrs
+from msgspec.structs import replace
 import pytest
 
-from autoconfig.cli import main, story
+from autoconfig.cli import demo, main
 from autoconfig.cli import watch as watch_module
 from autoconfig.testing import Emulator
 
@@ -44,9 +44,9 @@ def watch(start: Start, service: Emulator) -> Start:
 
 def play(service: Emulator) -> None:
     """Have every kind of change happen."""
-    service.rotate_sdk_key(story.PRODUCTION.env_id, story.NEW_SDK_KEY, timedelta(hours=1))
-    service.delete_environment(story.DOCS.env_id)
-    service.delete_filter(story.EUROPE)
+    service.rotate_sdk_key(demo.PRODUCTION.env_id, demo.NEW_SDK_KEY, timedelta(hours=1))
+    service.delete_environment(demo.DOCS.env_id)
+    service.delete_filter(demo.EUROPE)
 
 
 def test_prints_each_call_as_json(watch: Start, service: Emulator, no_secrets: Callable[..., None]) -> None:
@@ -62,8 +62,8 @@ def test_prints_each_call_as_json(watch: Start, service: Emulator, no_secrets: C
     assert update["call"] == "update_environment"
     assert update["params"]["sdkKey"] == "sdk-…0c63"
     assert update["params"]["expiringSdkKey"]["value"] == "sdk-…0ae7"
-    assert delete == {"call": "delete_environment", "id": story.DOCS.env_id}
-    assert delete_filter == {"call": "delete_filter", "id": story.EUROPE}
+    assert delete == {"call": "delete_environment", "id": demo.DOCS.env_id}
+    assert delete_filter == {"call": "delete_filter", "id": demo.EUROPE}
     running.process.send_signal(signal.SIGINT)
     assert running.ended() == 130
     no_secrets(running.stdout, running.stderr)
@@ -72,7 +72,7 @@ def test_prints_each_call_as_json(watch: Start, service: Emulator, no_secrets: C
 
 def test_reveals_keys_when_asked(watch: Start) -> None:
     params = json.loads(watch("--json", "--reveal").line())["params"]
-    assert (params["sdkKey"], params["mobKey"]) == (story.PRODUCTION.sdk_key.value, story.PRODUCTION.mob_key)
+    assert (params["sdkKey"], params["mobKey"]) == (demo.PRODUCTION.sdk_key.value, demo.PRODUCTION.mob_key)
 
 
 def test_prints_a_line_a_change(watch: Start, service: Emulator, no_secrets: Callable[..., None]) -> None:
@@ -254,7 +254,7 @@ def test_logs_do_not_go_to_stdout_when_there_is_no_stderr(start: Start, service:
 
 
 def test_ends_on_ctrl_c_while_its_reader_is_slow(start: Start) -> None:
-    many = [attrs.evolve(story.PRODUCTION, env_id=f"{number:024x}") for number in range(2000)]
+    many = [replace(demo.PRODUCTION, env_id=f"{number:024x}") for number in range(2000)]
     reading, writing = os.pipe()
     with Emulator(many) as service, os.fdopen(reading):
         running = start("watch", "--json", "--uri", service.uri, "--key", service.key, stdout=writing)

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import attrs
+from msgspec.structs import replace
 import pytest
 
-from autoconfig.cli import story
+from autoconfig.cli import demo
 from autoconfig.testing import Emulator, environment_json
 
 pytest.importorskip("rich")
 
-DEADLINE = 10.0  # seconds
+DEADLINE = 20.0  # seconds
 Start = Callable[..., Any]
 
 
@@ -27,12 +27,12 @@ def test_shows_a_row_for_each_environment(terminal: Start, service: Emulator, no
     shown.wait_for("● VALID  connected for ")
     shown.wait_for(service.uri)
     shown.wait_for("2 projects, 3 environments, 1 filter; 4 changes so far")
-    for words in ("Project", "Mobile key", "Shop", "Staging", story.STAGING.env_id, "sdk-…d479", "mob-…5c27"):
+    for words in ("Project", "Mobile key", "Shop", "Staging", demo.STAGING.env_id, "sdk-…d479", "mob-…5c27"):
         shown.wait_for(words)
     shown.wait_for("Filters: europe (shop)")
-    service.rotate_sdk_key(story.PRODUCTION.env_id, story.NEW_SDK_KEY, timedelta(hours=2))
+    service.rotate_sdk_key(demo.PRODUCTION.env_id, demo.NEW_SDK_KEY, timedelta(hours=2))
     shown.wait_for("sdk-…0ae7 1 h 59 min")
-    service.delete_environment(story.DOCS.env_id)
+    service.delete_environment(demo.DOCS.env_id)
     shown.wait_for("deleted 0 s ago")
     no_secrets(shown.screen)
 
@@ -74,7 +74,7 @@ def test_tells_of_a_key_that_is_rejected(terminal: Start) -> None:
 
 
 def test_fits_80_columns(terminal: Start, service: Emulator) -> None:
-    service.rotate_sdk_key(story.PRODUCTION.env_id, story.NEW_SDK_KEY, timedelta(hours=2))
+    service.rotate_sdk_key(demo.PRODUCTION.env_id, demo.NEW_SDK_KEY, timedelta(hours=2))
     shown = terminal(columns=80)
     shown.wait_for("Filters:")
     lines = shown.text().replace("\r", "\n").splitlines()
@@ -87,31 +87,31 @@ def test_fits_80_columns(terminal: Start, service: Emulator) -> None:
 def test_counts_down_every_key_that_expires(terminal: Start, service: Emulator) -> None:
     """What newer services list, which the emulator's own methods do not know."""
     soon = (datetime.now(timezone.utc) + timedelta(hours=1)).timestamp() * 1000
-    content = environment_json(story.PRODUCTION) | {
+    content = environment_json(demo.PRODUCTION) | {
         "version": 9,
-        "mobileKeys": [{"value": story.PRODUCTION.mob_key}, {"value": "mob-0123456789abcdef", "expiry": int(soon)}],
+        "mobileKeys": [{"value": demo.PRODUCTION.mob_key}, {"value": "mob-0123456789abcdef", "expiry": int(soon)}],
     }
     shown = terminal(columns=140)
     shown.wait_for("● VALID")
-    path = f"/environments/{story.PRODUCTION.env_id}"
+    path = f"/environments/{demo.PRODUCTION.env_id}"
     service.send_event("patch", json.dumps({"path": path, "data": content}))
     shown.wait_for("mob-…cdef 59 min")
 
 
 def test_does_not_cut_keys_that_are_revealed(terminal: Start) -> None:
     shown = terminal("--reveal", columns=200)
-    shown.wait_for(story.PRODUCTION.sdk_key.value)
-    shown.wait_for(story.PRODUCTION.mob_key)
+    shown.wait_for(demo.PRODUCTION.sdk_key.value)
+    shown.wait_for(demo.PRODUCTION.mob_key)
 
 
 def test_shows_as_many_rows_as_there_is_room_for(terminal: Start, service: Emulator) -> None:
-    service.replace([attrs.evolve(story.PRODUCTION, env_id=f"{number:024x}") for number in range(50)])
+    service.replace([replace(demo.PRODUCTION, env_id=f"{number:024x}") for number in range(50)])
     shown = terminal()
     shown.wait_for("… and 28 more")
 
 
 def test_names_cannot_style_the_table(terminal: Start, service: Emulator) -> None:
-    service.set_environment(attrs.evolve(story.STAGING, env_name="[red]x[/red]\x1b[2J"))
+    service.set_environment(replace(demo.STAGING, env_name="[red]x[/red]\x1b[2J"))
     terminal().wait_for(r"[red]x[/red]\x1b[2J")
 
 
