@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 import requests
 
 from ..identifiers import mask, show
-from ..status import ErrorInfo, ErrorKind, StreamStatus
+from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
 from .doctor_network import PROXY_LOGIN, Finding, NetworkChecks, TroubleError
 from .events import Call, Picture, Remark, Stream
@@ -31,9 +31,7 @@ _MARGIN = 21  # columns before the text
 _SLOW = "Try again with a longer --timeout. The service, or something on the way, is slow."
 _HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
 _STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
-_BAD_DATA = (
-    "The client asks for it again and again. Is this the right service? If so, report it to LaunchDarkly."
-)
+_BAD_DATA = "The client asks for it again and again. Is this the right service? If so, report it to LaunchDarkly."
 _STATUS_FIXES = {
     401: _STRANGER,  # from the URI's own host, these two reject the key
     403: _STRANGER,
@@ -265,8 +263,9 @@ class StreamChecks:
                 self._complete |= event.name == "received_all_environments"
             elif isinstance(event, Remark):
                 self._ignored.append(event.text)
-            elif isinstance(event, StreamStatus) and event.last_error and event.connected_since is None:
-                self._error = event.last_error
+            elif isinstance(event, StreamStatus) and event.connected_since is None:
+                # That the stream is off is raised by events(), which knows why.
+                self._error = None if event.state is StreamState.OFF else event.last_error
             if self._error or done():
                 return
 

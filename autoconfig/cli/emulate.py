@@ -45,7 +45,7 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
     try:
         service.start()
     except OSError as error:
-        problem = f"cannot listen on {host_port(host, port)}: {error.strerror or type(error).__name__}"
+        problem = f"cannot listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}"
         raise CommandError("--port", problem, "--port 0, which takes a free one") from None
     try:
         _announce(service, source.name, secret=key is not None and not reveal)

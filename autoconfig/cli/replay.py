@@ -307,7 +307,7 @@ def _fields(decision: Decision) -> dict[str, str | None]:
 def _words(decision: Decision) -> str:
     """Return what was done for people."""
     name, path, action, reason = decision.name, decision.path, decision.action, decision.reason
-    if action == name:
+    if name == RECONNECT_EVENT:
         return f"{name}: {reason}"
     head = f"{name} {path}".rstrip()
     if decision.id and not path:  # the path has the id of a patch or a deletion already

@@ -38,9 +38,7 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 SECRETS = [DEMO_KEY, demo.NEW_SDK_KEY] + [
-    key
-    for rep in (demo.PRODUCTION, demo.STAGING, demo.DOCS, demo.PREVIEW)
-    for key in (rep.sdk_key.value, rep.mob_key)
+    key for rep in (demo.PRODUCTION, demo.STAGING, demo.DOCS, demo.PREVIEW) for key in (rep.sdk_key.value, rep.mob_key)
 ]
 
 

@@ -154,7 +154,9 @@ def test_durations(seconds: int, words: str) -> None:
     assert duration(timedelta(seconds=seconds)) == words
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(-1, "0 s"), (59.9, "59 s"), (125, "2 min"), (7300, "2 h"), (1e5, "1 d")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "0 s"), (59.9, "59 s"), (125, "2 min"), (7300, "2 h"), (1e5, "1 d")]
+)
 def test_ages(seconds: float, words: str) -> None:
     assert age(seconds) == words
 
