@@ -233,7 +233,7 @@ class Stream:
     @property
     def is_connected(self) -> bool:
         """Whether the service has answered with a stream at least once."""
-        return self._connected.done()
+        return self._connected.done() and self._connected.exception() is None
 
     def _end(self) -> CommandError | None:
         name = self._source.key_name
@@ -375,7 +375,7 @@ class PlainLines:
         now = datetime.now().astimezone()
         if status.state is StreamState.VALID:
             since, self._interrupted_at = self._interrupted_at, None
-            return f"the stream is back after {age((now - since).total_seconds())}" if since else "the stream is there"
+            return f"the stream is back after {age((now - since).total_seconds())}" if since else "connected"
         if status.last_error is None:
             return state_words(status, now)
         self._interrupted_at = self._interrupted_at or status.last_error.time
