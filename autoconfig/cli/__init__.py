@@ -27,13 +27,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the command and return its exit code.
-
-    Args:
-        argv: The arguments. By default those of the process; then the signal handlers stay as they are set here, so
-            that Ctrl-C during the interpreter's shutdown prints no traceback either.
-    """
+    """Run the command and return its exit code."""
     before = _handle_signals(_exit_at_once)
     try:
         missing = [name for name in _REQUIREMENTS if find_spec(name) is None]
@@ -60,12 +54,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def library_logs(verbosity: int) -> Iterator[None]:
-    """
-    Write what the library logs to stderr while the block runs.
-
-    Args:
-        verbosity: 0 for nothing, because the command itself says what matters; 1 for INFO and above; 2 for DEBUG too.
-    """
+    """Write what the library logs to stderr while the block runs."""
     import logging
 
     from .output import Stderr

@@ -152,13 +152,7 @@ def _failed(problem: str) -> CommandError:
 
 
 class _Stage:
-    """
-    What the audience sees: lines in which the service and the handler take turns.
-
-    Args:
-        show: How secrets are shown.
-        as_json: Whether the lines are JSON objects.
-    """
+    """What the audience sees: lines in which the service and the handler take turns."""
 
     def __init__(self, show: Show, as_json: bool) -> None:
         self.picture = Picture()

@@ -54,15 +54,7 @@ def run(*, source: Callable[[], Connection], timeout: float, heartbeat: float | 
 
 
 class Examination:
-    """
-    All checks, in their order.
-
-    Args:
-        source: Returns what was asked for.
-        timeout: Seconds that each check may take.
-        heartbeat: Seconds to wait for a heartbeat; ``None`` not to.
-        stack: Closes what they open.
-    """
+    """All checks, in their order."""
 
     def __init__(
         self, source: Callable[[], Connection], timeout: float, heartbeat: float | None, stack: ExitStack
@@ -165,16 +157,7 @@ def _shown_location(url: str, location: str) -> str:
 
 
 class StreamChecks:
-    """
-    Follows the stream with the real client, and looks at what that says.
-
-    Args:
-        source: What was asked for.
-        network: What the checks before have found.
-        timeout: Seconds that each check may take.
-        heartbeat: Seconds to wait for a heartbeat; ``None`` not to.
-        stack: Closes the connection at the end.
-    """
+    """Follows the stream with the real client, and looks at what that says."""
 
     def __init__(
         self, source: Connection, network: NetworkChecks, timeout: float, heartbeat: float | None, stack: ExitStack

@@ -114,10 +114,6 @@ def route_to(url: str, option: str | None) -> Route:
     """
     Return the way to a URL as requests takes it.
 
-    Args:
-        url: The URL.
-        option: What ``--proxy`` says, which wins over the environment.
-
     Raises:
         TroubleError: What the option or the environment names as a proxy is no URL. The text does not hold it.
     """
@@ -154,13 +150,7 @@ def _checked(proxy: str, named: str) -> str:
 
 
 class NetworkChecks:
-    """
-    Looks at one step after the other; each relies on what the ones before it have found.
-
-    Args:
-        connection: What was asked for.
-        timeout: Seconds that each attempt may take.
-    """
+    """Looks at one step after the other; each relies on what the ones before it have found."""
 
     def __init__(self, connection: Connection, timeout: float) -> None:
         self._connection = connection

@@ -80,12 +80,7 @@ def _serve(service: Emulator, source: StorySource | FileSource) -> int:
 
 
 class Guests:
-    """
-    The clients of a service, as they come and leave.
-
-    Args:
-        service: The service.
-    """
+    """The clients of a service, as they come and leave."""
 
     def __init__(self, service: Emulator) -> None:
         self._service = service
@@ -111,9 +106,6 @@ class Guests:
 class StorySource:
     """
     The built-in configuration, and a change every few seconds.
-
-    Args:
-        interval: Seconds between two changes.
 
     Attributes:
         name: What is served, in words.
@@ -144,9 +136,6 @@ class StorySource:
 class FileSource:
     """
     A JSON file, followed when it changes. A file that cannot be used is reported once, and changes nothing.
-
-    Args:
-        path: The file.
 
     Attributes:
         name: What is served, in words.

@@ -98,12 +98,7 @@ Event = Call | Remark | StreamStatus
 
 
 class CallHandler(MessageHandler):
-    """
-    A handler that hands each call on as a value.
-
-    Args:
-        take: What is given the calls.
-    """
+    """A handler that hands each call on as a value."""
 
     def __init__(self, take: Callable[[Call], object]) -> None:
         self._take = take
@@ -174,13 +169,7 @@ class _Remarks(logging.Handler):
 
 
 class Stream:
-    """
-    A source that is followed while the ``with`` block runs.
-
-    Args:
-        source: The source.
-        settings: More for its manager.
-    """
+    """A source that is followed while the ``with`` block runs."""
 
     def __init__(self, source: Source, **settings: Any) -> None:
         self._source = source
@@ -260,12 +249,7 @@ class View(Protocol):
 
 
 class Selection:
-    """
-    Decides which events are shown, and knows what was there before each.
-
-    Args:
-        projects: Keys or names of projects; if there are none, everything is shown.
-    """
+    """Decides which events are shown, and knows what was there before each."""
 
     def __init__(self, projects: tuple[str, ...] = ()) -> None:
         self.picture = Picture()
@@ -302,13 +286,7 @@ def call_json(call: Call, show: Show) -> dict[str, object]:
 
 
 class JsonLines:
-    """
-    Each event as a JSON object.
-
-    Args:
-        show: How secrets are shown.
-        selection: What is shown.
-    """
+    """Each event as a JSON object."""
 
     def __init__(self, show: Show, selection: Selection) -> None:
         self._show = show
@@ -336,14 +314,7 @@ def clock() -> str:
 
 
 class PlainLines:
-    """
-    Each event in words.
-
-    Args:
-        show: How secrets are shown.
-        selection: What is shown.
-        margin: Returns what a line begins with.
-    """
+    """Each event in words."""
 
     def __init__(self, show: Show, selection: Selection, margin: Callable[[], str] = clock) -> None:
         self._show = show

@@ -298,10 +298,6 @@ def source_options(timeout: str, default: float | None = None) -> Callable[[Comm
     Add the options that say what is followed, and ``--timeout``.
 
     The function gets ``source``, which returns the :class:`Source` or raises a :class:`CommandError`.
-
-    Args:
-        timeout: The help of ``--timeout``.
-        default: Its default, in seconds.
     """
     options = [
         click.option("--uri", metavar="URI", help=f"The service's base URI [env: STREAM_URI; default: {DEFAULT_URI}]."),

@@ -25,15 +25,7 @@ _held: deque[str] | None = None  # lines for stderr that wait for the end of a f
 
 
 class CommandError(Exception):
-    """
-    The command cannot go on.
-
-    Args:
-        name: What the error is about: an option, a variable, a file.
-        problem: What is wrong with it. It holds no secret.
-        fix: The next thing to try.
-        code: The exit code.
-    """
+    """The command cannot go on."""
 
     def __init__(self, name: str, problem: str, fix: str = "", code: int = FAILURE) -> None:
         super().__init__(f"{name}: {problem}")

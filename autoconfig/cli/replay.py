@@ -246,11 +246,6 @@ class Report:
     """
     Tells what happens, in the form that was asked for.
 
-    Args:
-        explain: Whether to tell what was done with each event, and not only of calls.
-        as_json: Whether to print JSON.
-        reveal: Whether to show keys in full.
-
     Attributes:
         events: How many events there were so far.
     """

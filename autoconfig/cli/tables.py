@@ -65,12 +65,6 @@ class Board:
     """
     What ``watch`` shows: the state of the stream, the newest changes first, the filters, the last log lines.
 
-    Args:
-        show: How secrets are shown.
-        name: What is followed.
-        selection: What is shown.
-        log: The log lines; the newest are shown.
-
     Attributes:
         changes: How many changes there were after the first full configuration.
     """
