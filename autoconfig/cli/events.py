@@ -8,14 +8,14 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, Protocol
+from functools import partialmethod
+from typing import Any
 
 import attrs
 
 from ..environments import EnvironmentParams, FilterParams
 from ..exceptions import KeyRejectedError
-from ..handler import MessageHandler
-from ..identifiers import EnvironmentID, FilterID
+from ..identifiers import FilterID
 from ..registry import EnvironmentRegistry
 from ..status import StreamState, StreamStatus
 from . import FAILURE, KEY_REJECTED
@@ -24,14 +24,16 @@ from .output import CommandError, harmless, painted, printable, put_json, put_li
 from .words import (
     Show,
     age,
+    counted,
     differences,
     environment_json,
     filter_json,
+    filter_title,
     properties,
+    sort_key,
     state_words,
     status_json,
     title,
-    totals,
 )
 
 GLANCE = 0.25  # seconds between two looks at the clock
@@ -97,64 +99,70 @@ class Remark:
 Event = Call | Remark | StreamStatus
 
 
-class CallHandler(MessageHandler):
+class CallHandler:
     """A handler that hands each call on as a value."""
 
     def __init__(self, take: Callable[[Call], object]) -> None:
         self._take = take
 
-    def add_environment(self, params: EnvironmentParams) -> None:
-        """Hand the call on."""
-        self._take(Call("add_environment", params))
+    def _call(
+        self, name: str, argument: EnvironmentParams | FilterParams | str | None = None, reason: str = ""
+    ) -> None:
+        self._take(Call(name, argument, reason))
 
-    def update_environment(self, params: EnvironmentParams) -> None:
-        """Hand the call on."""
-        self._take(Call("update_environment", params))
-
-    def received_all_environments(self) -> None:
-        """Hand the call on."""
-        self._take(Call("received_all_environments"))
-
-    def delete_environment(self, id: EnvironmentID) -> None:
-        """Hand the call on."""
-        self._take(Call("delete_environment", id))
-
-    def add_filter(self, params: FilterParams) -> None:
-        """Hand the call on."""
-        self._take(Call("add_filter", params))
-
-    def delete_filter(self, id: FilterID) -> None:
-        """Hand the call on."""
-        self._take(Call("delete_filter", id))
-
-    def environment_refused(self, id: EnvironmentID, reason: str) -> None:
-        """Hand the call on."""
-        self._take(Call("environment_refused", id, reason))
+    add_environment = partialmethod(_call, "add_environment")
+    update_environment = partialmethod(_call, "update_environment")
+    delete_environment = partialmethod(_call, "delete_environment")
+    add_filter = partialmethod(_call, "add_filter")
+    delete_filter = partialmethod(_call, "delete_filter")
+    received_all_environments = partialmethod(_call, "received_all_environments")
+    environment_refused = partialmethod(_call, "environment_refused")
 
 
 class Picture:
-    """What the calls so far add up to: a registry that is fed by the thread that shows the calls."""
+    """
+    What the calls so far add up to: a registry that is fed by the thread that shows the calls.
 
-    def __init__(self) -> None:
+    Args:
+        projects: Keys or names of projects; what belongs to others is not shown. If there are none, everything is.
+    """
+
+    def __init__(self, projects: tuple[str, ...] = ()) -> None:
         self.registry = EnvironmentRegistry()
+        self._projects = {project.casefold() for project in projects}
 
     def apply(self, call: Call) -> EnvironmentParams | FilterParams | None:
         """Take a call into account; return what was known of the environment or filter before."""
-        if call.name == "environment_refused":
-            return self.registry.get(call.id)
-        if call.argument is None:
-            self.registry.received_all_environments()
-            return None
         if call.name.endswith("filter"):
             before: EnvironmentParams | FilterParams | None = self.registry.filters.get(FilterID(call.id))
         else:
             before = self.registry.get(call.id)
-        getattr(self.registry, call.name)(call.argument)
+        if call.name != "environment_refused":
+            getattr(self.registry, call.name)(*([] if call.argument is None else [call.argument]))
         return before
 
+    def shows(self, *items: object) -> bool:
+        """Return whether one of these is shown: environments and filters of the projects; and if there is neither."""
+        known = [item for item in items if isinstance(item, EnvironmentParams | FilterParams)]
+        return not self._projects or not known or any(not self._projects.isdisjoint(_projects_of(one)) for one in known)
+
+    def environments(self) -> list[EnvironmentParams]:
+        """Return the environments that are shown, in the order in which people read them."""
+        return sorted(filter(self.shows, self.registry.environments.values()), key=sort_key)
+
+    def filters(self) -> list[str]:
+        """Return in words the payload filters that are shown."""
+        return sorted(map(filter_title, filter(self.shows, self.registry.filters.values())))
+
     def totals(self) -> str:
-        """Return how many environments and filters there are."""
-        return totals(len(self.registry.environments), len(self.registry.filters))
+        """Return how many environments and filters are shown."""
+        return f"{counted(len(self.environments()), 'environment')}, {counted(len(self.filters()), 'filter')}"
+
+
+def _projects_of(item: EnvironmentParams | FilterParams) -> set[str]:
+    if isinstance(item, FilterParams):
+        return {item.proj_key.casefold()}
+    return {item.identifiers.proj_key.casefold(), item.identifiers.proj_name.casefold()}
 
 
 class _Remarks(logging.Handler):
@@ -238,37 +246,15 @@ class Stream:
         return CommandError("the stream", "has ended", "run it again with -v", FAILURE)
 
 
-class View(Protocol):
+class View:
     """What shows events."""
 
     def show(self, event: Event) -> None:
         """Show an event."""
+        raise NotImplementedError
 
     def refresh(self, status: StreamStatus) -> None:
-        """Bring what is seen up to date; called several times a second."""
-
-
-class Selection:
-    """Decides which events are shown, and knows what was there before each."""
-
-    def __init__(self, projects: tuple[str, ...] = ()) -> None:
-        self.picture = Picture()
-        self._projects = {project.casefold() for project in projects}
-
-    def take(self, call: Call) -> tuple[bool, EnvironmentParams | FilterParams | None]:
-        """Take a call into account; return whether it is shown, and what was known of its item before."""
-        before = self.picture.apply(call)
-        items = [item for item in (before, call.argument) if isinstance(item, EnvironmentParams | FilterParams)]
-        return not self._projects or not items or any(map(self.has, items)), before
-
-    def has(self, item: EnvironmentParams | FilterParams) -> bool:
-        """Return whether an environment or filter is shown."""
-        if not self._projects:
-            return True
-        names = [item.proj_key]if isinstance(item, FilterParams) else [
-            item.identifiers.proj_key, item.identifiers.proj_name
-        ]  # fmt: skip
-        return any(name.casefold() in self._projects for name in names)
+        """Bring what is seen up to date; called several times a second. Lines do not age."""
 
 
 def call_json(call: Call, show: Show) -> dict[str, object]:
@@ -285,27 +271,23 @@ def call_json(call: Call, show: Show) -> dict[str, object]:
     return fields
 
 
-class JsonLines:
+class JsonLines(View):
     """Each event as a JSON object."""
 
-    def __init__(self, show: Show, selection: Selection) -> None:
+    def __init__(self, show: Show, picture: Picture) -> None:
         self._show = show
-        self._selection = selection
+        self._picture = picture
 
     def show(self, event: Event) -> None:
         """Print an event."""
         if isinstance(event, Call):
-            if not self._selection.take(event)[0]:
+            before = self._picture.apply(event)
+            if not self._picture.shows(before, event.argument):
                 return
             fields = call_json(event, self._show)
-        elif isinstance(event, Remark):
-            fields = {"warning": event.text}
         else:
-            fields = {"status": status_json(event)}
+            fields = {"warning": event.text} if isinstance(event, Remark) else {"status": status_json(event)}
         put_json({"time": timestamp(), **fields})
-
-    def refresh(self, status: StreamStatus) -> None:
-        """Do nothing: lines do not age."""
 
 
 def clock() -> str:
@@ -313,12 +295,12 @@ def clock() -> str:
     return f"{datetime.now().astimezone():%H:%M:%S}"
 
 
-class PlainLines:
+class PlainLines(View):
     """Each event in words."""
 
-    def __init__(self, show: Show, selection: Selection, margin: Callable[[], str] = clock) -> None:
+    def __init__(self, show: Show, picture: Picture, margin: Callable[[], str] = clock) -> None:
         self._show = show
-        self._selection = selection
+        self._picture = picture
         self._margin = margin
         self._interrupted_at: datetime | None = None
 
@@ -326,9 +308,9 @@ class PlainLines:
         """Print an event."""
         match event:
             case Call():
-                shown, before = self._selection.take(event)
-                if shown:
-                    words, facts = wording(event, before, self._selection.picture, self._show)
+                before = self._picture.apply(event)
+                if self._picture.shows(before, event.argument):
+                    words, facts = wording(event, before, self._picture, self._show)
                     self.say(*_VERBS[event.name], "  ".join(filter(None, [words, ", ".join(facts)])))
             case Remark(text=text):
                 self.say("warning", "yellow", harmless(text))
@@ -338,9 +320,6 @@ class PlainLines:
     def say(self, verb: str, colour: str, text: str) -> None:
         """Print a line."""
         put_line(f"{self._margin()}  {painted(f'{verb:11}', colour)}  {text}".rstrip())
-
-    def refresh(self, status: StreamStatus) -> None:
-        """Do nothing: lines do not age."""
 
     def _state(self, status: StreamStatus) -> str:
         now = datetime.now().astimezone()

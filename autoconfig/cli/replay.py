@@ -31,7 +31,7 @@ from ..receiver import Action, MessageReceiver
 from ..stream.decoding import UnknownPath, decode
 from ..stream.events import EventParser, ServerSentEvent
 from . import FAILURE, OK, USAGE
-from .events import Call, JsonLines, PlainLines, Selection
+from .events import Call, JsonLines, Picture, PlainLines
 from .output import CommandError, complain, harmless, put_json, put_line, reader_is_gone, timestamp
 from .words import counted
 
@@ -255,7 +255,7 @@ class Report:
         self._malformed: set[int] = set()  # the numbers of events; one may be malformed in several places
         self._explain, self._json = explain, as_json
         show = str if reveal else mask
-        self._lines = JsonLines(show, Selection()) if as_json else PlainLines(show, Selection(), self._margin)
+        self._lines = JsonLines(show, Picture()) if as_json else PlainLines(show, Picture(), self._margin)
         self._calls: Counter[str] = Counter()
 
     @property

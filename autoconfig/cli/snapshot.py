@@ -14,11 +14,8 @@ from .output import CommandError, is_terminal, put_json, put_line, warn
 from .words import (
     Show,
     configuration_json,
-    filter_title,
     refusals,
     relay_variables,
-    sort_key,
-    totals,
 )
 
 _FIX = "autoconfig doctor, which checks each step; and ask LaunchDarkly's support if the data is at fault"
@@ -36,7 +33,7 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
         registry = picture.registry
         put_json(configuration_json(registry.environments.values(), registry.filters, show))
     elif form == "relay-env":
-        for line in relay_variables(sorted(picture.registry.environments.values(), key=sort_key)):
+        for line in relay_variables(picture.environments()):
             put_line(line)
     else:
         _print_table(picture, show)
@@ -89,13 +86,12 @@ def _report_unusable(picture: Picture, status: StreamStatus, ignored: list[str])
 def _print_table(picture: Picture, show: Show) -> None:
     from .tables import print_snapshot, snapshot_blocks, snapshot_lines
 
-    environments = sorted(picture.registry.environments.values(), key=sort_key)
+    environments, filters = picture.environments(), picture.filters()
     if environments and is_terminal() and show is mask:
         print_snapshot(environments, show)
     elif environments:
         for line in snapshot_blocks(environments, show) if is_terminal() else snapshot_lines(environments, show):
             put_line(line)
-    filters = sorted(map(filter_title, picture.registry.filters.values()))
     if filters:
         put_line(f"Filters: {', '.join(filters)}")
-    put_line(totals(len(environments), len(filters)))
+    put_line(picture.totals())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 
 import attrs
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..environments import AcceptedKey, EnvironmentParams
 from ..status import StreamState, StreamStatus
-from .events import STATE_COLOURS, Call, Event, Remark, Selection
+from .events import STATE_COLOURS, Call, Event, Picture, Remark, View
 from .output import harmless, printable
 from .words import (
     Show,
@@ -24,14 +24,12 @@ from .words import (
     duration,
     environment_name,
     expiring_keys,
-    filter_title,
     is_troubled,
     moment,
     project_name,
     sort_key,
     state_words,
     title,
-    totals,
     trouble_words,
 )
 
@@ -61,66 +59,69 @@ class Row:
     at: float
 
 
-class Board:
+class Board(View):
     """
     What ``watch`` shows: the state of the stream, the newest changes first, the filters, the last log lines.
 
-    Attributes:
-        changes: How many changes there were after the first full configuration.
+    Args:
+        show: How secrets are shown.
+        name: What is followed.
+        picture: What the calls add up to.
+        log: The log lines; the newest are shown.
+        draw: Draws it anew.
     """
 
-    def __init__(self, show: Show, name: str, selection: Selection, log: Sequence[str] = ()) -> None:
-        self.changes = 0
+    def __init__(
+        self, show: Show, name: str, picture: Picture, log: Sequence[str] = (), draw: Callable[[], object] = bool
+    ) -> None:
         self._show = show
         self._name = name
-        self._selection = selection
+        self._picture = picture
         self._log = log
+        self._draw = draw
         self._status = StreamStatus(StreamState.INITIALIZING, datetime.now(timezone.utc))
         self._rows: dict[str, Row] = {}
         self._remarks: deque[str] = deque(maxlen=_MOST_LOG_LINES)
-        self._complete = False
+        self._changes = 0  # after the first full configuration
 
     def show(self, event: Event) -> None:
         """Take up an event."""
         if isinstance(event, Remark):
             self._remarks.append(harmless(event.text))
-        if not isinstance(event, Call):
-            return
-        shown, before = self._selection.take(event)
-        if event.name == "received_all_environments":
-            self._complete = True
-        elif event.name == "environment_refused":
-            self._remarks.append(f"refused {printable(event.id)}: {printable(event.reason)}")
-        elif shown:
-            self._changed(event, before)
+        elif isinstance(event, Call):
+            before = self._picture.apply(event)
+            if event.name == "environment_refused":
+                self._remarks.append(f"refused {printable(event.id)}: {printable(event.reason)}")
+            elif event.id and self._picture.shows(before, event.argument):
+                self._changed(event, before)
 
     def _changed(self, call: Call, before: object) -> None:
-        self.changes += self._complete
+        self._changes += self._picture.registry.is_ready
         now = call.argument
         params = now if isinstance(now, EnvironmentParams) else before
         if isinstance(params, EnvironmentParams):
             change = {"add": "added", "update": "updated", "delete": "deleted"}[call.name.partition("_")[0]]
-            self._rows[params.env_id] = Row(params, change, self.changes, time.monotonic())
+            self._rows[params.env_id] = Row(params, change, self._changes, time.monotonic())
 
     def refresh(self, status: StreamStatus) -> None:
-        """Take up the stream's status, and forget environments that were deleted a while ago."""
+        """Take up the stream's status, forget environments that were deleted a while ago, and draw."""
         self._status = status
         oldest = time.monotonic() - _LINGER
         self._rows = {id: row for id, row in self._rows.items() if row.change != "deleted" or row.at > oldest}
+        self._draw()
 
     def totals(self) -> str:
-        """Return how much is shown."""
-        registry = self._selection.picture.registry
-        environments = list(filter(self._selection.has, registry.environments.values()))
-        filters = list(filter(self._selection.has, registry.filters.values()))
-        return f"{totals(len(environments), len(filters))}; {counted(self.changes, 'change')} since the start"
+        """Return how much there is."""
+        if not self._picture.registry.is_ready:
+            return "waiting for the first configuration"
+        return f"{self._picture.totals()}; {counted(self._changes, 'change')} since the start"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         now = datetime.now(timezone.utc)
         state = self._status.state
         line = _one_line(f"● {state.value}", STATE_COLOURS[state])
         yield line.append(f"  {state_words(self._status, now)}  {self._name}", "default")
-        yield _one_line(self.totals() if self._complete else "waiting for the first configuration", "dim")
+        yield _one_line(self.totals(), "dim")
         if trouble := trouble_words(self._status, now):
             yield _one_line(trouble, "red" if is_troubled(self._status) else "dim")
         footer = self._footer()
@@ -134,9 +135,7 @@ class Board:
         yield from footer
 
     def _footer(self) -> list[Text]:
-        filters = sorted(
-            map(filter_title, filter(self._selection.has, self._selection.picture.registry.filters.values()))
-        )
+        filters = self._picture.filters()
         lines = [_one_line(f"Filters: {', '.join(filters)}")] if filters else []
         log = [*self._remarks, *list(self._log)[-_MOST_LOG_LINES:]][-_MOST_LOG_LINES:]
         return lines + [_one_line(printable(line), "dim") for line in log]
@@ -203,10 +202,10 @@ def _details(params: EnvironmentParams, show: Show) -> dict[str, str]:
 def _table(lines: Iterable[_Line], show: Show, width: int, last: str = "Changed") -> Table:
     """Return a table for a terminal of this width; names get the room that the other columns leave."""
     folded = show is str  # keys in full, which are folded rather than cut
-    columns = {} if width < _NARROW else {"SDK key": _KEY, "Mobile": _KEY, "Expires": 9}
+    columns = {} if width < _NARROW else {"SDK key": _KEY, "Expires": 9}
     if width >= _WIDE:
-        columns["TTL"] = 9
-    columns[last] = 13 if last == "Changed" else 6
+        columns |= {"Mobile key": _KEY, "TTL": 9}
+    columns[last] = 14 if last == "Changed" else 6
     room = width - sum(columns.values()) - 2 * len(columns)
     names = (
         {"Environment": room}
@@ -235,7 +234,7 @@ def _cells(params: EnvironmentParams, show: Show) -> dict[str, str]:
         "Project": project_name(params),
         "Environment": environment_name(params),
         "SDK key": _keys(params.sdk_key, params.accepted_sdk_keys, show),
-        "Mobile": _keys(params.mobile_key, params.accepted_mobile_keys, show),
+        "Mobile key": _keys(params.mobile_key, params.accepted_mobile_keys, show),
         "Expires": "" if not ends else f"in {age(left)}" if left > 0 else "expired",
         "TTL": duration(params.ttl) if params.ttl else "none",
     }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ..identifiers import mask
 from . import NOT_READY, OK
-from .events import JsonLines, PlainLines, Selection, Stream, View
+from .events import JsonLines, Picture, PlainLines, Stream, View
 from .options import Source
 from .output import CommandError, held_errors, is_terminal, put_line, reader_is_gone
 from .words import Show
@@ -22,13 +22,13 @@ def run(
     """Follow the stream until it is over, or a signal comes."""
     followed = source()
     show = str if reveal else mask
-    selection = Selection(projects)
+    picture = Picture(projects)
     if as_json:
-        return _follow(followed, JsonLines(show, selection), timeout)
+        return _follow(followed, JsonLines(show, picture), timeout)
     if is_terminal() and not plain:
-        with _table(show, followed.name, selection) as table:
+        with _table(show, followed.name, picture) as table:
             return _follow(followed, table, timeout)
-    lines = PlainLines(show, selection)
+    lines = PlainLines(show, picture)
     lines.say("following", "dim", followed.name)
     return _follow(followed, lines, timeout)
 
@@ -53,7 +53,7 @@ def _follow(source: Source, view: View, timeout: float | None) -> int:
 
 
 @contextmanager
-def _table(show: Show, name: str, selection: Selection) -> Iterator[View]:
+def _table(show: Show, name: str, picture: Picture) -> Iterator[View]:
     """Show a table on the terminal's alternate screen, and say at the end what was seen."""
     from rich.console import Console
     from rich.live import Live
@@ -62,26 +62,11 @@ def _table(show: Show, name: str, selection: Selection) -> Iterator[View]:
 
     console = Console(highlight=False, markup=False, emoji=False)
     with held_errors() as log:
-        board = Board(show, name, selection, log)
-        live = Live(
-            board, console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
+        live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        board = Board(show, name, picture, log, draw=lambda: live.update(board, refresh=True))
         try:
-            live.start(refresh=True)
-            yield _Refreshed(board, live.refresh)
+            live.start()
+            yield board
         finally:
             live.stop()
             put_line(f"{name}: {board.totals()}")
-
-
-class _Refreshed:
-    """A view that is drawn anew after each refresh, because times pass without an event too."""
-
-    def __init__(self, view: View, draw: Callable[[], None]) -> None:
-        self.show = view.show
-        self._view = view
-        self._draw = draw
-
-    def refresh(self, status: object) -> None:
-        self._view.refresh(status)  # type: ignore[arg-type]
-        self._draw()

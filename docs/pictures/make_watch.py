@@ -25,7 +25,7 @@ from rich.text import Text
 
 from autoconfig import StreamManager
 from autoconfig.cli import demo
-from autoconfig.cli.events import Call, Selection, Stream
+from autoconfig.cli.events import Call, Picture, Stream
 from autoconfig.cli.tables import Board
 from autoconfig.identifiers import mask
 from autoconfig.testing import Emulator
@@ -45,12 +45,13 @@ class Service:
         self._emulator = emulator
 
     def manager(self, handler: Any, *, logger: Any = None, **settings: Any) -> StreamManager:
+        """Return a manager that follows the emulator."""
         return StreamManager(self._emulator.key, self._emulator.uri, handler, logger=logger, **settings)
 
 
 def main(path: str) -> None:
     """Let the emulator play a part of the demo's story, and draw what ``watch`` shows of it."""
-    board = Board(mask, SHOWN_URI, Selection())
+    board = Board(mask, SHOWN_URI, Picture())
     with Emulator(demo.ENVIRONMENTS, demo.FILTERS) as emulator, Stream(Service(emulator)) as stream:
         follow(stream, board, lambda call: call.name == "received_all_environments")
         pause(4)

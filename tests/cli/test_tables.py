@@ -18,7 +18,7 @@ from rich.console import Console
 
 from autoconfig import StreamState, StreamStatus
 from autoconfig.cli import demo
-from autoconfig.cli.events import Call, Remark, Selection
+from autoconfig.cli.events import Call, Picture, Remark
 from autoconfig.cli.tables import Board, snapshot_blocks, snapshot_lines
 from autoconfig.environments import EnvironmentParams
 from autoconfig.identifiers import mask
@@ -40,7 +40,7 @@ def drawn(board: Board, width: int, height: int = 24) -> list[str]:
 
 def board_of(*reps: EnvironmentRep, projects: tuple[str, ...] = (), log: list[str] | None = None) -> Board:
     """Return a board that has received a first configuration."""
-    board = Board(mask, "https://stream.example.com", Selection(projects), log or [])
+    board = Board(mask, "https://stream.example.com", Picture(projects), log or [])
     for rep in reps:
         board.show(Call("add_environment", rep.to_params()))
     board.show(Call("received_all_environments"))
@@ -67,9 +67,9 @@ def test_at_80_columns_there_are_names_keys_and_the_change() -> None:
     assert re.fullmatch(r"● VALID  connected for \d+ (s|min)  https://stream.example.com", lines[0])
     assert lines[1] == "3 environments, 0 filters; 0 changes since the start"
     heads = next(line for line in lines if line.startswith("Project"))
-    assert heads.split() == ["Project", "Environment", "SDK", "key", "Mobile", "Expires", "Changed"]
+    assert heads.split() == ["Project", "Environment", "SDK", "key", "Expires", "Changed"]
     staging = next(line for line in lines if "Staging" in line)
-    assert re.fullmatch(r"Shop +Staging +sdk-…d479 \+1 +mob-…5c27 +in \d+ d +added 0 s *", staging)
+    assert re.fullmatch(r"Shop +Staging +sdk-…d479 \+1 +in \d+ d +added 0 s *", staging)
     assert demo.STAGING.env_id not in "".join(lines)
 
 
