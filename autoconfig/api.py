@@ -17,11 +17,12 @@ from .exceptions import (
     ForkedError,
     KeyRejectedError,
     MalformedMessageError,
+    NotReadyError,
     StreamEndedError,
     StreamError,
     UnexpectedStatusError,
 )
-from .expiry import ExpiredKey, ExpiryWatcher
+from .expiry import ExpiredKey
 from .filtering import FilteredHandler, FilterExpander
 from .handler import MessageHandler
 from .handler_errors import HandlerErrors, HandlerFailure
@@ -49,7 +50,6 @@ __all__ = [
     "EventTooLargeError",
     "ExpiredKey",
     "ExpiringSDKKey",
-    "ExpiryWatcher",
     "FilterExpander",
     "FilterID",
     "FilterKey",
@@ -66,6 +66,7 @@ __all__ = [
     "MessageHandler",
     "MessageReceiver",
     "MobileKey",
+    "NotReadyError",
     "RefusedEnvironment",
     "RegistryChange",
     "RegistryListener",

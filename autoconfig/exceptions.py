@@ -44,6 +44,10 @@ class ClosedError(AutoConfigError):
     """The manager is closed; a closed manager cannot be started again."""
 
 
+class NotReadyError(AutoConfigError, TimeoutError):
+    """The first full configuration has not come in time."""
+
+
 class ForkedError(AutoConfigError):
     """The manager was started before a fork: its threads run in the parent process only, so this one needs its own."""
 

@@ -157,7 +157,9 @@ def _fields_of(document: Any, cls: type[msgspec.Struct], extra: dict[str, Any] |
 
 
 def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None) -> Any:
-    if container is tuple and isinstance(value, list | tuple) and not isinstance(value, Members) and inner:
+    if container is tuple and isinstance(value, Members):
+        return dict(value)  # an object is no array, even without members
+    if container is tuple and isinstance(value, list | tuple) and inner:
         return [_fields_of(one, inner) for one in value]
     if container is dict and isinstance(value, dict | Members):
         return {name: _fields_of(one, inner) if inner else one for name, one in _items(value)}

@@ -16,6 +16,7 @@ from .exceptions import AutoConfigError, ClosedError, ForkedError, KeyRejectedEr
 from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
 from .identifiers import AutoConfigKey
+from .inner_handlers import AttachedStream, attach, detach
 from .keys import KeySource, key_reader, show_key
 from .safe_logger import Logger, SafeLogger
 from .status import StatusListener, StreamState, StreamStatus
@@ -118,6 +119,9 @@ class StreamManager:
             on_rejected=self._key_rejected,
             logger=self._log,
         )
+        self._handler = handler
+        token, off = self._token, self._threads.off
+        self._attached_stream = AttachedStream(lambda: token.cancelled or off.is_set, lambda: None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._shown}>"
@@ -134,7 +138,8 @@ class StreamManager:
             thread or in the one that calls :meth:`close`, so they should not block.
 
         Raises:
-            RuntimeError: It was called before; or the system has no thread left, and the manager is closed now.
+            RuntimeError: It was called before; or, and the manager is closed then, the system has no thread left or a
+                ready-made handler belongs to another manager that is still running.
             ClosedError: The manager is closed; make a new one.
             ForkedError: The manager was started before a fork, in the parent process; make a new one.
         """
@@ -148,6 +153,7 @@ class StreamManager:
             self._started = True
             forks.add(self)
             try:
+                attach(self._handler, self._attached_stream)
                 self._threads.start()
             except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
                 self.close()
@@ -180,6 +186,7 @@ class StreamManager:
             self._closed = True
         self._settle(ClosedError("the manager was closed before it was connected"))
         ended = self._threads.stop(deadline)
+        ended = detach(self._handler, self._attached_stream, deadline) and ended
         self._status.off()
         forks.discard(self)
         return ended

@@ -71,11 +71,16 @@ class MessageReceiver(Generic[T]):
             self._note_ignored("change", id, version, known)
             return _NOOP
         self._versions[id] = version
-        return self._revived(id, known)
+        if known is None:
+            return _INSERT
+        if id in self._dead:
+            self._dead.discard(id)
+            return _INSERT
+        return _UPDATE
 
     def _upsert_all(self, items: Mapping[str, T]) -> Iterator[tuple[str, T, Action]]:
         """Upsert items one by one and yield those that count: the same as :meth:`upsert`, for a whole put."""
-        versions = self._versions
+        versions, dead = self._versions, self._dead
         get = versions.get
         noted = self._log.isEnabledFor(logging.DEBUG)
         for id, item in items.items():
@@ -83,18 +88,13 @@ class MessageReceiver(Generic[T]):
             version = item.version
             if known is None or version > known:
                 versions[id] = version
-                yield id, item, self._revived(id, known)
+                if known is not None and id not in dead:
+                    yield id, item, _UPDATE
+                else:
+                    dead.discard(id)
+                    yield id, item, _INSERT
             elif noted:
                 self._note_ignored("change", id, version, known)
-
-    def _revived(self, id: str, known: int | None) -> Action:
-        """Return what a version that counts means, given the one before it."""
-        if known is None:
-            return _INSERT
-        if id in self._dead:
-            self._dead.discard(id)
-            return _INSERT
-        return _UPDATE
 
     def delete(self, id: str, version: int) -> Action:
         """

@@ -43,13 +43,13 @@ def _run(options: argparse.Namespace) -> int:
         results.save(options.json)
     if options.plots:
         draw(options.plots, scenarios, summary)
-    missed = any(verdict.verdict == "MISS" for verdict in verdicts)
+    missed = any(verdict.verdict == "MISSED" for verdict in verdicts)
     return 1 if missed and options.strict else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round with fewer clients: less than a minute")
+    parser.add_argument("--quick", action="store_true", help="one round, without what takes long: about a minute")
     parser.add_argument("--only", action="append", default=[], metavar="SCENARIO", help="name or its beginning; repeat")
     parser.add_argument("--clients", type=_names, default=[], metavar="A,B", help="who takes part; default all")
     parser.add_argument("--rounds", type=int, default=5, help="the most rounds, default 5")

@@ -1,8 +1,8 @@
 """
 The clients by name: this library, its peers with the least work and with equal work, and floors.
 
-All receive, decode every event's JSON, and make one trivial call for each environment. Only this library also checks
-types and hands over between two threads.
+All receive, decode every event's JSON, and make one trivial call for each environment. Only this library also hands
+over between two threads.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from types import SimpleNamespace
 from typing import cast
 
 from . import floors, peers
+from .peer_work import equal, least
 from .peers import Follow
 from .sinks import Sink
-from .work import equal, least
 
 OURS = "autoconfig"
 NAIVE = "naive"
-NAIVE_EQUAL = "naive+equal"
 NAIVE_QUEUED = "naive+queue"
 LAUNCHDARKLY = "launchdarkly-eventsource"
 LAUNCHDARKLY_EQUAL = "launchdarkly-eventsource+equal"
@@ -54,12 +53,9 @@ def handler_of(sink: Sink) -> SimpleNamespace:
 CLIENTS: dict[str, Callable[[], Follow]] = {
     OURS: _autoconfig,
     NAIVE: partial(peers.naive, least),
-    NAIVE_EQUAL: partial(peers.naive, equal),
-    NAIVE_QUEUED: partial(peers.naive_queued, equal),
+    NAIVE_QUEUED: partial(peers.naive_queued, least),
     LAUNCHDARKLY: partial(peers.launchdarkly, least),
     LAUNCHDARKLY_EQUAL: partial(peers.launchdarkly, equal),
-    "httpx-sse": partial(peers.httpx_sse, least),
-    "requests-sse": partial(peers.requests_sse, least),
     FLOOR: floors.receive,
     JSON_FLOOR: floors.receive_json,
 }

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from .peer_work import Work
 from .sinks import Sink
-from .work import Work
 
 Follow = Callable[[str, Sink], dict[str, float]]
 """Follows the stream below a base URL until the sink is done; returns further measurements, usually none."""
@@ -77,42 +77,6 @@ def launchdarkly(work: Work) -> Follow:
             if sink.done:
                 break
         client.close()
-        return {}
-
-    return follow
-
-
-def httpx_sse(work: Work) -> Follow:
-    """httpx with httpx-sse."""
-    import httpx
-    from httpx_sse import connect_sse
-
-    def follow(url: str, sink: Sink) -> dict[str, float]:
-        take = work(sink)
-        with (
-            httpx.Client(timeout=TIMEOUT) as client,
-            connect_sse(client, "GET", url + PATH, headers=_HEADERS) as source,
-        ):
-            for event in source.iter_sse():
-                take(event.event, event.data)
-                if sink.done:
-                    break
-        return {}
-
-    return follow
-
-
-def requests_sse(work: Work) -> Follow:
-    """requests-sse."""
-    from requests_sse import EventSource
-
-    def follow(url: str, sink: Sink) -> dict[str, float]:
-        take = work(sink)
-        with EventSource(url + PATH, headers=dict(_HEADERS), timeout=TIMEOUT) as source:
-            for event in source:
-                take(event.type or "", event.data or "")
-                if sink.done:
-                    break
         return {}
 
     return follow

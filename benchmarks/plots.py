@@ -17,7 +17,6 @@ _ROW, _TOP = 26, 44
 _OURS, _OTHERS, _TEXT = "#2f7fd0", "#9aa3ad", "#7a828c"
 _TOO_FAR = 30  # times the smallest value: then the scale is logarithmic
 _TITLES = {
-    "put-1000": "A put of 1,000 environments",
     "put-10000": "A put of 10,000 environments",
     "put-100000": "A put of 100,000 environments",
     "stall": "Longest stall of another thread during a put of 100,000",

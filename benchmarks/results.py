@@ -19,10 +19,8 @@ _DISTRIBUTIONS = (
     "urllib3",
     "sseclient-py",
     "attrs",
+    "msgspec",
     "launchdarkly-eventsource",
-    "httpx",
-    "httpx-sse",
-    "requests-sse",
 )
 
 

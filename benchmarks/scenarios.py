@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .clients import (
-    CLIENTS,
-    FLOOR,
-    JSON_FLOOR,
-    LAUNCHDARKLY,
-    LAUNCHDARKLY_EQUAL,
-    NAIVE,
-    NAIVE_EQUAL,
-    NAIVE_QUEUED,
-    OURS,
-)
+from .clients import CLIENTS, FLOOR, JSON_FLOOR, LAUNCHDARKLY, LAUNCHDARKLY_EQUAL, NAIVE, NAIVE_QUEUED, OURS
 
 _ALL = tuple(CLIENTS)
-_PEERS = (OURS, NAIVE, LAUNCHDARKLY, "httpx-sse", "requests-sse")
-_EQUALS = (NAIVE_EQUAL, LAUNCHDARKLY_EQUAL)
-_QUADRATIC = (NAIVE, "requests-sse")  # seconds for a put of 10,000, minutes for one of 100,000
+_PEERS = (OURS, NAIVE, LAUNCHDARKLY, LAUNCHDARKLY_EQUAL)
+_FLOORS = (FLOOR, JSON_FLOOR)
+_QUADRATIC = (NAIVE,)  # ten seconds for a put of 10,000, minutes for one of 100,000
 
 
 @dataclass(frozen=True)
@@ -48,36 +38,39 @@ class Scenario:
     slow: tuple[str, ...] = ()
 
 
-# Where the loop is slow, a few microseconds for an environment do not show.
-_MOST = tuple(name for name in CLIENTS if name not in (NAIVE_EQUAL, NAIVE_QUEUED))
-_LOAD = ("wall", "cpu", "peak", "peak_above")
+_LOAD = ("cpu", "wall", "peak", "peak_above")
 _LATENCY = ("p50", "p90", "p99")
+
+
+def _put(name: str, path: str, clients: tuple[str, ...] = (OURS,), slow: tuple[str, ...] = ()) -> Scenario:
+    return Scenario(name, "throughput", path, clients, (*_LOAD, "json_cpu"), slow=slow)
+
+
+_LARGE = tuple(name for name in _PEERS if name not in _QUADRATIC)
+# What a name does not say is in the shape of 2026.
 _EVERY = (
-    Scenario("put-100", "throughput", "put/100", _PEERS, _LOAD),
-    Scenario("put-1000", "throughput", "put/1000", (*_PEERS, *_EQUALS), _LOAD),
-    Scenario("put-10000", "throughput", "put/10000", _MOST, (*_LOAD, "json_cpu"), slow=_QUADRATIC),
-    Scenario(
-        "put-100000",
-        "throughput",
-        "put/100000",
-        tuple(name for name in _MOST if name not in _QUADRATIC),
-        (*_LOAD, "json_cpu"),
-    ),
-    Scenario("stall", "stall", "put/100000", (OURS, LAUNCHDARKLY, FLOOR, JSON_FLOOR), ("stall", "wall")),
-    Scenario("burst", "throughput", "burst/100000", (*_MOST, NAIVE_EQUAL), _LOAD, 100_000),
-    Scenario("single", "throughput", "single/100000", (OURS, NAIVE, LAUNCHDARKLY, *_EQUALS), _LOAD, 100_000),
-    Scenario("paced-2000", "latency", "paced/2000/2000", (*_PEERS, *_EQUALS, NAIVE_QUEUED), _LATENCY, 2000),
-    Scenario(
-        "paced-200", "latency", "paced/200/300", (OURS, NAIVE, LAUNCHDARKLY, *_EQUALS, NAIVE_QUEUED), _LATENCY, 300
-    ),
+    _put("put-10000", "put/10000", (*_PEERS, *_FLOORS), slow=_QUADRATIC),
+    _put("put-100000", "put/100000", (*_LARGE, *_FLOORS)),
+    _put("put-10000-old", "put/10000/old", (OURS, LAUNCHDARKLY)),
+    _put("put-100000-old", "put/100000/old", (OURS, LAUNCHDARKLY)),
+    _put("put-10000-unknown", "put/10000/unknown"),
+    _put("put-10000-odd-case", "put/10000/case-once"),
+    _put("put-10000-odd-null", "put/10000/null-once"),
+    Scenario("put-again", "second-put", "again/10000", (OURS, LAUNCHDARKLY_EQUAL), ("first_cpu", "second_cpu")),
+    Scenario("put-changed", "second-put", "changed/10000", (OURS, LAUNCHDARKLY_EQUAL), ("first_cpu", "second_cpu")),
+    Scenario("burst", "throughput", "burst/100000", (*_PEERS, *_FLOORS), _LOAD, 100_000),
+    Scenario("single", "throughput", "single/100000", _PEERS, _LOAD, 100_000),
+    Scenario("stall", "stall", "put/100000", (OURS, LAUNCHDARKLY, LAUNCHDARKLY_EQUAL), ("stall", "wall")),
+    Scenario("paced-2000", "latency", "paced/2000/2000", (*_PEERS, NAIVE_QUEUED), _LATENCY, 2000),
+    Scenario("paced-200", "latency", "paced/200/300", (*_PEERS, NAIVE_QUEUED), _LATENCY, 300),
     Scenario("handler-spin", "spin", "burst/10000", (OURS,), ("fraction", "cpu_share", "each", "bound"), 10_000),
     Scenario("handler-wait", "wait", "burst/10000", (OURS,), ("fraction", "each", "bound"), 10_000),
+    Scenario("steps", "steps", "paced/20/20", (OURS,), ("calls", "functions", "files")),
     Scenario("memory", "memory", "put/10000", (OURS,), ("kept",)),
-    Scenario("idle", "idle", "put/100", _PEERS, ("wakeups",)),
+    Scenario("idle", "idle", "put/100", (OURS, NAIVE, LAUNCHDARKLY), ("wakeups",)),
 )
 _NAMES = tuple(scenario.name for scenario in _EVERY)
-_QUICK_CLIENTS = (OURS, NAIVE, LAUNCHDARKLY, JSON_FLOOR)
-_QUICK_OMITS = ("put-100", "single", "paced-200")
+_QUICK_OMITS = {"put-10000": _QUADRATIC, "paced-200": (LAUNCHDARKLY, LAUNCHDARKLY_EQUAL)}  # clients
 
 
 def chosen(only: list[str], clients: list[str], *, quick: bool) -> list[Scenario]:
@@ -87,18 +80,17 @@ def chosen(only: list[str], clients: list[str], *, quick: bool) -> list[Scenario
     Args:
         only: Names, or beginnings of names; empty means all.
         clients: Who may take part; empty means all.
-        quick: Whether to leave out what is dispensable.
+        quick: Whether to leave out clients that take long, where another scenario has them too.
     """
     if unknown := [name for name in only if not any(_matches(each, [name]) for each in _NAMES)]:
         raise SystemExit(f"unknown scenario: {', '.join(unknown)}; there are {', '.join(_NAMES)}")
     if unknown := [name for name in clients if name not in _ALL]:
         raise SystemExit(f"unknown client: {', '.join(unknown)}; there are {', '.join(_ALL)}")
-    wanted = clients or (_QUICK_CLIENTS if quick else _ALL)
-    omitted = _QUICK_OMITS if quick and not only else ()
     scenarios = [
-        replace(each, clients=tuple(name for name in each.clients if name in wanted))
+        replace(each, clients=tuple(one for one in each.clients if one in (clients or _ALL) and one not in omitted))
         for each in _EVERY
-        if each.name not in omitted and (not only or _matches(each.name, only))
+        if not only or _matches(each.name, only)
+        for omitted in [_QUICK_OMITS.get(each.name, ()) if quick else ()]
     ]
     return [each for each in scenarios if each.clients]
 

@@ -2,7 +2,8 @@
 The load server: a process of its own, ``python -m benchmarks.server PATH...``.
 
 It renders the paths, prints its port, and ends with its standard input, so that it cannot outlive its parent. A path
-``paced/RATE/N`` sends N patches, RATE a second, each with the instant of its sending in the environment's name.
+``paced/RATE/N/KNOWN`` sends a put of so many environments and N patches, RATE a second, each with the instant of its
+sending in the environment's name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .payloads import KNOWN, Stream, chunk, chunks, patch, put, render
 
 _LIFETIME = 1800  # seconds; the server is gone by then whatever happens
 _PATIENCE = 300.0  # seconds that a client may take
+_PAUSE = 1.0  # seconds between two parts of a stream
+_WORK_OFF = 1e-4  # seconds that a client is given for each environment of a put, before more is sent
 _HEADERS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
 
 
@@ -44,16 +47,15 @@ def _serve(connection: socket.socket, streams: dict[str, Stream]) -> None:
         connection.settimeout(_PATIENCE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         path = _requested(connection)
-        if path.startswith("paced/"):
-            connection.sendall(f"{_HEADERS}Transfer-Encoding: chunked\r\n\r\n".encode() + chunks(put(KNOWN)))
-            _, rate, count = path.split("/")
-            _send_paced(connection, int(rate), int(count))
-        elif path.startswith("plain/"):
+        if path.startswith("plain/"):
             body = streams[path.removeprefix("plain/")].plain
             connection.sendall(f"{_HEADERS}X-Bytes: {len(body)}\r\n\r\n".encode() + body)
         else:
             connection.sendall(f"{_HEADERS}Transfer-Encoding: chunked\r\n\r\n".encode())
-            connection.sendall(streams[path].chunked)
+            if path.startswith("paced/"):
+                _send_paced(connection, *map(int, path.split("/")[1:]))
+            else:
+                _send_parts(connection, streams[path].chunked)
         connection.recv(1)  # keeps the stream open and silent until the client goes away
 
 
@@ -67,8 +69,16 @@ def _requested(connection: socket.socket) -> str:
     return target.removesuffix("/relay_auto_config").strip("/")
 
 
-def _send_paced(connection: socket.socket, rate: int, count: int) -> None:
-    time.sleep(0.1)  # lets the client finish the put
+def _send_parts(connection: socket.socket, parts: list[bytes]) -> None:
+    connection.sendall(parts[0])
+    for part in parts[1:]:
+        time.sleep(_PAUSE)
+        connection.sendall(part)
+
+
+def _send_paced(connection: socket.socket, rate: int, count: int, known: int = KNOWN) -> None:
+    connection.sendall(chunks(put(known)))
+    time.sleep(0.1 + known * _WORK_OFF)
     start = time.monotonic()
     for number in range(count):
         if (early := start + number / rate - time.monotonic()) > 0:

@@ -17,23 +17,27 @@ class Sink:
     Counts environments and stops the clocks at the last one.
 
     Args:
-        changes: How many patches the stream has; 0 if its put is all.
+        changes: How many patches the stream has; 0 if puts are all.
+        puts: How many puts the stream has.
 
     Attributes:
         finished: Set when the last environment has come. Clients that loop look at ``done``, which is quicker.
         count: How many environments have come.
         times: Nanoseconds (``perf_counter``) of the start, of the end of the put, and of the finish.
         cpu: Seconds of user and system time between start and finish, all threads together.
+        cpu_of_puts: The same between the start and the end of each put.
     """
 
-    def __init__(self, changes: int) -> None:
+    def __init__(self, changes: int, puts: int = 1) -> None:
         self.finished = threading.Event()
         self.done = False
         self.count = 0
         self.times = {"start": 0, "put": 0, "finish": 0}
         self.cpu = 0.0
+        self.cpu_of_puts: list[float] = []
         self._changes = changes
         self._changed = 0
+        self._puts = puts
         self._cpu_before = 0.0
 
     def start(self) -> None:
@@ -46,9 +50,10 @@ class Sink:
         self.count += 1
 
     def put_ended(self) -> None:
-        """Note that the put is over."""
+        """Note that a put is over."""
         self.times["put"] = time.perf_counter_ns()
-        if not self._changes:
+        self.cpu_of_puts.append(cpu_seconds() - self._cpu_before)
+        if not self._changes and len(self.cpu_of_puts) == self._puts:
             self.finish()
 
     def changed(self, environment: Environment) -> None:

@@ -25,7 +25,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .payloads import chunk, environment
+from .payloads import ID, chunk, compact_json, environment
 
 ENVIRONMENTS = 50
 SAMPLES = 200
@@ -71,12 +71,12 @@ def _rendered(events: int) -> bytes:
     reps = [environment(number) for number in range(ENVIRONMENTS)]
     for rep in reps:
         rep["version"] = int(_MARK + b"000")
-    everything = {"environments": {rep["envID"]: rep for rep in reps}, "filters": {}}
+    everything = {"environments": {rep[ID]: rep for rep in reps}, "filters": {}}
     messages: list[tuple[str, Any]] = [("put", {"path": "/", "data": everything})]
     for number in range(events - 1):
         rep = dict(reps[number % ENVIRONMENTS], version=int(b"%b%03d" % (_MARK, number // ENVIRONMENTS + 1)))
-        messages.append(("patch", {"path": f"/environments/{rep['envID']}", "data": rep}))
-    return _HEAD + b"".join(chunk(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()) for name, data in messages)
+        messages.append(("patch", {"path": f"/environments/{rep[ID]}", "data": rep}))
+    return _HEAD + b"".join(chunk(f"event: {name}\ndata: {compact_json(data)}\n\n".encode()) for name, data in messages)
 
 
 def _answer(connection: socket.socket, body: bytes, end: str) -> None:

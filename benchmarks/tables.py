@@ -24,6 +24,11 @@ TITLES = {
     "bound": "bound µs",
     "kept": "bytes an environment",
     "wakeups": "wake-ups",
+    "first_cpu": "first, CPU s",
+    "second_cpu": "second, CPU s",
+    "calls": "calls",
+    "functions": "functions",
+    "files": "files",
 }
 _CHANGED = 0.1  # ratios nearer to 1 are noise
 

@@ -13,6 +13,7 @@ from .clients import CLIENTS
 from .memory import kept_bytes, resident
 from .peers import Follow
 from .sinks import IdleSink, LatencySink, Sink, SpinSink, Ticker, WaitSink, WorkSink
+from .steps import steps_of_one_patch
 
 Metrics = dict[str, float]
 
@@ -36,6 +37,13 @@ def _throughput(follow: Follow, url: str, changes: int) -> Metrics:
     more = _follow(follow, url, sink)
     peak = resident("VmHWM")
     return {**_clocks(sink), "peak": peak, "peak_above": peak - before, "environments": sink.count, **more}
+
+
+def _second_put(follow: Follow, url: str, changes: int) -> Metrics:
+    sink = Sink(changes, puts=2)
+    _follow(follow, url, sink)
+    first, both = sink.cpu_of_puts
+    return {"first_cpu": first, "second_cpu": both - first}
 
 
 def _latency(follow: Follow, url: str, changes: int) -> Metrics:
@@ -84,7 +92,9 @@ def _clocks(sink: Sink) -> Metrics:
 _KINDS: dict[str, Callable[[Follow, str, int], Metrics]] = {
     "throughput": _throughput,
     "latency": _latency,
+    "second-put": _second_put,
     "stall": _stall,
+    "steps": lambda follow, url, changes: steps_of_one_patch(url)._asdict(),
     "spin": _handler(SpinSink),
     "wait": _handler(WaitSink),
     "idle": _idle,

@@ -12,11 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.recorder import Recorder
 
-GRACE = 2.0  # seconds that threads and descriptors are given to end after a test
+GRACE = 10.0  # seconds that threads and descriptors are given to end after a test
 POLL = 0.01  # seconds between two looks at the descriptors
 DESCRIPTORS = Path("/proc/self/fd")
+MAX_SKIPPED = os.environ.get("MAX_SKIPPED")  # .ci/run knows how many tests cannot run there
+
+# Here, because the settings of a test are made from the profile that is loaded when its module is imported.
+settings.register_profile("ci", derandomize=True, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +30,22 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "leaks(*kinds): the test may leave these behind: 'threads', 'descriptors', 'thread_exceptions'.",
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say when more tests were skipped than expected, so that what is missing somewhere goes unnoticed nowhere."""
+    if skipped_too_many(terminalreporter):
+        skipped = len(terminalreporter.stats["skipped"])
+        terminalreporter.write_line(f"{skipped} tests were skipped; MAX_SKIPPED is {MAX_SKIPPED}", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail such a run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and skipped_too_many(reporter) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -89,6 +111,11 @@ def no_thread_exceptions(request: pytest.FixtureRequest, no_thread_leaks: None) 
 def recorder() -> Recorder:
     """A ``MessageHandler`` that records its calls."""
     return Recorder()
+
+
+def skipped_too_many(reporter: pytest.TerminalReporter) -> bool:
+    """Return whether more tests were skipped than ``MAX_SKIPPED`` says; under pytest-xdist the controller knows."""
+    return MAX_SKIPPED is not None and len(reporter.stats.get("skipped", [])) > int(MAX_SKIPPED)
 
 
 def may_leak(request: pytest.FixtureRequest, kind: str) -> bool:

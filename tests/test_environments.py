@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoconfig import (
+    AcceptedKey,
     EnvIdentifiers,
     EnvironmentID,
     EnvironmentParams,
-    EnvironmentRep,
-    ExpiringKeyRep,
     ExpiringSDKKey,
     FilterID,
     FilterKey,
     FilterParams,
-    FilterRep,
     MobileKey,
     SDKKey,
-    SDKKeyRep,
+    ViewKey,
 )
-from autoconfig.environments import NO_EXTRA, AcceptedKey, KeyRep
+from autoconfig.frozen import FrozenDict
+from autoconfig.messages import EnvironmentRep, ExpiringKeyRep, FilterRep, KeyRep, SDKKeyRep
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 LAST_INSTANT = datetime.max.replace(tzinfo=timezone.utc)
@@ -35,6 +32,7 @@ LAST_TIMESTAMP = 253402300799999  # ms; 9999-12-31T23:59:59.999Z
 MOST_MINUTES = 999_999_999 * 24 * 60 + 24 * 60 - 1  # timedelta.max in whole minutes
 FEWEST_MINUTES = -999_999_999 * 24 * 60  # timedelta.min
 SDK_KEY = SDKKey("sdk-4b0c7e52-91af-4d3e-8c26-a7d1f05b9e38")
+VIEW_KEY = SDKKey("sdk-7c1d2e3f-4a5b-4c6d-9e8f-0a1b2c3d4e5f")
 OLD_KEY = SDKKey("sdk-0f9e8d7c-6b5a-4948-b726-15e4d3c2b1a0")
 MOBILE_KEY = MobileKey("mob-77aa1c0d-e3b5-4f26-9d84-5c60fe12ab93")
 EXPIRATION = datetime(2023, 11, 14, 22, 13, 20, 123_000, timezone.utc)
@@ -49,34 +47,17 @@ REP = EnvironmentRep(
     default_ttl=5,
     secure_mode=True,
     version=7,
-    sdk_keys=(KeyRep("new", SDK_KEY), KeyRep("old", OLD_KEY, 1_700_000_000_123, True)),
-    mobile_keys=(KeyRep("mobile", MOBILE_KEY),),
-    extra={"someKeys": [{"value": SDK_KEY}, OLD_KEY, {MOBILE_KEY: 1}]},
-)
-PARAMS = EnvironmentParams(
-    env_id=EnvironmentID("5f7c0e"),
-    identifiers=EnvIdentifiers("production", "Production", "shop", "The Shop"),
-    sdk_key=SDK_KEY,
-    mobile_key=MOBILE_KEY,
-    expiring_sdk_key=ExpiringSDKKey(OLD_KEY, EXPIRATION),
-    ttl=timedelta(minutes=5),
-    secure_mode=True,
-    sdk_keys=(AcceptedKey(SDK_KEY, "new"), AcceptedKey(OLD_KEY, "old", EXPIRATION, True)),
-    mobile_keys=(AcceptedKey(MOBILE_KEY, "mobile"),),
-    extra=REP.extra,
-)
-FILTER = FilterRep("shop", FilterKey("mobile-only"), 3)
-ALL = [
-    *(REP, REP.sdk_key, REP.sdk_key.expiring, REP.sdk_keys[1] if REP.sdk_keys else None, FILTER),
-    *(
-        PARAMS,
-        PARAMS.identifiers,
-        PARAMS.expiring_sdk_key,
-        PARAMS.accepted_sdk_keys[1],
-        FILTER.to_params(FilterID("f1")),
+    sdk_keys=(
+        KeyRep("old", OLD_KEY, 1_700_000_000_123),
+        KeyRep("new", SDK_KEY, 5, True),
+        KeyRep("again", OLD_KEY, has_views=True),
+        KeyRep("view", VIEW_KEY, 1_700_000_000_123, True),
     ),
-]
-each_class = pytest.mark.parametrize("thing", ALL, ids=lambda thing: type(thing).__name__)
+    mobile_keys=(KeyRep("mobile", MOBILE_KEY),),
+    extra=FrozenDict(new=1),
+)
+OLD_FORMAT = msgspec.structs.replace(REP, sdk_keys=None, mobile_keys=None)
+FILTER = FilterRep("shop", FilterKey("mobile-only"), 3)
 
 
 def expiring_at(timestamp: int) -> datetime:
@@ -89,31 +70,22 @@ def expiring_at(timestamp: int) -> datetime:
 
 def test_every_field_of_an_environment_arrives() -> None:
     """Each in its place, and no filter."""
-    assert REP.to_params() == PARAMS
+    assert OLD_FORMAT.to_params() == EnvironmentParams(
+        env_id=EnvironmentID("5f7c0e"),
+        identifiers=EnvIdentifiers("production", "Production", "shop", "The Shop"),
+        sdk_key=SDK_KEY,
+        mobile_key=MOBILE_KEY,
+        expiring_sdk_key=ExpiringSDKKey(OLD_KEY, EXPIRATION),
+        ttl=timedelta(minutes=5),
+        secure_mode=True,
+        extra=FrozenDict(new=1),
+    )
     assert REP.to_params().identifiers.filter_key == ""
 
 
 def test_every_field_of_a_filter_arrives() -> None:
     """With the id, which the wire has elsewhere."""
     assert FILTER.to_params(FilterID("f1")) == FilterParams(proj_key="shop", id=FilterID("f1"), key="mobile-only")
-
-
-@pytest.mark.parametrize(
-    ("rep", "zeros"),
-    [
-        (EnvironmentRep(), ("", "", "", "", "", "", SDKKeyRep(), 0, False, 0, None, None, NO_EXTRA)),
-        (KeyRep(), ("", "", None, False)),
-        (SDKKeyRep(), ("", ExpiringKeyRep())),
-        (ExpiringKeyRep(), ("", 0)),
-        (FilterRep(), ("", "", 0)),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_what_the_wire_omits_is_zero(rep: Any, zeros: tuple[object, ...]) -> None:
-    """Of the right type too: ``False`` is not ``0``."""
-    values = attrs.astuple(rep, recurse=False)
-    assert values == zeros
-    assert list(map(type, values)) == list(map(type, zeros))
 
 
 def test_an_empty_environment_makes_empty_parameters() -> None:
@@ -185,20 +157,69 @@ def test_a_ttl_beyond_a_timedelta_is_the_nearest(minutes: int, ttl: timedelta) -
     assert EnvironmentRep(default_ttl=minutes).to_params().ttl == ttl
 
 
+def params_with(**fields: Any) -> EnvironmentParams:
+    """Return an environment of the service of 2026 with other lists."""
+    return msgspec.structs.replace(REP, **fields).to_params()
+
+
 def test_the_accepted_keys_are_those_that_the_service_lists() -> None:
-    """In its order, with names and times."""
+    """In its order, with names and times; the first of two entries with one value counts."""
     params = REP.to_params()
-    assert params.accepted_sdk_keys == (AcceptedKey(SDK_KEY, "new"), AcceptedKey(OLD_KEY, "old", EXPIRATION, True))
+    assert params.accepted_sdk_keys == (AcceptedKey(OLD_KEY, "old", EXPIRATION), AcceptedKey(SDK_KEY, "new"))
     assert params.accepted_mobile_keys == (AcceptedKey(MOBILE_KEY, "mobile"),)
 
 
-def test_without_a_list_the_accepted_keys_are_the_single_ones() -> None:
+def test_keys_limited_to_views_are_kept_apart() -> None:
+    params = REP.to_params()
+    assert params.view_sdk_keys == (ViewKey(VIEW_KEY, "view", EXPIRATION),)
+    assert params.view_mobile_keys == ()
+    limited = params_with(mobile_keys=(KeyRep("", MOBILE_KEY), KeyRep("v", MobileKey("mob-v"), None, True)))
+    assert limited.view_mobile_keys == (ViewKey("mob-v", "v"),)
+    assert limited.accepted_mobile_keys == (AcceptedKey(MOBILE_KEY),)
+
+
+@pytest.mark.parametrize("first_limited", [True, False])
+def test_of_two_entries_the_first_says_whether_a_key_is_limited(first_limited: bool) -> None:
+    entries = (KeyRep("", SDK_KEY), KeyRep("1", "k", 5, first_limited), KeyRep("2", "k", None, not first_limited))
+    params = params_with(sdk_keys=entries)
+    assert ("k" in [key.value for key in params.view_sdk_keys]) == first_limited
+    assert ("k" in [key.value for key in params.accepted_sdk_keys]) == (not first_limited)
+
+
+def test_the_anchor_never_expires_and_is_never_limited() -> None:
+    """Whatever its entry says, of both kinds of keys."""
+    params = params_with(sdk_keys=(KeyRep("n", SDK_KEY, 5, True),), mobile_keys=(KeyRep("n", MOBILE_KEY, -5, True),))
+    assert params.accepted_sdk_keys == (AcceptedKey(SDK_KEY, "n"),)
+    assert params.accepted_mobile_keys == (AcceptedKey(MOBILE_KEY, "n"),)
+    assert params.view_sdk_keys == params.view_mobile_keys == ()
+
+
+def test_an_expiry_is_signed() -> None:
+    """One before 1970 is long gone; 0 is a time too."""
+    params = params_with(sdk_keys=(KeyRep("", SDK_KEY), KeyRep("", "a", -1), KeyRep("", "b", 0), KeyRep("", "c")))
+    expirations = [key.expiration for key in params.accepted_sdk_keys[1:]]
+    assert expirations == [EPOCH - timedelta(milliseconds=1), EPOCH, None]
+
+
+@pytest.mark.parametrize("keys", [None, ()])
+def test_without_entries_the_accepted_keys_are_the_single_ones(keys: tuple[KeyRep, ...] | None) -> None:
     """The expiring key among them; an empty key is none."""
-    params = attrs.evolve(REP, sdk_keys=None, mobile_keys=None).to_params()
+    params = params_with(sdk_keys=keys, mobile_keys=keys)
     assert params.accepted_sdk_keys == (AcceptedKey(SDK_KEY), AcceptedKey(OLD_KEY, expiration=EXPIRATION))
     assert params.accepted_mobile_keys == (AcceptedKey(MOBILE_KEY),)
-    empty = EnvironmentRep().to_params()
+    empty = EnvironmentRep(sdk_keys=keys, mobile_keys=keys).to_params()
     assert empty.accepted_sdk_keys == empty.accepted_mobile_keys == ()
+    assert params.view_sdk_keys == params.view_mobile_keys == ()
+
+
+def test_a_list_with_entries_is_the_whole_truth() -> None:
+    """The single expiring key is not looked at then."""
+    assert params_with(sdk_keys=(KeyRep("", SDK_KEY),)).accepted_sdk_keys == (AcceptedKey(SDK_KEY),)
+
+
+def test_a_key_that_expires_and_is_the_current_one_is_accepted_once() -> None:
+    rep = msgspec.structs.replace(OLD_FORMAT, sdk_key=SDKKeyRep(SDK_KEY, ExpiringKeyRep(SDK_KEY, 5)))
+    assert rep.to_params().accepted_sdk_keys == (AcceptedKey(SDK_KEY),)
 
 
 @pytest.mark.parametrize(("milliseconds", "valid"), [(-1, True), (0, False), (1, False)])
@@ -211,65 +232,22 @@ def test_a_key_is_accepted_until_it_expires(milliseconds: int, valid: bool) -> N
 
 def test_an_environment_seen_through_a_filter() -> None:
     """All else is the same, and the original is untouched."""
-    filtered = PARAMS.with_filter(FilterKey("mobile-only"))
+    params = REP.to_params()
+    filtered = params.with_filter(FilterKey("mobile-only"))
     assert filtered.identifiers == EnvIdentifiers(
         "production", "Production", "shop", "The Shop", FilterKey("mobile-only")
     )
-    assert attrs.evolve(filtered, identifiers=PARAMS.identifiers) == PARAMS
-    assert PARAMS.identifiers.filter_key == ""
-    assert filtered.with_filter(FilterKey("")) == PARAMS
+    assert msgspec.structs.replace(filtered, identifiers=params.identifiers) == params
+    assert params.identifiers.filter_key == ""
+    assert filtered.with_filter(FilterKey("")) == params
 
 
-@each_class
-def test_a_repr_shows_no_key(thing: object) -> None:
-    """Nor the larger part of one."""
-    for key in (SDK_KEY, OLD_KEY, MOBILE_KEY):
-        assert key not in repr(thing)
-        assert key[4:13] not in repr(thing)
-        assert key[-12:] not in repr(thing)
-
-
-def test_a_repr_tells_keys_apart() -> None:
-    """By their prefix and their end."""
-    for text in (repr(REP), repr(PARAMS)):
-        assert "sdk-…9e38" in text
-        assert "sdk-…b1a0" in text
-        assert "mob-…ab93" in text
-
-
-@each_class
-def test_a_description_shows_no_key(thing: object) -> None:
-    """It goes into log lines."""
-    for describe in (str, format, getattr(thing, "describe", lambda: "")):
-        text = describe(thing) if describe in (str, format) else describe()
-        assert not any(key in text for key in (SDK_KEY, OLD_KEY, MOBILE_KEY))
-
-
-def test_a_description_says_which_one_it_is() -> None:
-    """In words for a log line."""
-    assert REP.describe() == "environment '5f7c0e' ('The Shop' 'Production')"
-    assert FILTER.describe() == "filter 'mobile-only' (project 'shop')"
-
-
-@each_class
-def test_nothing_can_be_changed(thing: Any) -> None:
-    """Frozen, and slotted: there is no dictionary and no weak reference in each of many thousand."""
-    for field in attrs.fields(type(thing)):
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            setattr(thing, field.name, None)
-    assert not hasattr(thing, "__dict__")
-    assert not hasattr(thing, "__weakref__")
-
-
-@each_class
-def test_equal_ones_are_one_in_a_set(thing: Any) -> None:
-    """A handler may keep them in sets and as keys."""
-    assert {thing, attrs.evolve(thing)} == {thing}
-
-
-@pytest.mark.parametrize("thing", [*ALL, EnvironmentRep(), EnvironmentRep().to_params()])
-def test_copies_are_equal(thing: object) -> None:
-    """A handler may hand them to other threads and processes."""
-    assert copy.copy(thing) == thing
-    assert copy.deepcopy(thing) == thing
-    assert pickle.loads(pickle.dumps(thing)) == thing
+def test_environments_of_one_put_share_the_names_of_their_projects() -> None:
+    """Equal strings that are one object, if the dispatcher hands over where it keeps them."""
+    shared: dict[str, str] = {}
+    one, other = (
+        EnvironmentRep(proj_key="shop-" * 3 + str(1), proj_name="The " + "Shop" * 2).to_params(shared=shared)
+        for _ in range(2)
+    )
+    assert one.identifiers.proj_key is other.identifiers.proj_key
+    assert one.identifiers.proj_name is other.identifiers.proj_name

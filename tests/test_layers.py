@@ -1,4 +1,4 @@
-"""Imports go down the layers of docs/architecture.md, never up or in a circle, and never to what is not declared."""
+"""Imports run one way and never in a circle; the core needs none of the optional rooms, nor what only they may import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import configparser
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,53 +15,19 @@ import autoconfig
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(autoconfig.__file__).parent
-
-# Modules by their names within the package. A package stands for all modules in it. One need not exist yet.
-LAYERS = {
-    "__main__": 10,
-    "cli": 9,
-    "manager": 8,
-    "registry": 8,
-    "filtering": 8,
-    "expiry": 8,
-    "testing": 8,
-    "threads": 7,
-    "dispatcher": 6,
-    "delivery": 5,
-    "pending": 4,
-    "calls": 4,
-    "stream.reader": 4,
-    "stream.trouble": 3,
-    "stream.connection": 3,
-    "stream.adapter": 3,
-    "stream.chunked": 3,
-    "stream.failures": 3,
-    "stream.sockets": 3,
-    "stream.cancel": 3,
-    "stream.events": 3,
-    "stream.decoding": 3,
-    "stream.fields": 3,
-    "stream.retry": 3,
-    "tracking": 2,
-    "messages": 2,
-    "receiver": 2,
-    "handler": 2,
-    "environments": 1,
-    "status": 1,
-    "handler_errors": 1,
-    "keys": 1,
-    "identifiers": 0,
-    "exceptions": 0,
-    "config": 0,
-    "forks": 0,
-    "safe_logger": 0,
-    "construction": 0,
-    "validation": 0,
-    "version": 0,
-}
 FACADE = ""  # autoconfig/__init__.py
-IMPORT_NAMES = {"attrs": {"attr", "attrs"}, "sseclient-py": {"sseclient"}}  # where they differ from the distribution's
-EXTRAS = {"cli": "cli", "testing": "tests"}  # parts that may also import what an extra installs
+# Where the name to import differs from the distribution's.
+IMPORT_NAMES = {
+    "attrs": {"attr", "attrs"},
+    "launchdarkly-server-sdk": {"ldclient"},
+    "opentelemetry-api": {"opentelemetry"},
+    "prometheus-client": {"prometheus_client"},
+    "prometheus_client": {"prometheus_client"},
+    "pysocks": {"socks"},
+    "sseclient-py": {"sseclient"},
+}
+# The extra of a room, where that is named otherwise; a room of no extra may import run-time dependencies only.
+EXTRAS = {"metrics": "prometheus", "testing": "tests"}
 
 
 def modules() -> dict[str, Path]:
@@ -74,11 +40,6 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-
-
-def part_of(module: str) -> str | None:
-    """Return the part that a module belongs to."""
-    return next((part for part in LAYERS if module == part or module.startswith(f"{part}.")), None)
 
 
 def absolute_imports(module: str) -> Iterator[tuple[str, list[str]]]:
@@ -110,19 +71,34 @@ def inner_imports(module: str) -> set[str]:
     return found - {module}
 
 
-def may_import(module: str, target: str) -> bool:
-    """Return whether the layers allow an import; parts of one layer may use each other if they belong together."""
-    part, other = part_of(module), part_of(target)
-    if part is None or other is None:
-        return False
-    same_package = module.partition(".")[0] == target.partition(".")[0]
-    foundations = LAYERS[part] == 0
-    return LAYERS[other] < LAYERS[part] or (LAYERS[other] == LAYERS[part] and (same_package or foundations))
+IMPORTS = {module: inner_imports(module) for module in MODULES}
 
 
-def is_facade(module: str) -> bool:
-    """Return whether a module is a package's ``__init__`` that stands in no layer: it may only hand names on."""
-    return module in (FACADE, "stream")  # other packages are parts, and their __init__ is one of the part
+def room_of(module: str) -> str:
+    """Return the room of a module: what stands beside it in ``ls autoconfig``."""
+    return module.partition(".")[0]
+
+
+def reachable(start: str) -> set[str]:
+    """Return the modules that an import of one leads to, itself included."""
+    found: set[str] = set()
+    left = {start}
+    while left:
+        module = left.pop()
+        found.add(module)
+        left |= IMPORTS[module] - found
+    return found
+
+
+CORE = {room_of(module) for module in reachable(FACADE)}
+
+
+def circle(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Return the nodes of a graph that lead to themselves, or to some that do."""
+    left = {node: targets & graph.keys() for node, targets in graph.items()}
+    while free := [node for node, targets in left.items() if not targets]:
+        left = {node: targets.difference(free) for node, targets in left.items() if node not in free}
+    return left
 
 
 def declared(*extras: str) -> set[str]:
@@ -131,50 +107,44 @@ def declared(*extras: str) -> set[str]:
     setup.read(ROOT / "setup.cfg", "utf-8")
     lines = setup["options"]["install_requires"].split("\n")
     for extra in extras:
-        lines += setup["options.extras_require"][extra].split("\n")
-    names = [re.split(r"[^\w.-]", line)[0] for line in lines if line.strip()]
+        lines += setup["options.extras_require"].get(extra, "").split("\n")
+    names = [re.split(r"[^\w.-]", line)[0].lower() for line in lines if line.strip()]
     return {name for dist in names for name in IMPORT_NAMES.get(dist, {dist})}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_is_in_a_layer(module: str) -> None:
-    assert is_facade(module) or part_of(module), f"autoconfig.{module} is in no layer of docs/architecture.md"
+def test_modules_form_no_circle() -> None:
+    assert not circle(IMPORTS)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not is_facade(name)])
-def test_imports_only_from_lower_layers(module: str) -> None:
-    wrong = {target or "autoconfig" for target in inner_imports(module) if not may_import(module, target)}
-    assert not wrong, f"autoconfig.{module} may not import {', '.join(sorted(wrong))}"
+def test_rooms_form_no_circle() -> None:
+    """A room is a file or a folder of the package; so each folder is used by those above it, and uses those below."""
+    rooms: dict[str, set[str]] = {}
+    for module, targets in IMPORTS.items():
+        others = {room_of(target) for target in targets} - {room_of(module)}
+        rooms.setdefault(room_of(module), set()).update(others)
+    assert not circle(rooms)
+
+
+def test_the_package_itself_is_imported_by_no_module() -> None:
+    importing = {module for module, targets in IMPORTS.items() if FACADE in targets and module != "__main__"}
+    assert not importing
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_nothing_undeclared(module: str) -> None:
-    part = part_of(module) or ""
-    allowed = {"autoconfig", *sys.stdlib_module_names, *declared(*[EXTRAS[part]] if part in EXTRAS else [])}
-    undeclared = {target.partition(".")[0] for target, _ in absolute_imports(module)} - allowed
+    room = room_of(module)
+    extras = [] if room in CORE else [EXTRAS.get(room, room)]
+    undeclared = {target.partition(".")[0] for target, _ in absolute_imports(module)}
+    undeclared -= {"autoconfig", *sys.stdlib_module_names, *declared(*extras)}
     assert not undeclared, f"autoconfig.{module} imports what setup.cfg does not declare"
 
 
-def test_imports_form_no_circle() -> None:
-    left = {module: inner_imports(module) & MODULES.keys() for module in MODULES}
-    while free := [module for module, targets in left.items() if not targets]:
-        left = {module: targets.difference(free) for module, targets in left.items() if module not in free}
-    assert not left, f"these import each other, or something that does: {left}"
+@pytest.mark.parametrize("room", ["cli", "testing"])
+def test_the_core_needs_no_optional_room(room: str) -> None:
+    assert room not in CORE
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if is_facade(name)])
-def test_a_facade_only_hands_names_on(module: str) -> None:
-    body = ast.parse(MODULES[module].read_text("utf-8")).body
+def test_the_package_only_hands_names_on() -> None:
+    body = ast.parse(MODULES[FACADE].read_text("utf-8")).body
     extra = [node for node in body if not isinstance(node, ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Expr)]
     assert not extra, f"line {extra[0].lineno} is more than an import, an assignment or a docstring"
-
-
-def test_the_architecture_page_has_the_same_layers() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
-    parts = {
-        name.removesuffix("/").removesuffix(".py").replace("/", "."): int(layer)
-        for layer, cell in rows
-        for name in re.findall(r"`([^`]+)`", cell)
-    }
-    assert parts == LAYERS

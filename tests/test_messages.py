@@ -1,637 +1,167 @@
-"""Decoding is strict: what breaks the protocol is a ``MalformedMessageError``, whatever Python's ``json`` thinks."""
+"""The wire's classes: what they are without fields, and JSON that loses nothing of them."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
-import traceback
-from collections.abc import Mapping
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import wire_forms
+from support.samples import compact, service_environment
 
-from autoconfig import (
-    DeleteMessageData,
+from autoconfig import FilterKey, SDKKey
+from autoconfig.environments import NO_EXTRA
+from autoconfig.frozen import Record
+from autoconfig.messages import (
+    DELETE_EVENT,
+    PATCH_EVENT,
+    PUT_EVENT,
+    RECONNECT_EVENT,
     EnvironmentRep,
     ExpiringKeyRep,
     FilterRep,
-    MalformedMessageError,
-    PatchMessageData,
+    KeyRep,
     PutContent,
-    PutMessageData,
     SDKKeyRep,
 )
-from autoconfig.environments import KeyRep
-from autoconfig.messages import Message, environment_id, filter_id
-from autoconfig.stream.decoding import decode
 
-SECRET = "sdk-4b0c7e52-91af-4d3e-8c26-a7d1f05b9e38"
-MOST, LEAST, MOST_UNSIGNED = 2**63 - 1, -(2**63), 2**64 - 1
-# JSON texts by what they are not.
-NO_OBJECT = ["0", "1", "-0", "1.5", "true", "false", '""', '"x"', "[]", "[{}]"]
-NO_ARRAY = ["0", "true", "false", '""', "{}", '{"value": "x"}', "1.5"]
-NO_STRING = ["0", "5", "-0", "1.5", "true", "false", "[]", "{}", '["x"]']
-NO_BOOLEAN = ["0", "1", "-0", "1.0", '""', '"true"', "[]", "{}"]
-NO_INTEGER = ["1.0", "1e3", "1E3", "0.0", "-0.0", "0e0", '"5"', '""', "true", "false", "[]", "{}"]
-TOO_LARGE = [str(MOST + 1), str(LEAST - 1), "9" * 30, "-" + "9" * 30, "9" * 5000, "-" + "9" * 5000]
-NO_UNSIGNED = [*NO_INTEGER, "-0", "-1", str(LEAST), str(MOST_UNSIGNED + 1), "9" * 30, "9" * 5000]
-
-ENVIRONMENT_FIELDS = {
-    **dict.fromkeys(["envID", "envKey", "envName", "mobKey", "projKey", "projName", "sdkKey.value"], NO_STRING),
-    "sdkKey.expiring.value": NO_STRING,
-    "sdkKey": NO_OBJECT,
-    "sdkKey.expiring": NO_OBJECT,
-    "sdkKey.expiring.timestamp": NO_UNSIGNED,
-    "defaultTtl": [*NO_INTEGER, *TOO_LARGE],
-    "version": [*NO_INTEGER, *TOO_LARGE],
-    "secureMode": NO_BOOLEAN,
-    "sdkKeys": [*NO_ARRAY, *[f"[{text}]" for text in NO_OBJECT]],
-    "mobileKeys": [*NO_ARRAY, *[f"[{{}}, {text}]" for text in NO_OBJECT]],
-}
-KEY_FIELDS = {"key": NO_STRING, "value": NO_STRING, "expiry": NO_UNSIGNED, "hasViews": NO_BOOLEAN}
-FILTER_FIELDS = {"projKey": NO_STRING, "key": NO_STRING, "version": [*NO_INTEGER, *TOO_LARGE]}
-NOT_JSON = [
-    "",
-    " ",
-    "{",
-    "}",
-    '{"path": "/"',
-    '{"path": "/"}}',
-    '{"path": "/"} {}',
-    '{"path": "/"}x',
-    '{"path": "/",}',
-    "{'path': '/'}",
-    '{path: "/"}',
-    '{"path": "/" "data": null}',
-    '{"path" "/"}',
-    '{"x": NaN}',
-    '{"x": Infinity}',
-    '{"x": -Infinity}',
-    '{"x": nan}',
-    '{"x": True}',
-    '{"x": None}',
-    '{"x": undefined}',
-    '{"x": 01}',
-    '{"x": +1}',
-    '{"x": .5}',
-    '{"x": 5.}',
-    '{"x": 0x10}',
-    '{"x": 1_000}',
-    '{"x": １}',
-    '{"x": -}',
-    '{"x": 1e}',
-    '{"x": "\t"}',
-    '{"x": "\n"}',
-    '{"x": "\x00"}',
-    '{"x": "\x1f"}',
-    '{"x\n": 1}',
-    '{"x": "\\x41"}',
-    '{"x": "\\u12g4"}',
-    '{"x": "\\u 123"}',
-    '{"x": "\\u00"}',
-    '{"x": "\\',
-    "\ufeff{}",
-    "\u00a0{}",
-    "{}\x00",
-    "{}\x0b",
-    "// comment\n{}",
-    "[" * 100_000,
-    '{"a":' * 100_000,
-    f'{{"x": {"[" * 100_000}{"]" * 100_000}}}',
-    f'{{"x": {"9" * 5000}}}',
-]
-
-
-def short(text: object) -> str | None:
-    """Return the beginning as a test's id."""
-    return ascii(text)[:40] if isinstance(text, str) else None
-
-
-def cases(fields: Mapping[str, list[str]]) -> list[tuple[str, str]]:
-    """Return each field with each text that is wrong for it."""
-    return [(field, text) for field, texts in fields.items() for text in texts]
-
-
-def nested(field: str, text: str) -> str:
-    """Return the JSON of an object with one field; dots lead into inner objects."""
-    for name in reversed(field.split(".")):
-        text = f'{{"{name}": {text}}}'
-    return text
-
-
-def patch_of(data: str, kind: str = "environments") -> str:
-    return f'{{"path": "/{kind}/a", "data": {data}}}'
-
-
-def put_of(data: str, kind: str = "environments") -> str:
-    return f'{{"path": "/", "data": {{"{kind}": {{"a": {data}}}}}}}'
-
-
-def environment_of(data: str) -> EnvironmentRep:
-    """Decode an environment in a patch and in a put, where it has to mean the same."""
-    patch, put = decode("patch", patch_of(data)), decode("put", put_of(data))
-    assert isinstance(patch, PatchMessageData)
-    assert isinstance(put, PutMessageData)
-    assert isinstance(patch.data, EnvironmentRep)
-    assert put.data.environments == {"a": patch.data}
-    return patch.data
-
-
-def error_of(event: str, data: str) -> MalformedMessageError:
-    """Return the error, after checking that it is all that there is to see."""
-    with pytest.raises(MalformedMessageError) as caught:
-        decode(event, data)
-    error = caught.value
-    assert error.event == event
-    assert error.reason
-    assert error.args == (str(error),)
-    assert error.__context__ is error.__cause__ is None
-    return error
-
-
-@pytest.mark.parametrize(("field", "text"), cases(ENVIRONMENT_FIELDS), ids=short)
-def test_a_wrong_field_of_an_environment(field: str, text: str) -> None:
-    """It drops the event, in a patch and in a put; the reason names the field and, in a put, the item."""
-    wrong = nested(field, text)
-    for event, data in [("patch", patch_of(wrong)), ("put", put_of(wrong))]:
-        reason = error_of(event, data).reason
-        assert field.rpartition(".")[2] in reason or "too many digits" in reason
-        assert ("environments['a']: " in reason) == (event == "put") or "too many digits" in reason
-
-
-@pytest.mark.parametrize(("field", "text"), cases(ENVIRONMENT_FIELDS), ids=short)
-def test_a_wrong_field_beside_a_timestamp_of_zero(field: str, text: str) -> None:
-    """It makes the decoder look twice, and the second look is no less strict."""
-    doubtful = f'{{"x": {nested("sdkKey.expiring.timestamp", "0")}, "a": {nested(field, text)}}}'
-    error_of("put", f'{{"path": "/", "data": {{"environments": {doubtful}}}}}')
-
-
-@pytest.mark.parametrize(("field", "text"), cases(ENVIRONMENT_FIELDS), ids=short)
-def test_a_wrong_field_among_all_the_others(field: str, text: str) -> None:
-    """In an environment that the quick decoder would take otherwise."""
-    name, _, inner = field.partition(".")
-    others = {"sdkKey": {"value": "s"}} if name != "sdkKey" else {}
-    full = {**wire(EnvironmentRep()), **others, name: "PLACE"}
-    wrong = json.dumps(full).replace('"PLACE"', nested(inner, text) if inner else text)
-    error_of("patch", patch_of(wrong))
-    error_of("put", put_of(wrong))
-
-
-@pytest.mark.parametrize(("field", "text"), cases(FILTER_FIELDS), ids=short)
-def test_a_wrong_field_of_a_filter(field: str, text: str) -> None:
-    """It drops the event, in a patch and in a put."""
-    error_of("patch", patch_of(nested(field, text), "filters"))
-    error_of("put", put_of(nested(field, text), "filters"))
-
-
-@pytest.mark.parametrize(("field", "text"), cases(KEY_FIELDS), ids=short)
-@pytest.mark.parametrize("name", ["sdkKeys", "mobileKeys"])
-def test_a_wrong_field_of_a_key_in_a_list(name: str, field: str, text: str) -> None:
-    """Among good ones too."""
-    for keys in (f"[{nested(field, text)}]", f'[{{"value": "k"}}, {nested(field, text)}]'):
-        error_of("patch", patch_of(nested(name, keys)))
-        error_of("put", put_of(nested(name, keys)))
-
-
-@pytest.mark.parametrize("kind", ["environments", "filters"])
-@pytest.mark.parametrize("text", NO_OBJECT)
-def test_an_item_is_an_object(kind: str, text: str) -> None:
-    """As is everything around it."""
-    error_of("patch", patch_of(text, kind))
-    error_of("put", put_of(text, kind))
-    error_of("put", f'{{"path": "/", "data": {{"{kind}": {text}}}}}')
-    error_of("put", f'{{"path": "/", "data": {text}}}')
-    for event in ("put", "patch", "delete"):
-        error_of(event, text)
-
-
-@pytest.mark.parametrize("text", NO_STRING)
-def test_a_path_is_a_string(text: str) -> None:
-    """In each of the messages."""
-    for event in ("put", "patch", "delete"):
-        error_of(event, nested("path", text))
-
-
-@pytest.mark.parametrize("text", [*NO_INTEGER, *TOO_LARGE], ids=short)
-def test_the_version_of_a_deletion_is_an_integer(text: str) -> None:
-    """Even if the path is of no interest."""
-    error_of("delete", f'{{"path": "/environments/a", "version": {text}}}')
-    error_of("delete", f'{{"path": "/elsewhere", "version": {text}}}')
-
-
-@pytest.mark.parametrize(
-    ("event", "data", "reason"),
-    [
-        ("put", '{"path": 5}', "path must be a string, not a number"),
-        ("patch", '{"path": 0}', "path must be a string, not a number"),
-        ("put", put_of('{"sdkKey": {"expiring": {"timestamp": 0}}, "secureMode": 0}'), "true or false, not a number"),
-    ],
-)
-def test_a_number_in_the_wrong_place_is_called_a_number(event: str, data: str, reason: str) -> None:
-    """And not one out of range, or a negative zero: the reader would look for the wrong fault."""
-    assert error_of(event, data).reason.endswith(reason)
-
-
-@pytest.mark.parametrize("field", ENVIRONMENT_FIELDS)
-def test_null_and_missing_are_zero_in_an_environment(field: str) -> None:
-    """Whatever the field's type."""
-    assert environment_of(nested(field, "null")) == environment_of("{}") == environment_of("null") == EnvironmentRep()
-
-
-@pytest.mark.parametrize("data", ["null", "{}", *[nested(field, "null") for field in FILTER_FIELDS]])
-def test_null_and_missing_are_zero_in_a_filter(data: str) -> None:
-    """Whatever the field's type."""
-    assert decode("patch", patch_of(data, "filters")) == PatchMessageData("/filters/a", FilterRep())
-    assert decode("put", put_of(data, "filters")) == PutMessageData("/", PutContent(filters={"a": FilterRep()}))
-
-
-@pytest.mark.parametrize("data", ["null", "{}", '{"path": null}', '{"path": ""}'])
-def test_null_and_missing_are_zero_in_a_message(data: str) -> None:
-    """A message of nothing is one of the empty path."""
-    assert decode("put", data) == PutMessageData("", PutContent())
-    assert decode("patch", data) == PatchMessageData("", None)
-    assert decode("delete", data) == DeleteMessageData("", 0)
-
-
-@pytest.mark.parametrize("data", ["", ', "data": null', ', "data": {}', ', "data": {"environments": null}'])
-def test_a_put_of_nothing_is_empty(data: str) -> None:
-    """Everything goes; that is for the dispatcher to do."""
-    assert decode("put", f'{{"path": "/"{data}}}') == PutMessageData("/", PutContent())
-
-
-@pytest.mark.parametrize("kind", ["environments", "filters"])
-def test_a_patch_of_an_item_needs_data(kind: str) -> None:
-    """Null will do, nothing will not: the relay's decoder fails there."""
-    assert error_of("patch", f'{{"path": "/{kind}/a"}}').reason == "data is missing"
-
-
-@pytest.mark.parametrize("text", ["0", "-0", "1", "-1", str(MOST), str(LEAST)])
-def test_integers_have_64_bits(text: str) -> None:
-    """Versions and minutes, to both ends."""
-    rep = environment_of(f'{{"version": {text}, "defaultTtl": {text}}}')
-    assert (rep.version, rep.default_ttl) == (int(text), int(text))
-    assert type(rep.version) is type(rep.default_ttl) is int
-    assert decode("delete", f'{{"path": "", "version": {text}}}') == DeleteMessageData("", int(text))
-
-
-@pytest.mark.parametrize("text", ["0", "1", str(MOST), str(MOST + 1), str(MOST_UNSIGNED)])
-def test_a_timestamp_has_64_bits_unsigned(text: str) -> None:
-    """An integer of the ordinary kind, also where the decoder looked twice."""
-    rep = environment_of(f'{{"sdkKey": {{"expiring": {{"timestamp": {text}}}}}, "version": 0, "defaultTtl": -0}}')
-    assert rep == EnvironmentRep(sdk_key=SDKKeyRep(expiring=ExpiringKeyRep(timestamp=int(text))))
-    assert type(rep.sdk_key.expiring.timestamp) is type(rep.version) is type(rep.default_ttl) is int
-
-
-@pytest.mark.parametrize("secure", [True, False])
-def test_a_boolean_is_one(secure: bool) -> None:
-    """``True`` and ``False`` themselves."""
-    assert environment_of(nested("secureMode", json.dumps(secure))).secure_mode is secure
-
-
-@pytest.mark.parametrize("data", NOT_JSON, ids=short)
-@pytest.mark.parametrize("event", ["put", "patch", "delete"])
-def test_what_is_not_json_is_malformed(event: str, data: str) -> None:
-    """Also where Python's decoder accepts it, or fails with another error."""
-    error_of(event, data)
-
-
-@pytest.mark.parametrize("data", ['{"x": 1e999}', '{"x": "\x7f\u2028\u0085"}', '{"x": [[[{}]]]}', ' \t\r\n{"x": 1}\n'])
-def test_odd_but_valid_json_in_unknown_fields_is_ignored(data: str) -> None:
-    """A float without end, characters that only look like controls, white space around."""
-    assert decode("put", data) == PutMessageData()
-
-
-@pytest.mark.parametrize("name", ["envid", "ENVKEY", "env_key", "Version", "sdk_keys", "", "expiring", "value"])
-@pytest.mark.parametrize(
-    "text", ["5", "0", "-0", '"x"', "true", '[{"key": "k", "value": "v"}]', '{"value": "v"}', "{}", "null"]
-)
-def test_unknown_fields_are_kept_and_mean_nothing(name: str, text: str) -> None:
-    """Names match exactly; whatever they hold is kept as JSON has it."""
-    unknown = f'{{"{name}": {text}}}'
-    rep = environment_of(unknown)
-    assert rep == EnvironmentRep(extra=json.loads(unknown))
-    looked_at_twice = environment_of(f'{{"sdkKey": {{"expiring": {{"timestamp": 0}}}}, "{name}": {text}}}')
-    for one in (rep, looked_at_twice):
-        assert one.extra == json.loads(unknown)
-        assert type(one.extra[name]) is type(json.loads(text))
-    for outside in (unknown, f'{{"path": "/", "data": {unknown}}}', f'{{"data": {{"filters": {{"a": {unknown}}}}}}}'):
-        assert isinstance(decode("put", outside), PutMessageData)
-
-
-@pytest.mark.parametrize(
-    ("data", "filters"),
-    [
-        ('{"value": "v"}', None),
-        ('{"path": "/", "data": {"value": "v"}}', None),
-        ('{"path": "/", "data": {"filters": {"a": {"value": "v"}}}}', {"a": FilterRep()}),
-        ('{"path": "/", "data": {"filters": {"value": {"key": "v"}}}}', {"value": FilterRep("", "v")}),
-    ],
-)
-def test_what_looks_like_a_key_elsewhere_is_none(data: str, filters: Any) -> None:
-    """The quick decoder makes a key of it at first."""
-    assert decode("put", data) == PutMessageData("/" if "path" in data else "", PutContent(filters=filters or {}))
-
-
-def test_what_looks_like_an_environment_elsewhere_is_none() -> None:
-    """With all its fields, as a filter or as an unknown field."""
-    full = json.dumps(
-        wire(EnvironmentRep(proj_key="p", sdk_key=SDKKeyRep("s"), version=5)) | {"sdkKey": {"value": "s"}}
+FULL = EnvironmentRep.from_json(
+    service_environment(
+        "e1",
+        7,
+        sdkKey={"value": "sdk-e1", "expiring": {"value": "sdk-old", "timestamp": 5}},
+        sdkKeys=[{"key": "default", "value": "sdk-e1"}, {"key": "v", "value": "sdk-v", "expiry": 9, "hasViews": True}],
+        mobileKeys=[],
+        new={"list": [1, {"a": None}]},
     )
-    assert decode("patch", patch_of(full, "filters")) == PatchMessageData("/filters/a", FilterRep("p", version=5))
-    assert environment_of(f'{{"unknown": {full}}}') == EnvironmentRep(extra={"unknown": json.loads(full)})
-    error_of("patch", f'{{"path": {full}}}')
-    error_of("put", put_of(f'{{"sdkKey": {full}, "envKey": {full}}}'))
+    | {"mobKey": ""}
+)
 
 
 @pytest.mark.parametrize(
-    ("lists", "flaw"),
+    ("rep", "zeros"),
     [
-        ('"sdkKeys": []', "sdkKeys does not hold the default key"),
-        ('"sdkKeys": [{"value": "other"}]', "sdkKeys does not hold the default key"),
-        ('"sdkKeys": [{"value": "s"}, {"key": "name"}]', "sdkKeys has an entry without a value"),
-        ('"sdkKeys": [{"value": "s"}, null]', "sdkKeys has an entry without a value"),
-        ('"mobileKeys": [{"value": "s"}]', "mobileKeys does not hold the default key"),
-        ('"mobileKeys": [{"value": "m"}, {"value": ""}]', "mobileKeys has an entry without a value"),
+        (EnvironmentRep(), ("", "", "", "", "", "", SDKKeyRep(), 0, False, 0, None, None, NO_EXTRA)),
+        (KeyRep(), ("", "", None, False)),
+        (SDKKeyRep(), ("", None)),
+        (ExpiringKeyRep(), ("", 0)),
+        (FilterRep(), ("", "", 0)),
     ],
+    ids=lambda value: type(value).__name__,
 )
-def test_lists_of_keys_that_contradict_the_default_one(lists: str, flaw: str) -> None:
-    """A patch is malformed; of a put only that environment is set aside, with the reason."""
-    flawed = f'{{"sdkKey": {{"value": "s"}}, "mobKey": "m", {lists}}}'
-    assert error_of("patch", patch_of(flawed)).reason == flaw
-    put = decode("put", f'{{"path": "/", "data": {{"environments": {{"a": {flawed}, "b": {{"version": 1}}}}}}}}')
-    assert put == PutMessageData("/", PutContent({"b": EnvironmentRep(version=1)}, flawed={"a": flaw}))
+def test_what_the_wire_omits_is_zero(rep: Record, zeros: tuple[object, ...]) -> None:
+    """Of the right type too: ``False`` is not ``0``."""
+    values = msgspec.structs.astuple(rep)
+    assert values == zeros
+    assert list(map(type, values)) == list(map(type, zeros))
 
 
-def test_lists_of_keys_arrive() -> None:
-    """Every field of every entry; ``null`` is the same as no list."""
-    keys = (
-        '[{"value": "s"}, {"key": "second", "value": "t", "expiry": 5, "hasViews": true}, {"value": "u", "expiry": 0}]'
+def test_the_names_of_the_events() -> None:
+    assert [PUT_EVENT, PATCH_EVENT, DELETE_EVENT, RECONNECT_EVENT] == ["put", "patch", "delete", "reconnect"]
+
+
+def test_an_environment_is_written_as_the_service_writes_it() -> None:
+    """The names and their order."""
+    document = service_environment("e1", 3)
+    assert compact(EnvironmentRep.from_json(document).to_json()) == compact(document)
+    assert list(FULL.to_json()) == [*document, "new"]
+
+
+@pytest.mark.parametrize("missing", ["sdkKeys", "mobileKeys"])
+def test_a_list_that_is_missing_is_not_made_up(missing: str) -> None:
+    """Nor is one that is empty left out: both mean the old format, and both come back as they were."""
+    document = service_environment("e1")
+    del document[missing]
+    assert missing not in EnvironmentRep.from_json(document).to_json()
+    assert EnvironmentRep.from_json({**document, missing: []}).to_json()[missing] == []
+
+
+@settings(deadline=None)
+@given(wire_forms.ENVIRONMENTS)
+def test_no_environment_loses_anything(rep: EnvironmentRep) -> None:
+    """Its lists, keys limited to views and unknown fields included."""
+    assert EnvironmentRep.from_json(rep.to_json()) == rep
+    assert EnvironmentRep.from_json(json.loads(compact(rep.to_json()))) == rep
+
+
+def test_every_field_comes_back() -> None:
+    document = FULL.to_json()
+    assert document["new"] == {"list": [1, {"a": None}]}
+    assert document["sdkKeys"][1] == {"key": "v", "value": "sdk-v", "expiry": 9, "hasViews": True}
+    assert document["mobileKeys"] == []
+    assert EnvironmentRep.from_json(document) == FULL
+
+
+@settings(deadline=None)
+@given(wire_forms.FILTERS)
+def test_no_filter_loses_anything(rep: FilterRep) -> None:
+    assert FilterRep.from_json(json.loads(compact(rep.to_json()))) == rep
+
+
+@settings(deadline=None)
+@given(st.dictionaries(wire_forms.TEXT, wire_forms.ENVIRONMENTS), st.dictionaries(wire_forms.TEXT, wire_forms.FILTERS))
+def test_no_put_loses_anything(environments: dict[str, Any], filters: dict[str, Any]) -> None:
+    """Of what can be used."""
+    content = PutContent({id: wire_forms.named(id, rep) for id, rep in environments.items()}, filters)
+    assert PutContent.from_json(json.loads(compact(content.to_json()))) == content
+
+
+def test_a_put_says_which_environments_cannot_be_used() -> None:
+    content = PutContent.from_json(
+        {
+            "environments": {
+                "good": service_environment("good"),
+                "refused": service_environment("refused", mobKey=""),
+                "listed": service_environment("another"),
+            }
+        }
     )
-    rep = environment_of(f'{{"sdkKey": {{"value": "s"}}, "sdkKeys": {keys}, "mobileKeys": null}}')
-    assert rep.sdk_keys == (KeyRep("", "s"), KeyRep("second", "t", 5, True), KeyRep("", "u", 0))
-    assert rep.mobile_keys is None
+    assert list(content.environments) == ["good"]
+    assert content.refused == {"refused": "mobileKeys does not hold the key of mobKey"}
+    assert content.foreign == {"listed": "another"}
 
 
-def test_of_duplicate_members_the_last_one_wins() -> None:
-    """At every level, whole: they are not merged."""
-    assert environment_of('{"version": 1, "version": 2}').version == 2
-    rep = environment_of('{"sdkKey": {"value": "a", "expiring": {"value": "b"}}, "sdkKey": {"value": "c"}}')
-    assert rep.sdk_key == SDKKeyRep("c")
-    twice = '{"path": "/", "data": {"filters": {"a": {"key": "x", "version": 1}, "a": {"version": 2}}}}'
-    assert decode("put", twice) == PutMessageData("/", PutContent(filters={"a": FilterRep(version=2)}))
+@pytest.mark.parametrize("document", [{"environments": {"a": {"version": "1"}}}, {"filters": {"a": 5}}, []])
+def test_a_wrong_type_is_a_value_error_without_the_value(document: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        PutContent.from_json(document)
 
 
-@pytest.mark.parametrize(
-    ("text", "meaning"),
-    [
-        (r"\ud800", "\ufffd"),
-        (r"\uDFFF", "\ufffd"),
-        (r"x\udc00y", "x\ufffdy"),
-        (r"\ud83d\ude00", "😀"),
-        (r"\uD83D\uDE00", "😀"),
-        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
-        (r"\ude00\ud83d", "\ufffd\ufffd"),
-        (r"\ud800\u0041", "\ufffdA"),
-        (r"\ud800\n", "\ufffd\n"),
-        (r"\ud83dx\ude00", "\ufffdx\ufffd"),
-        (r"\\ud800", r"\ud800"),
-        (r"\\\ud800", "\\\ufffd"),
-        (r"\\\\ud800", r"\\ud800"),
-        (r"\ud83d\\ude00", "\ufffd\\ude00"),
-        (r"\"\ud800\"", '"\ufffd"'),
-    ],
-)
-def test_lone_surrogates_become_replacement_characters(text: str, meaning: str) -> None:
-    """Pairs and escaped backslashes stay; ids are compared as what they become."""
-    assert environment_of(f'{{"envName": "{text}"}}').env_name == meaning
-    decoded = decode("put", f'{{"path": "/", "data": {{"environments": {{"{text}": {{"envID": "{text}"}}}}}}}}')
-    assert decoded == PutMessageData("/", PutContent({meaning: EnvironmentRep(meaning)}))
-    assert decode("delete", f'{{"path": "/filters/{text}", "version": 1}}').path == f"/filters/{meaning}"
+@pytest.mark.parametrize("cls", [EnvironmentRep, FilterRep])
+def test_names_in_any_case_and_nulls_are_read(cls: Any) -> None:
+    assert cls.from_json({"VERSION": 5, "PROJKEY": None}) == cls(version=5)
+    assert cls.from_json(None) == cls()
 
 
-def test_ids_that_become_equal_are_one() -> None:
-    """They are duplicates, so the last one wins."""
-    decoded = decode("put", r'{"path": "/", "data": {"filters": {"\ud800": {"version": 1}, "\udfff": {"version": 2}}}}')
-    assert decoded == PutMessageData("/", PutContent(filters={"\ufffd": FilterRep(version=2)}))
-
-
-FRAGMENTS = [
-    r"\\",
-    r"\"",
-    r"\/",
-    r"\n",
-    r"\ud83d",
-    r"\uDE00",
-    r"\uD800",
-    r"\udfff",
-    r"\u0041",
-    "ud800",
-    "u",
-    "d83d",
-    "é",
-]
-
-
-@given(st.lists(st.sampled_from(FRAGMENTS)).map("".join))
-def test_any_mixture_of_escapes(text: str) -> None:
-    """Compared with what Python's decoder and a replacement afterwards make of it."""
-    meaning = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(f'"{text}"'))
-    assert environment_of(f'{{"envName": "{text}"}}').env_name == meaning
+def test_a_description_says_which_one_it_is() -> None:
+    """In words for a log line, without a key."""
+    assert FULL.describe() == "environment 'e1' ('Shop' 'e1 v7')"
+    assert FilterRep("shop", FilterKey("mobile-only")).describe() == "filter 'mobile-only' (project 'shop')"
 
 
 @pytest.mark.parametrize(
-    ("path", "environment", "filter"),
+    ("changed", "reason"),
     [
-        ("/environments/a", "a", None),
-        ("/filters/a", None, "a"),
-        ("/environments/", "", None),
-        ("/filters/", None, ""),
-        ("/environments/a%2Fb", "a%2Fb", None),
-        ("/environments/..", "..", None),
-        ("/environments/ a", " a", None),
-        *[(f"{path}", None, None) for path in ("", "/", "a", "/a", "//", "/environments", "environments/a")],
-        *[(f"{path}", None, None) for path in ("/environments/a/b", "/environments/a/", "//environments/a")],
-        *[
-            (f"{path}", None, None)
-            for path in ("/Environments/a", "/filters//a", "/./filters/a", "/other/a", " /filters/a")
-        ],
+        ({}, None),
+        ({"sdkKeys": [], "mobileKeys": []}, None),
+        ({"sdkKeys": None, "mobileKeys": None}, None),
+        ({"mobKey": "", "mobileKeys": []}, None),
+        ({"sdkKey": {}, "sdkKeys": [], "mobKey": "", "mobileKeys": []}, None),
+        ({"sdkKeys": [{"value": "x"}]}, "sdkKeys does not hold the key of sdkKey.value"),
+        ({"sdkKey": {}}, "sdkKeys does not hold the key of sdkKey.value"),
+        ({"sdkKeys": [{"value": "sdk-e1"}, {"key": "n"}]}, "sdkKeys has an entry without a value"),
+        ({"mobKey": ""}, "mobileKeys does not hold the key of mobKey"),
+        ({"mobileKeys": [{"value": ""}, {"value": "mob-e1"}]}, "mobileKeys has an entry without a value"),
     ],
 )
-def test_a_path_is_split_at_its_last_slash(path: str, environment: str | None, filter: str | None) -> None:
-    """It is neither cleaned nor unescaped; a patch of any other path has no item."""
-    assert (environment_id(path), filter_id(path)) == (environment, filter)
-    patch = decode("patch", json.dumps({"path": path, "data": {"version": 1}}))
-    item = EnvironmentRep if environment is not None else FilterRep if filter is not None else type(None)
-    assert isinstance(patch, PatchMessageData)
-    assert (patch.path, type(patch.data)) == (path, item)
+def test_contradictions(changed: dict[str, Any], reason: str | None) -> None:
+    assert EnvironmentRep.from_json(service_environment("e1", **changed)).contradiction() == reason
 
 
-@pytest.mark.parametrize("data", ["", ', "data": 5', ', "data": {"version": "x"}', ', "data": []'])
-def test_the_data_of_another_path_only_has_to_be_json(data: str) -> None:
-    """It may come from a newer service."""
-    assert decode("patch", f'{{"path": "/segments/a"{data}}}') == PatchMessageData("/segments/a", None)
-    error_of("patch", '{"path": "/segments/a", "data": nonsense}')
-
-
-def test_an_empty_id_is_an_ordinary_one() -> None:
-    """In a map too."""
-    decoded = decode("put", '{"path": "/", "data": {"environments": {"": {"version": 5}}, "filters": {"": null}}}')
-    assert decoded == PutMessageData("/", PutContent({"": EnvironmentRep(version=5)}, {"": FilterRep()}))
-
-
-@pytest.mark.parametrize("id", ["a", "", "\n\x1bé" + "x" * 1000], ids=short)
-def test_a_reason_names_the_item(id: str) -> None:
-    """A line break in an id cannot forge a log line, and a long id cannot fill the log."""
-    for kind in ("environments", "filters"):
-        data = {"other": {}, id: {"version": True}, "another": {}}
-        reason = error_of("put", json.dumps({"path": "/", "data": {kind: data}})).reason
-        assert reason == f"{kind}[{id[:100]!a}]: version must be a 64-bit integer, not a boolean"
-
-
-@pytest.mark.parametrize("event", ["", "Put", "PUT", "reconnect", "message"])
-def test_other_events_have_no_message(event: str) -> None:
-    """The reader does not ask."""
-    with pytest.raises(KeyError):
-        decode(event, "{}")
-
-
-LEAKS = [
-    SECRET,
-    f'"{SECRET}"',
-    f'["{SECRET}"]',
-    f'{{"path": "{SECRET}"',
-    f'{{"path": "{SECRET}"}} "{SECRET}"',
-    f'{{"path": "\\x {SECRET}"}}',
-    f'{{"path": "\\{SECRET}"}}',
-    f'{{"path": "\x00{SECRET}"}}',
-    f'{{"path": ["{SECRET}"]}}',
-    f'{{"path": "/", "version": "{SECRET}", "data": {{"environments": "{SECRET}"}}}}',
-    f'{{"{SECRET}": NaN}}',
-    f'{{"{SECRET}": {"9" * 5000}, "path": 5}}',
-    f'{{"{SECRET}": {"[" * 100_000}',
-    *[
-        wrap(nested(field, text))
-        for wrap in (put_of, patch_of)
-        for field in ENVIRONMENT_FIELDS
-        for text in (f'["{SECRET}"]', f'{{"{SECRET}": NaN}}', f'"{SECRET}\n"', f'[{{"value": ["{SECRET}"]}}]')
-    ],
-]
-
-
-@pytest.mark.parametrize("data", LEAKS, ids=range(len(LEAKS)))
-def test_no_value_is_in_the_error(data: str) -> None:
-    """Neither in its text nor in its traceback, nor in an error before it."""
-    event = "put" if data.startswith('{"path": "/",') else "patch" if "/environments/a" in data else "delete"
-    error = error_of(event, data)
-    seen = "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
-    assert not any(part in seen for part in (SECRET, SECRET[4:12], SECRET[-12:], "9" * 20))
-
-
-NAMES = "path data environments filters a envID sdkKey value expiring timestamp version defaultTtl secureMode key"
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-PATHS = st.sampled_from(["/", "/environments/a", "/filters/a", "/other"])
-JSON = st.recursive(
-    SCALARS | PATHS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES.split()), inner, max_size=6),
-    max_leaves=30,
-)
-EVENTS = st.sampled_from(["put", "patch", "delete"])
-
-
-def check_total(event: str, data: str) -> None:
-    """Decode, which either works or raises the one error."""
-    message: Message | None = None
-    with contextlib.suppress(MalformedMessageError):
-        message = decode(event, data)
-    kinds = {"put": PutMessageData, "patch": PatchMessageData, "delete": DeleteMessageData}
-    assert message is None or type(message) is kinds[event]
-
-
-@given(EVENTS, JSON | st.fixed_dictionaries({"path": PATHS, "data": JSON, "version": JSON}))
-def test_any_json_is_a_message_or_malformed(event: str, document: object) -> None:
-    """No other error, whatever it is."""
-    check_total(event, json.dumps(document))
-
-
-@given(EVENTS, st.text() | st.text('{}[]":,\\u0123456789dDeE.-+ \x00\n', max_size=50))
-def test_any_text_is_a_message_or_malformed(event: str, data: str) -> None:
-    """No other error, whatever it is."""
-    check_total(event, data)
-
-
-INT64 = st.integers(LEAST, MOST)
-UNSIGNED = st.integers(0, MOST_UNSIGNED) | st.just(0)
-KEYS = st.none() | st.lists(
-    st.builds(KeyRep, st.text(), st.text(min_size=1), st.none() | UNSIGNED, st.booleans()), max_size=3
-)
-TEXTS = {name: st.text() for name in ("env_id", "env_key", "env_name", "mob_key", "proj_key", "proj_name")}
-ENVIRONMENTS = st.builds(
-    lambda rep, sdk_keys, mobile_keys: attrs.evolve(
-        rep,
-        # A list that there is holds its default key, and none without a value.
-        sdk_keys=(sdk_keys and rep.sdk_key.value and (KeyRep("", rep.sdk_key.value), *sdk_keys)) or None,
-        mobile_keys=(mobile_keys and rep.mob_key and (*mobile_keys, KeyRep("", rep.mob_key))) or None,
-    ),
-    st.builds(
-        EnvironmentRep,
-        **TEXTS,
-        sdk_key=st.builds(
-            SDKKeyRep, st.text(), st.builds(ExpiringKeyRep, st.text(), UNSIGNED) | st.just(ExpiringKeyRep())
-        ),
-        default_ttl=INT64,
-        secure_mode=st.booleans(),
-        version=INT64,
-    ),
-    KEYS,
-    KEYS,
-)
-FILTERS = st.builds(FilterRep, st.text(), st.text(), INT64)
-WIRE_NAMES = {"env_id": "envID", "filter_key": "key", "name": "key"}
-
-
-def wire(rep: Any) -> Any:
-    """Return the rep as the wire has it, without what is not there."""
-    if isinstance(rep, tuple):
-        return [wire(one) for one in rep]
-    if not attrs.has(type(rep)):
-        return rep
-    fields = {name: value for name, value in attrs.asdict(rep, recurse=False).items() if name != "extra"}
-    camel = {name: re.sub("_([a-z])", lambda found: found[1].upper(), name) for name in fields} | WIRE_NAMES
-    there = {name: value for name, value in fields.items() if value is not None and value != ExpiringKeyRep()}
-    return {camel[name]: wire(value) for name, value in there.items()}
-
-
-def rewritten(value: Any, data: st.DataObject) -> Any:
-    """Return what means the same: members in another order, zeros left out or null."""
-    if not isinstance(value, dict):
-        return value
-    names = data.draw(st.permutations(list(value)))
-    zeros = [name for name in names if not value[name] and isinstance(value[name], str | int)]
-    left_out, null = data.draw(st.sets(st.sampled_from(zeros))) if zeros else set(), data.draw(st.booleans())
-    kept = {name: rewritten(value[name], data) for name in names if name not in left_out}
-    return {**kept, **dict.fromkeys(left_out)} if null else kept
-
-
-@given(
-    st.dictionaries(st.text(), ENVIRONMENTS, max_size=4), st.dictionaries(st.text(), FILTERS, max_size=4), st.booleans()
-)
-@settings(deadline=None)
-def test_any_put_comes_back(environments: Any, filters: Any, plain: bool) -> None:
-    """What a service writes is what is read, item by item, in the same order, with characters escaped or not."""
-    kinds = {"environments": environments, "filters": filters}
-    data = {kind: {id: wire(rep) for id, rep in items.items()} for kind, items in kinds.items()}
-    decoded = decode("put", json.dumps({"path": "/", "data": data}, ensure_ascii=plain))
-    assert decoded == PutMessageData("/", PutContent(environments, filters))
-    assert isinstance(decoded, PutMessageData)
-    assert list(decoded.data.environments) == list(environments)
-
-
-@given(ENVIRONMENTS, st.data())
-@settings(deadline=None)
-def test_an_environment_may_be_written_in_many_ways(rep: EnvironmentRep, data: st.DataObject) -> None:
-    """The quick decoder takes one of them, the careful one the others, and they mean the same."""
-    assert environment_of(json.dumps(rewritten(wire(rep), data))) == rep
+def test_a_timestamp_has_64_bits_unsigned() -> None:
+    assert ExpiringKeyRep(SDKKey("x"), 2**64 - 1).timestamp == 2**64 - 1
+    with pytest.raises(ValueError, match="unsigned 64-bit"):
+        ExpiringKeyRep(SDKKey("x"), 2**64)

@@ -59,7 +59,7 @@ def test_what_the_logger_raises_goes_nowhere(broken: logging.Logger) -> None:
     SafeLogger(broken).error("lost")
 
 
-@pytest.mark.parametrize("logger", ["autoconfig", 1, print, object()], ids=str)
+@pytest.mark.parametrize("logger", ["autoconfig", 1, print, object()], ids=lambda one: type(one).__name__)
 def test_it_has_to_be_a_logger(logger: Any) -> None:
     with pytest.raises(TypeError, match=r"^logger must be a logging.Logger or a LoggerAdapter, not "):
         SafeLogger(logger)

@@ -45,8 +45,9 @@ def parse(pieces: Iterable[bytes]) -> Result:
     for piece in pieces:
         found = parser.feed(piece)
         # The relay dispatches a block without data, the standard does not.
-        events += [(event.event or "message", event.data) for event in found if event.data is not None]
-        ids += [parser.last_event_id if len(piece) == 1 else None for event in found if event.data is not None]
+        dispatched = [(name.decode("utf-8", "replace"), data) for name, data in found if data is not None]
+        events += [(name, data.decode("utf-8", "replace")) for name, data in dispatched]
+        ids += [parser.last_event_id if len(piece) == 1 else None for _ in dispatched]
     return Result(events, ids, parser.last_event_id, parser.retry)
 
 

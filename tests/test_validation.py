@@ -59,7 +59,7 @@ def test_a_number_is_returned_as_a_float(value: float) -> None:
     assert checked == value
 
 
-@pytest.mark.parametrize("value", NOT_NUMBERS, ids=repr)
+@pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("check", [check_number, check_seconds])
 def test_other_types_are_no_numbers(check: Callable[[str, object], float], value: object) -> None:
     """Booleans neither, and no text, whatever it says."""

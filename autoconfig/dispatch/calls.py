@@ -107,9 +107,12 @@ class HandlerCalls:
         self._status.failed_callbacks += 1
         again = "" if failure.next_attempt_in is None else f"; next attempt in {failure.next_attempt_in:.1f} s"
         text = "The handler failed in %s %s%s"
-        self._log.error(text, failure.callback, show(failure.id), again, exc_info=failure.error)
+        error = failure.error
+        exc_info = type(error), error, error.__traceback__  # not the error alone, which may be false as a condition
+        self._log.error(text, failure.callback, show(failure.id), again, exc_info=exc_info)
         if self._errors.on_error:
             try:
                 self._errors.on_error(failure)
             except BaseException:
                 self._log.exception("HandlerErrors.on_error failed")
+        self.begin()  # what the log and on_error took is no part of the next call

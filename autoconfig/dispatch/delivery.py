@@ -39,7 +39,6 @@ class Delivery(Generic[T]):
         add: Its method for an item that is new.
         update: Its method for one that has changed; ``None`` if there is no call for that.
         delete: Its method for one that is gone.
-        to_params: Turns id and item into what the handler gets.
         policy: How long to wait before a failed call is made again; ``None`` to wait for the next message or put.
         retries: Where failed calls wait.
         observer: Called before the handler is: with id and item of each patch that counts, and with id and ``None`` of
@@ -53,7 +52,6 @@ class Delivery(Generic[T]):
         add: Callback,
         update: Callback | None,
         delete: Callback,
-        to_params: Callable[[str, T], object],
         *,
         policy: RetryPolicy | None,
         retries: Retries,
@@ -66,7 +64,7 @@ class Delivery(Generic[T]):
         self._provisional: dict[str, T] = {}
         self._calls = calls
         self._add, self._update, self._remove = add, update, delete
-        self._to_params: Callable[[str, T], object] = to_params
+        self._shared: dict[str, str] | None = None  # names that the items of a put have in common, while it is applied
         self._policy = policy
         self._retries = retries
         self._observer: Callable[[str, T | None], None] | None = observer
@@ -93,9 +91,11 @@ class Delivery(Generic[T]):
             self._settle_provisional(id, items.get(id))
         waiting = {failed: failed.calls for failed in self.failed.values()} if self._policy is None else {}
         changes = 0
+        self._shared = {}
         for id, item, action in self.receiver._upsert_all(items):
             self._deliver(id, item, action)
             changes += 1
+        self._shared = None
         if self.failed or unusable or not self.receiver._all_among(items):
             changes += self._delete_others(items, unusable)
         for failed, calls in waiting.items():
@@ -136,9 +136,11 @@ class Delivery(Generic[T]):
             gone = failed.wanted is None or failed.callback is self._remove
             callback, item = (self._remove, None) if gone else (failed.callback, failed.wanted)
             failed.calls += 1
-            error = self._call(callback, failed.id, item)
+            argument = failed.id if item is None else item.to_params(failed.id, self._shared)
+            error = self._calls.call(callback, argument)
             if error is not None:
                 self._again_later(failed, callback, item, error)
+                del error  # whose traceback leads to this frame
                 return
             if not gone or failed.wanted is None:
                 del self.failed[failed.id]
@@ -151,8 +153,9 @@ class Delivery(Generic[T]):
             self.attempt(failed)
             return
         callback = self._add if action is _INSERT else self._update
-        if callback and (error := self._call(callback, id, item)):
+        if callback and (error := self._calls.call(callback, item.to_params(id, self._shared))) is not None:
             self._failed_first(id, callback, item, error)
+            del error  # whose traceback leads to this frame
 
     def _settle_provisional(self, id: str, item: T | None) -> None:
         """Let what the stream says of an item count, unless it is what the cache had."""
@@ -170,8 +173,9 @@ class Delivery(Generic[T]):
         if failed := self.failed.get(id):
             failed.wanted = None
             self.attempt(failed)
-        elif error := self._call(self._remove, id, None):
+        elif (error := self._calls.call(self._remove, id)) is not None:
             self._failed_first(id, self._remove, None, error)
+            del error  # whose traceback leads to this frame
 
     def _delete_others(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
         """Delete what a put does not list; return how many items that were."""
@@ -191,9 +195,6 @@ class Delivery(Generic[T]):
         failed = self.failed.get(id)
         if failed and (failed.held or self._policy is None):
             self.attempt(failed)
-
-    def _call(self, callback: Callback, id: str, item: T | None) -> BaseException | None:
-        return self._calls.call(callback, id if item is None else self._to_params(id, item))
 
     def _failed_first(self, id: str, callback: Callback, item: T | None, error: BaseException) -> None:
         failed = self.failed[id] = FailedCall(id, self, callback, item, item)

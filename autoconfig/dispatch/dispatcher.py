@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ..config import RetryPolicy
 from ..handler_errors import HandlerFailure
-from ..identifiers import EnvironmentID, FilterID, show
+from ..identifiers import EnvironmentID, show
 from ..messages import (
     Batch,
     CachedContent,
@@ -19,7 +19,6 @@ from ..messages import (
     EnvironmentRep,
     FilterRep,
     ItemKind,
-    Message,
     PatchMessageData,
     PutContent,
 )
@@ -76,7 +75,6 @@ class Dispatcher:
         self._log = logger
         self._observer = observer
         self._retries = Retries()
-        self._shared: dict[str, str] | None = None  # the names of a put's projects, while it is dispatched
         self._content_received = False  # by a put
         self._refused: dict[str, RefusedEnvironment] = {}
         method = calls.method
@@ -87,7 +85,6 @@ class Dispatcher:
             method("add_environment"),
             method("update_environment"),
             method("delete_environment"),
-            lambda _, rep: rep.to_params(self._shared),
             policy=retry,
             retries=self._retries,
             observer=observer.environment if observer else None,
@@ -98,7 +95,6 @@ class Dispatcher:
             method("add_filter"),
             None,
             method("delete_filter"),
-            lambda id, rep: rep.to_params(FilterID(id)),
             policy=retry,
             retries=self._retries,
             observer=observer.filter if observer else None,
@@ -108,41 +104,45 @@ class Dispatcher:
     def run(self) -> None:
         """Take messages and call the handler until the stream is over or the token is cancelled."""
         with suppress(StoppedError):
-            while self._handle_next():
-                pass
+            while (batch := self._next_batch()) is None or batch:
+                self._calls.begin()
+                if batch:
+                    self._apply(batch)
+                    self._status.handled()
+                if self._retries.waiting:
+                    self._retry()
+                if self._status.pending_retries or self._environments.failed or self._filters.failed:
+                    self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
 
-    def _handle_next(self) -> bool:
-        """Wait for a batch, or until a failed call is due; return whether the stream goes on."""
-        due = self._retries.next_due()
+    def _next_batch(self) -> Batch | None:
+        """Wait for a batch, and return ``None`` if a failed call is due before."""
+        due = self._retries.next_due() if self._retries.waiting else None
         try:
-            batch = self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+            return self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
         except queue.Empty:
-            batch = None
-        self._calls.begin()
+            return None
+
+    def _apply(self, batch: Batch) -> None:
         verbose = self._log.isEnabledFor(logging.INFO)
-        for message in batch or ():
+        for message in batch:
             try:
-                self._dispatch(message, verbose)
+                if isinstance(message, PatchMessageData):
+                    self._patch(message, verbose)
+                elif isinstance(message, DeleteMessageData):
+                    self._delete(message)
+                elif isinstance(message, PutContent):
+                    self._put(message)
+                else:
+                    self._load(message)
             except StoppedError:
                 raise
             except Exception:  # a fault of ours in one message; the others still count
                 self._log.exception("Failed to handle a message")
-        if batch:
-            self._status.handled()
+
+    def _retry(self) -> None:
+        """Make the failed calls again that are due."""
         for failed in self._retries.take_due(time.monotonic()):
             failed.owner.attempt(failed)
-        self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
-        return batch is None or bool(batch)
-
-    def _dispatch(self, message: Message, verbose: bool) -> None:
-        if isinstance(message, PatchMessageData):
-            self._patch(message, verbose)
-        elif isinstance(message, DeleteMessageData):
-            self._delete(message)
-        elif isinstance(message, PutContent):
-            self._put(message)
-        else:
-            self._load(message)
 
     def _load(self, cached: CachedContent) -> None:
         if self._content_received:
@@ -163,12 +163,7 @@ class Dispatcher:
         unusable = {**content.refused, **content.foreign}
         if not environments and not unusable and self._environments.receiver._any_inserted():
             self._log.warning("The service's configuration contains no environments; all that were known are deleted")
-        self._shared = {}
-        try:
-            changes = self._environments.put(environments, unusable)
-            changes += self._filters.put(filters, {})
-        finally:
-            self._shared = None
+        changes = self._environments.put(environments, unusable) + self._filters.put(filters, {})
         text = "Received all: %d environments and %d filters, %d changes"
         self._log.info(text, len(environments), len(filters), changes)
         self._refuse(content.refused)
@@ -182,6 +177,7 @@ class Dispatcher:
         error = self._calls.call(callback, *((id, *more) if more else ()))
         if error is not None:
             self._calls.failed(HandlerFailure(callback.name, id, error, 1, None))
+            del error  # whose traceback leads to this frame
 
     def _patch(self, message: PatchMessageData, verbose: bool) -> None:
         id, item = message.id, message.data

@@ -47,20 +47,25 @@ class FailedCall:
 
 
 class Retries:
-    """Failed calls in the order in which they are due; what a step costs grows with the logarithm of their number."""
+    """
+    Failed calls in the order in which they are due; what a step costs grows with the logarithm of their number.
+
+    Attributes:
+        waiting: How many attempts will be due.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, FailedCall]] = []
         self._order = itertools.count()  # between calls that are due at the same moment
-        self._scheduled = 0
+        self.waiting = 0
 
     def schedule(self, failed: FailedCall, due: float) -> None:
         """Let an attempt be due at that monotonic time, and at no other."""
         self.cancel(failed)
         failed.due = due
-        self._scheduled += 1
+        self.waiting += 1
         heapq.heappush(self._heap, (due, next(self._order), failed))
-        if len(self._heap) > 2 * self._scheduled + _SPARE:
+        if len(self._heap) > 2 * self.waiting + _SPARE:
             self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
             heapq.heapify(self._heap)
 
@@ -68,7 +73,7 @@ class Retries:
         """Let no attempt be due; its entry stays until it is met, because finding it would cost more."""
         if failed.due != math.inf:
             failed.due = math.inf
-            self._scheduled -= 1
+            self.waiting -= 1
 
     def next_due(self) -> float | None:
         """Return when the next attempt is due, in monotonic time; ``None`` if there is none."""

@@ -16,7 +16,7 @@ from sseclient import SSEClient
 _BOM = b"\xef\xbb\xbf"
 # What LaunchDarkly sends, nearly always. Anchored to the start of a line, so that events which follow one another
 # without a gap are told from others by the number of line ends alone: three each.
-_USUAL = re.compile(rb"^event:(?! ?\n) ?([^\n]+)\ndata: ?([^\n]*)\n\n", re.MULTILINE)
+_USUAL = re.compile(rb"^event:(?! ?\n) ?(.+)\ndata: ?(.*)\n\n", re.MULTILINE)
 _LINES_EACH = 3
 _NOTHING = re.compile(rb"(?:(?::[^\n]*)?\n)+")  # comments and empty lines between events
 _RETRY = re.compile(rb"^retry: ?([0-9]+)$", re.MULTILINE)
@@ -66,10 +66,13 @@ class EventParser:
 
     def feed(self, piece: bytes) -> Sequence[ServerSentEvent]:
         """Take the next bytes and return the events that are complete with them, in order."""
-        piece = self._normalise(piece)
+        if self._at_start or self._after_cr or b"\r" in piece:
+            piece = self._normalise(piece)
         if self.oversized or not piece:
             return ()
         pending = self._pending
+        if not pending and piece.endswith(b"\n\n"):
+            return self._parse(piece)
         scanned = max(0, len(pending) - 1)
         pending += piece
         events: Sequence[ServerSentEvent] = ()
@@ -113,17 +116,17 @@ class EventParser:
             del nothing  # it locks the buffer's size
             del self._pending[:end]
 
-    def _parse(self, complete: bytearray) -> list[ServerSentEvent]:
+    def _parse(self, complete: bytes | bytearray) -> list[ServerSentEvent]:
         if len(complete) > self._limit and (place := self._first_oversized(complete)) is not None:
             self.oversized = True
-            del complete[place:]
+            complete = complete[:place]
         found: list[ServerSentEvent] = _USUAL.findall(complete)
         if len(found) * _LINES_EACH == complete.count(b"\n"):
             return found
         blocks = bytes(complete).split(b"\n\n")
         return [event for block in blocks if block.strip(b"\n") and (event := self._interpret(block))]
 
-    def _first_oversized(self, complete: bytearray) -> int | None:
+    def _first_oversized(self, complete: bytes | bytearray) -> int | None:
         place = 0
         while True:
             if nothing := _NOTHING.match(complete, place):

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 15.0  # seconds for anything; what is waited for takes less than one
+DEADLINE = 30.0  # seconds for anything; what is waited for takes less than one
 
 
 class Example:

@@ -125,24 +125,31 @@ with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
     configure.join(10)
     assert not configure.is_alive()
 """,
-    "a watcher in the middle of something": """
-from datetime import datetime, timezone
-from autoconfig import ExpiryWatcher
+    "a registry that watches a key that expires": """
+from datetime import datetime, timedelta, timezone
+from autoconfig import EnvironmentRegistry
+from autoconfig.messages import EnvironmentRep, ExpiringKeyRep, SDKKeyRep
 asked = threading.Event()
-def clock():  # called with the watcher's lock held
-    if threading.current_thread() is not threading.main_thread():
-        asked.set()
-        release.wait()
+def clock():  # called with the registry's lock held
+    asked.set()
+    release.wait()
     return datetime.now(timezone.utc)
-watcher = ExpiryWatcher(print, clock=clock)
-watcher.start()
+def rep(key):
+    return EnvironmentRep("id-1", sdk_key=SDKKeyRep("sdk-new", ExpiringKeyRep(key, 1000)))
+registry = EnvironmentRegistry()
+registry._expiry._clock = clock
+expired = queue.Queue()
+registry.on_key_expired(lambda told: expired.put(told.key.value))
+registry.add_environment(rep("sdk-1").to_params())
 asked.wait()
 def check():
-    assert watcher.close()
-    watcher.delete_environment("id-1")
+    assert threading.active_count() == 1
+    registry._expiry._clock = lambda: datetime.now(timezone.utc)
+    registry.add_environment(rep("sdk-2").to_params())
+    assert expired.get(timeout=10) == "sdk-2"
 assert fork(check) == 0
 release.set()
-assert watcher.close()
+assert expired.get(timeout=10) == "sdk-1"
 """,
     "a fork inside a callback": """
 class Forking(MessageHandler):

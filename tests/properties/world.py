@@ -23,7 +23,7 @@ from autoconfig import (
 )
 from autoconfig.testing import Emulator, End
 
-DEADLINE = 5.0  # seconds until the client counts as lost; it needs milliseconds
+DEADLINE = 30.0  # seconds until the client counts as lost; it needs milliseconds
 _LOOK = 0.01  # seconds after which to look again at what is not announced: a change that is pending no more
 _PAUSE = 0.003  # seconds
 MARK = EnvironmentID("mark")

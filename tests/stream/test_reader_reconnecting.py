@@ -50,7 +50,7 @@ def test_the_time_that_connecting_takes_is_not_good_service(monkeypatch: pytest.
     "stream",
     [
         pytest.param([b"retry: 250\n\n"], id="alone"),
-        pytest.param([b"retry: 250\nevent: put\ndata: {}\n\n"], id="with-an-event"),
+        pytest.param([b"retry: 250\n" + PUT], id="with-an-event"),
         pytest.param([b"retry: 250\n"], id="in-an-incomplete-event"),
         pytest.param([b"retry: 9000\n\n", b"retry: 250\n\n"], id="last-of-several"),
         pytest.param([b"retry: 250\n\n" + MALFORMED], id="before-a-malformed-event"),

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-WAITING = 5.0  # seconds for anything that a test waits for
+WAITING = 30.0  # seconds for anything that a test waits for
 TRICKLE = 0.05  # seconds between two bytes of a server that trickles
 STALLED = 0.1  # seconds without room for a byte after which a client counts as one that does not read
 BUFFER = 32 * 1024  # bytes the kernel may hold for a client that does not read

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import queue
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from support.samples import environment, payload_filter
 
 from autoconfig import FilterID, HandlerErrors, MessageHandler
-from autoconfig.calls import HandlerCalls
-from autoconfig.delivery import Delivery
-from autoconfig.dispatcher import Dispatcher
+from autoconfig.dispatch import calls, delivery, dispatcher
+from autoconfig.dispatch.calls import HandlerCalls
+from autoconfig.dispatch.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
+from autoconfig.safe_logger import Logger
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.tracking import StatusTracker
 
@@ -21,6 +24,15 @@ ALL: Call = ("received_all_environments", None)
 QUIET = logging.getLogger("tests.quiet")
 """A logger for those who fail a thousand times."""
 QUIET.disabled = True
+
+
+class Clock:
+    """Stands in for the module ``time`` of the dispatcher's side; goes on only when it is told to."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        for module in calls, delivery, dispatcher:
+            patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 class Inline:
@@ -42,22 +54,17 @@ class Inline:
         self,
         handler: MessageHandler,
         token: CancelToken | None = None,
-        log: logging.Logger | None = None,
+        log: Logger | None = None,
         errors: HandlerErrors | None = None,
     ) -> None:
         self._batches: queue.Queue[Batch] = queue.Queue()
         log = log or logging.getLogger("autoconfig")
+        errors = errors or HandlerErrors()
         self.status = StatusTracker(log)
         self.calls = HandlerCalls(
-            handler,
-            token or CancelToken(),
-            errors=errors or HandlerErrors(),
-            slow_after=60.0,
-            status=self.status,
-            logger=log,
+            handler, token or CancelToken(), errors=errors, slow_after=60.0, status=self.status, logger=log
         )
-        delivery = Delivery(self.calls, (errors or HandlerErrors()).retry, self.status, log)
-        self.dispatcher = Dispatcher(delivery, self._batches, self.status, log)
+        self.dispatcher = Dispatcher(self.calls, errors.retry, self._batches, self.status, log)
 
     def deliver(self, *messages: Message, batch_size: int = 1000) -> None:
         """Let it handle these messages; returns when it has."""

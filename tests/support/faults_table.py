@@ -23,7 +23,7 @@ FIRST_DELAY = 0.01
 QUICK = RetryPolicy(max_delay=0.05, jitter=0.0)
 ATTEMPTS = 2  # that fail: the first one and a repeat
 WAITED = 0.01 + 0.02  # seconds that the delays after them take
-DEADLINE = 10.0  # seconds until a test counts as hanging; a good one takes a fraction of one
+DEADLINE = 30.0  # seconds until a test counts as hanging; a good one takes a fraction of one
 FAILED = "The stream failed: "
 # Parts of the lines, by what went wrong; where the library's own words are not settled, also the name of an exception.
 ENDED = "ended the stream"

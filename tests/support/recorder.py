@@ -48,7 +48,7 @@ class Recorder:
         """The names of all calls so far."""
         return [name for name, _ in self.calls]
 
-    def wait_for(self, name: str, timeout: float = 5.0, matching: Callable[[Any], bool] | None = None) -> Any:
+    def wait_for(self, name: str, timeout: float = 30.0, matching: Callable[[Any], bool] | None = None) -> Any:
         """
         Take calls off the queue until one has the name (and an argument that matches), and return its argument.
 
@@ -64,7 +64,7 @@ class Recorder:
             if called == name and (matching is None or matching(argument)):
                 return argument
 
-    def wait_for_calls(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_calls(self, count: int, timeout: float = 30.0) -> None:
         """Wait until there have been so many calls in all; leaves the queue alone."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.calls) >= count, timeout)

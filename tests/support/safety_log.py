@@ -33,7 +33,7 @@ class LogWatch(logging.Handler):
         """The text of each record."""
         return [record.getMessage() for record in list(self.records)]
 
-    def wait_for(self, text: str, timeout: float = 5.0) -> str:
+    def wait_for(self, text: str, timeout: float = 30.0) -> str:
         """Wait until a line has this text, and return it; raises ``AssertionError`` at the timeout."""
         with self._changed:
             self._changed.wait_for(lambda: any(text in line for line in self.lines), timeout)
@@ -41,7 +41,7 @@ class LogWatch(logging.Handler):
         assert found, f"no line with {text!r} within {timeout} s, but {self.lines[:50]}"
         return found[0]
 
-    def wait_for_failure(self, timeout: float = 5.0) -> str:
+    def wait_for_failure(self, timeout: float = 30.0) -> str:
         """Wait until the stream has failed, and return the line that says why."""
         return self.wait_for(FAILED, timeout)
 

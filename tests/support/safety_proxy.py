@@ -50,7 +50,7 @@ class RecordingProxy:
         """Return the proxy's URL with a user and a password, percent-encoded as they stand here."""
         return f"{self._scheme}://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self.listener.port}"
 
-    def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_requests(self, count: int, timeout: float = 30.0) -> None:
         """Wait until so many requests have come; raises ``AssertionError`` at the timeout."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.requests) >= count, timeout)

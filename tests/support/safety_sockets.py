@@ -52,7 +52,7 @@ class Listener:
             if self._stopping:
                 shut_down(duplicate)
 
-    def wait_for_failure(self, timeout: float = 5.0) -> None:
+    def wait_for_failure(self, timeout: float = 30.0) -> None:
         """Wait until a handshake has failed; raises ``AssertionError`` at the timeout."""
         assert self._failed.wait(timeout), f"no handshake failed within {timeout} s"
 

@@ -65,7 +65,7 @@ class ScriptedServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_requests(self, count: int, timeout: float = 30.0) -> None:
         """Wait until so many requests have come; raises ``AssertionError`` at the timeout."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.requests) >= count, timeout)

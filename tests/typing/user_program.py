@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
@@ -36,7 +36,6 @@ from autoconfig import (
     ExpiredKey,
     ExpiringKeyRep,
     ExpiringSDKKey,
-    ExpiryWatcher,
     FilteredHandler,
     FilterExpander,
     FilterID,
@@ -251,7 +250,9 @@ def explain(error: StreamError) -> str:
 
 
 def ask(registry: EnvironmentRegistry, key: str) -> EnvironmentParams | None:
-    assert_type(registry.wait_until_ready(timeout=5), bool)
+    registry.wait_until_ready(timeout=5)
+    for environment in registry:
+        assert_type(environment, EnvironmentParams)
     assert_type(registry.environments, Mapping[EnvironmentID, EnvironmentParams])
     assert_type(registry.filters, Mapping[FilterID, FilterParams])
     assert_type(registry.get("env-1"), EnvironmentParams | None)
@@ -270,6 +271,7 @@ class Filtered(FilteredHandler):
 def note(change: RegistryChange) -> None:
     if isinstance(change.after, EnvironmentParams):
         assert_type(change.action, Action)
+        assert_type(change.kind, Literal["environment", "filter"])
         look_at(change.after)
 
 
@@ -280,12 +282,12 @@ def expired(expired_key: ExpiredKey) -> None:
 def combine() -> list[StreamManager]:
     registry = EnvironmentRegistry()
     registry.add_listener(note)
-    with ExpiryWatcher(expired) as watcher:
-        return [
-            StreamManager("rel-1", URI, registry),
-            StreamManager("rel-1", URI, registry.wrap(HasTheMethods(), watcher)),
-            StreamManager("rel-1", URI, FilterExpander(Filtered())),
-        ]
+    registry.on_key_expired(expired)
+    return [
+        StreamManager("rel-1", URI, registry),
+        StreamManager("rel-1", URI, registry.wrap(HasTheMethods(), FilterExpander(Filtered()))),
+        StreamManager("rel-1", URI, FilterExpander(Filtered())),
+    ]
 
 
 # Versions, messages, the wire

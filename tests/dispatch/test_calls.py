@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.dispatching import Clock
 from support.misbehaving import Failing
 from support.recorder import Recorder
 
-from autoconfig import HandlerErrors, HandlerFailure, MessageHandler, calls
-from autoconfig.calls import HandlerCalls, StoppedError
+from autoconfig import HandlerErrors, HandlerFailure, MessageHandler
+from autoconfig.dispatch.calls import HandlerCalls, StoppedError
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.tracking import StatusTracker
 
@@ -26,14 +26,6 @@ METHODS = [
 ERRORS = [ValueError("no room"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
 LOG = logging.getLogger("autoconfig")
 KEY = "sdk-4b0c7e52-91af-4d3e-8c26-a7d1f05b9e38"
-
-
-class Clock:
-    """Stands in for the module ``time`` of the calls; goes on only when it is told to."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        patch.setattr(calls, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 @pytest.fixture
@@ -60,15 +52,15 @@ def failure(id: str = "e1", next_attempt_in: float | None = None, error: BaseExc
 def test_a_method_is_called_by_its_name(method: str, recorder: Recorder) -> None:
     one, _ = calls_of(recorder)
     arguments = [] if method == "received_all_environments" else ["argument"]
-    assert one.call(method, *arguments) is None
+    assert one.call(one.method(method), *arguments) is None
     assert recorder.calls == [(method, arguments[0] if arguments else None)]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_what_it_raises_is_returned(error: BaseException) -> None:
     one, status = calls_of(Failing(lambda *_: error))
-    assert one.call("add_filter", "argument") is error
-    assert status.failed_callbacks == 0, "that is for tell() to count"
+    assert one.call(one.method("add_filter"), "argument") is error
+    assert status.failed_callbacks == 0, "that is for failed() to count"
 
 
 def test_nothing_is_called_once_the_token_is_cancelled(recorder: Recorder) -> None:
@@ -76,7 +68,7 @@ def test_nothing_is_called_once_the_token_is_cancelled(recorder: Recorder) -> No
     one, _ = calls_of(recorder, token)
     token.cancel()
     with pytest.raises(StoppedError):
-        one.call("add_environment", "argument")
+        one.call(one.method("add_environment"), "argument")
     assert recorder.calls == []
 
 
@@ -91,7 +83,7 @@ def test_the_running_method_is_known_while_it_runs(error: BaseException | None) 
 
     one, _ = calls_of(Failing(look))
     assert one.running is None
-    one.call("delete_filter", "f1")
+    one.call(one.method("delete_filter"), "f1")
     assert running == ["delete_filter"]
     assert one.running is None
 
@@ -109,8 +101,9 @@ def test_a_slow_call_is_a_warning(
 
     one, _ = calls_of(Failing(work))
     arguments = [] if method == "received_all_environments" else ["argument"]
+    one.begin()
     for _ in range(2):
-        assert one.call(method, *arguments) is error
+        assert one.call(one.method(method), *arguments) is error
     text = f"The handler's {method} took 7.2 s, and held up all that came after it"
     assert caplog.record_tuples == [("autoconfig", logging.WARNING, text)] * 2
 
@@ -123,14 +116,63 @@ def test_a_call_that_is_not_slow_is_not_mentioned(took: float, clock: Clock, cap
         clock.now += took
 
     one, _ = calls_of(Failing(work))
-    one.call("add_environment", "argument")
+    one.begin()
+    one.call(one.method("add_environment"), "argument")
+    one.call(one.method("add_environment"), "argument")
     assert caplog.records == []
+
+
+def test_time_between_batches_is_not_the_calls(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    one, _ = calls_of(Recorder())
+    for _ in range(2):
+        clock.now += 1000.0
+        one.begin()
+        one.call(one.method("add_environment"), "argument")
+    assert caplog.records == []
+
+
+def test_what_on_error_takes_is_not_the_next_calls(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor what a slow log takes."""
+
+    def on_error(_: HandlerFailure) -> None:
+        clock.now += 7.25
+
+    one, _ = calls_of(Recorder(), errors=HandlerErrors(on_error=on_error))
+    one.begin()
+    one.failed(failure())
+    one.call(one.method("add_environment"), "argument")
+    assert caplog.messages == ["The handler failed in add_environment 'e1'"]
+
+
+def test_without_a_limit_no_call_is_slow(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    def work(*_: object) -> None:
+        clock.now += 1e9
+
+    one = HandlerCalls(
+        Failing(work), CancelToken(), errors=HandlerErrors(), slow_after=None, status=StatusTracker(LOG), logger=LOG
+    )
+    one.begin()
+    one.call(one.method("add_environment"), "argument")
+    assert caplog.records == []
+
+
+def test_an_optional_method_is_there_or_not() -> None:
+    class Telling(Recorder):
+        def environment_refused(self, id: str, reason: str) -> None:
+            """Take note."""
+
+    class Odd(Recorder):
+        environment_refused = "not callable"
+
+    for handler, there in ((Recorder(), False), (Telling(), True), (Odd(), False)):
+        one, _ = calls_of(handler)
+        assert (one.optional_method("environment_refused") is not None) == there
 
 
 def test_a_failure_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     one, status = calls_of(Recorder())
-    one.tell(failure())
-    one.tell(failure("e2"))
+    one.failed(failure())
+    one.failed(failure("e2"))
     assert status.status.failed_callbacks == 2
     assert [record.getMessage() for record in caplog.records] == [
         "The handler failed in add_environment 'e1'",
@@ -142,7 +184,7 @@ def test_a_failure_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> No
 
 def test_a_failures_line_says_when_it_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     one, _ = calls_of(Recorder())
-    one.tell(failure(next_attempt_in=2.51))
+    one.failed(failure(next_attempt_in=2.51))
     assert caplog.messages == ["The handler failed in add_environment 'e1'; next attempt in 2.5 s"]
 
 
@@ -151,7 +193,7 @@ def test_a_failures_line_says_when_it_is_tried_again(caplog: pytest.LogCaptureFi
 )
 def test_an_id_of_the_network_is_shown_with_care(id: str, shown: str, caplog: pytest.LogCaptureFixture) -> None:
     one, _ = calls_of(Recorder())
-    one.tell(failure(id))
+    one.failed(failure(id))
     assert caplog.messages == [f"The handler failed in add_environment {shown}"]
 
 
@@ -160,7 +202,7 @@ def test_who_asked_is_told_after_the_line(caplog: pytest.LogCaptureFixture) -> N
     one, _ = calls_of(
         Recorder(), errors=HandlerErrors(on_error=lambda failure: told.append((failure, len(caplog.records))))
     )
-    one.tell(failed := failure())
+    one.failed(failed := failure())
     assert told == [(failed, 1)]
 
 
@@ -175,7 +217,7 @@ def test_what_on_error_raises_is_logged(error: BaseException, caplog: pytest.Log
 
     one, status = calls_of(Recorder(), errors=HandlerErrors(on_error=fail))
     try:
-        one.tell(failure())
+        one.failed(failure())
     except BaseException as escaped:
         pytest.fail(f"it went further: {escaped!r}")
     assert raised == [error]
