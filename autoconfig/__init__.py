@@ -5,12 +5,11 @@ A :class:`StreamManager` connects to the service, and calls a :class:`MessageHan
 filter that is added, updated or deleted: in order, never with stale data, across reconnections.
 """
 
-from __future__ import annotations
+import typing as _typing
 
 from .version import __version__ as __version__
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .api import *  # noqa: F403
 
 

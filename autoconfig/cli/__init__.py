@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from types import FrameType
 from typing import Any
@@ -33,9 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = [name for name in _REQUIREMENTS if find_spec(name) is None]
         if missing:
             return _complain_of_missing(missing)
-        from .options import run
-
-        return run(sys.argv[1:] if argv is None else argv)
+        options = import_module(".options", __package__)
+        return int(options.run(sys.argv[1:] if argv is None else argv))
     finally:
         if argv is not None:
             for number, handler in before.items():

@@ -22,7 +22,7 @@ from . import OK, USAGE
 from .demo import endless_changes
 from .events import clock
 from .output import CommandError, harmless, host_port, printable, put_line, reader_is_gone, warn
-from .words import counted
+from .words import counted, totals
 
 _CONNECTED = 200  # the status of an answer that is a stream
 _GLANCE = 0.5  # seconds between two looks at the file; also how late it may be told that a client came or left
@@ -174,7 +174,7 @@ class FileSource:
             warn(self.name, f"{error}; what was there before is still served")
             return None
         service.replace(environments, filters)
-        return f"{harmless(self.name)} has changed: {counted(len(environments), 'environment')}"
+        return f"{harmless(self.name)} has changed: {totals(len(environments), len(filters))}"
 
     def _signature(self) -> object:
         """Return what is different after each change, also if the file was replaced by another."""

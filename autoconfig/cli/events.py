@@ -24,7 +24,6 @@ from .output import CommandError, harmless, painted, printable, put_json, put_li
 from .words import (
     Show,
     age,
-    counted,
     differences,
     environment_json,
     filter_json,
@@ -34,6 +33,7 @@ from .words import (
     state_words,
     status_json,
     title,
+    totals,
 )
 
 GLANCE = 0.25  # seconds between two looks at the clock
@@ -156,7 +156,7 @@ class Picture:
 
     def totals(self) -> str:
         """Return how many environments and filters are shown."""
-        return f"{counted(len(self.environments()), 'environment')}, {counted(len(self.filters()), 'filter')}"
+        return totals(len(self.environments()), len(self.filters()))
 
 
 def _projects_of(item: EnvironmentParams | FilterParams) -> set[str]:

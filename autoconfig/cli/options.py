@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from ..identifiers import AutoConfigKey
 from ..validation import check_header_value, check_seconds, check_url
 from ..version import __version__
 from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible, library_logs
-from .output import CommandError, complain, put_line, silence
+from .output import CommandError, complain, put_line, shown_uri, silence
 
 if TYPE_CHECKING:
     from ..handler import MessageHandler
@@ -33,7 +34,7 @@ DEFAULT_INTERVAL = 4.0  # seconds: time to read what has changed
 _COMPLETE = "_AUTOCONFIG_COMPLETE"
 _NO_KEY = "set AUTO_CONFIG_KEY, or give --key-file FILE; without an account: autoconfig demo"
 
-Command = Callable[..., int]
+Command = Callable[..., dict[str, Any]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -65,8 +66,6 @@ class Connection:
     """
 
     def __init__(self, options: dict[str, str | None]) -> None:
-        from .output import shown_uri
-
         self.uri_name, self.uri = _first(options, uri="--uri", STREAM_URI="STREAM_URI") or ("default", DEFAULT_URI)
         self.key_name, self.key, self._key_file = _key(options)
         self.proxy, self.ca_file = options["proxy"], options["ca_file"]
@@ -266,18 +265,24 @@ def _shown_name(param: click.Parameter) -> str:
 
 
 def command(summary: str) -> Callable[[Command], click.Command]:
-    """Make a function a command of the same name; it can be interrupted, and the library's log can be shown."""
+    """
+    Make a command of a function that checks the options and returns them for ``run`` in the module of its name.
+
+    That module is imported only then, because most of the library comes with it.
+    """
 
     def decorate(function: Command) -> click.Command:
         @functools.wraps(function)
-        def interruptible_function(verbose: int, **options: Any) -> int:
+        def run_module(verbose: int, **given: Any) -> int:
+            options = function(**given)
+            module = import_module(f".{function.__name__}", __package__)
             with interruptible(), library_logs(verbose):
-                return function(**options)
+                return int(module.run(**options))
 
         verbose = click.option(
             "-v", "--verbose", count=True, help="Show on stderr what the library logs; -vv for every detail."
         )
-        return cli.command(function.__name__, short_help=summary)(verbose(interruptible_function))
+        return cli.command(function.__name__, short_help=summary)(verbose(run_module))
 
     return decorate
 
@@ -313,7 +318,7 @@ def source_options(timeout: str, default: float | None = None) -> Callable[[Comm
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
-        def with_source(**given: Any) -> int:
+        def with_source(**given: Any) -> dict[str, Any]:
             of_source = {name: given.pop(name) for name in ("uri", "key", "key_file", "proxy", "ca_file")}
             return function(source=functools.partial(Connection, of_source), **given)
 
@@ -328,16 +333,14 @@ def source_options(timeout: str, default: float | None = None) -> Callable[[Comm
 @click.option("--fast", is_flag=True, help="Leave out the pauses that are for reading.")
 @json_option("each step")
 @reveal_option
-def demo(**options: Any) -> int:
+def demo(**options: Any) -> dict[str, Any]:
     """
     See it work in ten seconds, without an account.
 
     An emulator plays LaunchDarkly's service on a port of this machine, and the real client follows it: changes, a key
     rotation, an outage. Ends with exit code 1 if what reached the client is not what was played.
     """
-    from .demo import run
-
-    return run(**options)
+    return options
 
 
 @command("Follow a stream: a live table, or one line a change.")
@@ -347,7 +350,7 @@ def demo(**options: Any) -> int:
 @click.option("--plain", is_flag=True, help="Print lines on a terminal too, instead of the table.")
 @json_option("each change of an environment, a filter or the stream's state")
 @reveal_option
-def watch(**options: Any) -> int:
+def watch(**options: Any) -> dict[str, Any]:
     """
     Follow an auto-configuration stream until Ctrl-C.
 
@@ -356,9 +359,7 @@ def watch(**options: Any) -> int:
     it. The states of the stream are INITIALIZING (nothing received yet), VALID, INTERRUPTED (it is tried again) and
     OFF. "Expires" counts down the time for which a replaced key is still accepted.
     """
-    from .watch import run
-
-    return run(**options)
+    return options
 
 
 @command("Print all environments once, and end.")
@@ -369,7 +370,7 @@ def watch(**options: Any) -> int:
               help="relay-env: LD_ENV_…=… lines for a Relay Proxy; needs --reveal [default: table].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @reveal_option
-def snapshot(form: str | None, as_json: bool, **options: Any) -> int:
+def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
     r"""
     Wait for the first full configuration, print it, and end.
 
@@ -385,9 +386,7 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> int:
         raise CommandError(
             "--format relay-env", "would write masked keys, which no Relay Proxy can use", "add --reveal", USAGE
         )
-    from .snapshot import run
-
-    return run(form="json" if as_json else form or "table", **options)
+    return {"form": "json" if as_json else form or "table", **options}
 
 
 @command("Check the way to the service step by step, and say what to do.")
@@ -396,7 +395,7 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> int:
               help="Also wait so long for a heartbeat or an event after the first put; the service sends a heartbeat "
               "every 180 seconds.")  # fmt: skip
 @json_option("each check")
-def doctor(**options: Any) -> int:
+def doctor(**options: Any) -> dict[str, Any]:
     """
     Check the way to the service step by step, and say what to do.
 
@@ -404,9 +403,7 @@ def doctor(**options: Any) -> int:
     stream stays alive. Each is a line: ok, warn, FAIL or skip, with what to do if something is wrong. After the first
     failure the rest is skipped. No key and no password is shown in full.
     """
-    from .doctor import run
-
-    return run(**options)
+    return options
 
 
 @command("Feed a recorded stream to the client, and explain what it does.")
@@ -414,7 +411,7 @@ def doctor(**options: Any) -> int:
 @click.option("--explain", is_flag=True, help="Say of each event what was done, and why.")
 @json_option("each call (and event)")
 @reveal_option
-def replay(**options: Any) -> int:
+def replay(**options: Any) -> dict[str, Any]:
     """
     Feed a recorded stream to the client, and explain what it does.
 
@@ -423,9 +420,7 @@ def replay(**options: Any) -> int:
     shown too, with what was done and why. Where the client would connect again, that is said, and the rest of FILE is
     taken for what comes on the next connection. The exit code is 1 if an event was malformed.
     """
-    from .replay import run
-
-    return run(**options)
+    return options
 
 
 @command("Play the service, from a file or with a built-in story.")
@@ -436,7 +431,7 @@ def replay(**options: Any) -> int:
 @click.option("--interval", type=SECONDS, metavar="SECONDS",
               help=f"Time between two changes of the built-in story [default: {DEFAULT_INTERVAL:g}].")  # fmt: skip
 @reveal_option
-def emulate(key: str | None, interval: float | None, **options: Any) -> int:
+def emulate(key: str | None, interval: float | None, **options: Any) -> dict[str, Any]:
     r"""
     Serve an auto-configuration stream on a port of this machine until Ctrl-C, to try clients with.
 
@@ -454,12 +449,10 @@ def emulate(key: str | None, interval: float | None, **options: Any) -> int:
         _check(check_header_value, "--key", key, "give a key without line breaks and spaces")
     if options["file"] is not None and interval is not None:
         raise CommandError("--interval", "is for the built-in story, not for a FILE", "leave it out", USAGE)
-    from .emulate import run
-
-    return run(key=key, interval=interval or DEFAULT_INTERVAL, **options)
+    return {"key": key, "interval": interval or DEFAULT_INTERVAL, **options}
 
 
-@command("Print a script for completion in bash, zsh or fish.")
+@cli.command(short_help="Print a script for completion in bash, zsh or fish.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     r"""

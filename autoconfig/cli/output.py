@@ -15,7 +15,6 @@ from datetime import datetime, timezone
 from typing import TextIO
 
 from ..identifiers import mask_keys
-from . import FAILURE
 
 # The scheme; then, unless an @ stands after the host, the user and password, the host and path, and what follows these.
 _URI = re.compile(r"([a-z][a-z0-9+.-]*://)(?:(?:[^/?#]*@)?([^?#@]*)(?:[?#][^@]*)?\Z)?", re.IGNORECASE)
@@ -27,7 +26,7 @@ _held: deque[str] | None = None  # lines for stderr that wait for the end of a f
 class CommandError(Exception):
     """The command cannot go on."""
 
-    def __init__(self, name: str, problem: str, fix: str = "", code: int = FAILURE) -> None:
+    def __init__(self, name: str, problem: str, fix: str = "", code: int = 1) -> None:
         super().__init__(f"{name}: {problem}")
         self.name, self.problem, self.fix, self.code = name, problem, fix, code
 

@@ -49,6 +49,11 @@ def sort_key(params: EnvironmentParams) -> tuple[str, str, str]:
     return project_name(params).casefold(), environment_name(params).casefold(), params.env_id
 
 
+def totals(environments: int, filters: int) -> str:
+    """Return how many environments and filters there are."""
+    return f"{counted(environments, 'environment')}, {counted(filters, 'filter')}"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
