@@ -30,25 +30,21 @@ from autoconfig import (
     EnvironmentID,
     EnvironmentParams,
     EnvironmentRegistry,
-    EnvironmentRep,
     ErrorInfo,
     ErrorKind,
     ExpiredKey,
-    ExpiringKeyRep,
     ExpiringSDKKey,
     FilteredHandler,
     FilterExpander,
     FilterID,
     FilterKey,
     FilterParams,
-    FilterRep,
     ForkedError,
     HandlerErrors,
     HandlerFailure,
     HTTPConfig,
     Item,
     KeyRejectedError,
-    KeyRep,
     MessageHandler,
     MessageReceiver,
     MobileKey,
@@ -58,7 +54,6 @@ from autoconfig import (
     RegistryChange,
     RetryPolicy,
     SDKKey,
-    SDKKeyRep,
     StreamError,
     StreamManager,
     StreamState,
@@ -68,11 +63,15 @@ from autoconfig import (
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    FilterRep,
+    KeyRep,
     RecordedCall,
     RecordedRequest,
     RecordingHandler,
+    SDKKeyRep,
     configuration_from_json,
-    environment_json,
 )
 
 URI = "https://stream.example"
@@ -376,4 +375,4 @@ def serve(file: Path) -> None:
     with Emulator(environments, filters, port=8080, certificate=certificate, framing="close") as emulator:
         assert_type(emulator.uri, str)
         emulator.replace([REP], {"f-1": FilterRep()})
-        emulator.send_event("put", str(environment_json(REP)))
+        emulator.send_event("put", str(REP.to_json()))
