@@ -38,7 +38,9 @@ _FRESH = 4.0  # seconds for which a change stands out
 _COLOURS = {"added": "green", "updated": "yellow", "deleted": "red"}
 _MOST_LOG_LINES = 4  # below the table
 _KEY = 12  # columns of a masked key: sdk-…9f2a, and +2 for two more
+_KEY_IN_FULL = 40
 _NARROW, _WIDE = 60, 100  # columns of a terminal: below the one there is no room for keys, from the other for all
+_SPLIT = 26  # columns from which on project and environment have a column each
 
 
 @attrs.define
@@ -199,31 +201,36 @@ def _details(params: EnvironmentParams, show: Show) -> dict[str, str]:
     }
 
 
-def _table(lines: Iterable[_Line], show: Show, width: int, last: str = "Changed") -> Table:
-    """Return a table for a terminal of this width; names get the room that the other columns leave."""
-    folded = show is str  # keys in full, which are folded rather than cut
-    columns = {} if width < _NARROW else {"SDK key": _KEY, "Expires": 9}
-    if width >= _WIDE:
-        columns |= {"Mobile key": _KEY, "TTL": 9}
+def _columns(width: int, last: str, key: int) -> dict[str, int]:
+    """Return the columns for a terminal of this width, with their widths; names get the room that the others leave."""
+    columns: dict[str, int] = {}
+    if width >= _NARROW:
+        columns["SDK key"] = key
+    if width - key >= _NARROW - _KEY:
+        columns["Expires"] = 9
+    if width - 2 * key >= _WIDE - 2 * _KEY:
+        columns |= {"Mobile key": key, "TTL": 9}
     columns[last] = 14 if last == "Changed" else 6
     room = width - sum(columns.values()) - 2 * len(columns)
-    names = (
-        {"Environment": room}
-        if width < _NARROW
-        else {"Project": room * 2 // 5, "Environment": room - room * 2 // 5 - 2}
-    )
+    if room < _SPLIT:
+        return {"Environment": max(4, room), **columns}
+    return {"Project": room * 2 // 5, "Environment": room - room * 2 // 5 - 2, **columns}
+
+
+def _table(lines: Iterable[_Line], show: Show, width: int, last: str = "Changed") -> Table:
+    in_full = show is str
+    columns = _columns(width, last, _KEY_IN_FULL if in_full else _KEY)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for head, size in {**names, **columns}.items():
-        table.add_column(_one_line(head), width=max(4, size), overflow="fold" if folded else "ellipsis")
+    for head, size in columns.items():
+        table.add_column(_one_line(head), width=size)
     for line in lines:
         cells = _cells(line.params, show)
-        cells["Environment"] = title(line.params) if "Project" not in names else cells["Environment"]
-        texts = [
-            Text(cells[head], overflow="fold") if folded else _one_line(cells[head])
-            for head in (*names, *columns)
-            if head != last
-        ]
-        table.add_row(*texts, line.last, style=line.style)
+        if "Project" not in columns:
+            cells["Environment"] = title(line.params)
+        texts = {head: _one_line(cells[head]) for head in columns if head != last}
+        for head in texts.keys() & {"SDK key", "Mobile key"} if in_full else ():
+            texts[head] = Text(cells[head], overflow="fold")  # nothing of it may be missing
+        table.add_row(*texts.values(), line.last, style=line.style)
     return table
 
 

@@ -239,3 +239,13 @@ def test_the_doctors_lines_are_folded(columns: int, terminal: Start, service: Em
     lines = [line.rstrip() for line in shown.text().replace("\r", "").splitlines()]
     assert max(map(len, lines)) <= columns
     assert "\x1b[31mFAIL\x1b[0m  http" in shown.screen
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_keys_in_full_are_whole_in_the_table(width: int) -> None:
+    board = Board(str, "https://stream.example.com", Picture())
+    board.show(Call("add_environment", demo.DOCS.to_params()))
+    lines = drawn(board, width)
+    assert max(map(cell_len, lines)) <= width
+    assert demo.DOCS.sdk_key.value in "".join(lines)
+    assert "Docs / Production" in "".join(lines) or "Docs " in "".join(lines)
