@@ -5,26 +5,182 @@ A :class:`StreamManager` connects to the service, and calls a :class:`MessageHan
 filter that is added, updated or deleted: in order, never with stale data, across reconnections.
 """
 
-import typing as _typing
+from __future__ import annotations
 
-from .version import __version__ as __version__
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-if _typing.TYPE_CHECKING:
-    from .api import *  # noqa: F403
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .config import HTTPConfig, RetryPolicy
+    from .environments import (
+        AcceptedKey,
+        EnvIdentifiers,
+        EnvironmentParams,
+        ExpiringSDKKey,
+        FilterParams,
+        ViewKey,
+    )
+    from .exceptions import (
+        AutoConfigError,
+        ClosedError,
+        ConnectionFailedError,
+        EventTooLargeError,
+        ForkedError,
+        KeyRejectedError,
+        MalformedMessageError,
+        NotReadyError,
+        StreamEndedError,
+        StreamError,
+        UnexpectedStatusError,
+    )
+    from .expiry import ExpiredKey
+    from .filtering import FilteredHandler, FilterExpander
+    from .handler import MessageHandler
+    from .handler_errors import HandlerErrors, HandlerFailure
+    from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
+    from .keys import KeySource
+    from .manager import StreamManager
+    from .receiver import Action, Item, MessageReceiver
+    from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
+    from .status import (
+        ContentSource,
+        ErrorInfo,
+        ErrorKind,
+        RefusedEnvironment,
+        StatusListener,
+        StreamState,
+        StreamStatus,
+    )
+
+__all__ = [
+    "AcceptedKey",
+    "Action",
+    "AutoConfigError",
+    "AutoConfigKey",
+    "ClosedError",
+    "ConnectionFailedError",
+    "ContentSource",
+    "EnvIdentifiers",
+    "EnvironmentID",
+    "EnvironmentParams",
+    "EnvironmentRegistry",
+    "ErrorInfo",
+    "ErrorKind",
+    "EventTooLargeError",
+    "ExpiredKey",
+    "ExpiringSDKKey",
+    "FilterExpander",
+    "FilterID",
+    "FilterKey",
+    "FilterParams",
+    "FilteredHandler",
+    "ForkedError",
+    "HTTPConfig",
+    "HandlerErrors",
+    "HandlerFailure",
+    "Item",
+    "KeyRejectedError",
+    "KeySource",
+    "MalformedMessageError",
+    "MessageHandler",
+    "MessageReceiver",
+    "MobileKey",
+    "NotReadyError",
+    "RefusedEnvironment",
+    "RegistryChange",
+    "RegistryListener",
+    "RetryPolicy",
+    "SDKKey",
+    "StatusListener",
+    "StreamEndedError",
+    "StreamError",
+    "StreamManager",
+    "StreamState",
+    "StreamStatus",
+    "UnexpectedStatusError",
+    "ViewKey",
+    "__version__",
+]
+
+# Where each name comes from. It is imported late, because pytest loads our plugin, and so this package, in every run.
+_NAMES = {
+    "config": (
+        "HTTPConfig",
+        "RetryPolicy",
+    ),
+    "environments": (
+        "AcceptedKey",
+        "EnvIdentifiers",
+        "EnvironmentParams",
+        "ExpiringSDKKey",
+        "FilterParams",
+        "ViewKey",
+    ),
+    "exceptions": (
+        "AutoConfigError",
+        "ClosedError",
+        "ConnectionFailedError",
+        "EventTooLargeError",
+        "ForkedError",
+        "KeyRejectedError",
+        "MalformedMessageError",
+        "NotReadyError",
+        "StreamEndedError",
+        "StreamError",
+        "UnexpectedStatusError",
+    ),
+    "expiry": ("ExpiredKey",),
+    "filtering": (
+        "FilteredHandler",
+        "FilterExpander",
+    ),
+    "handler": ("MessageHandler",),
+    "handler_errors": (
+        "HandlerErrors",
+        "HandlerFailure",
+    ),
+    "identifiers": (
+        "AutoConfigKey",
+        "EnvironmentID",
+        "FilterID",
+        "FilterKey",
+        "MobileKey",
+        "SDKKey",
+    ),
+    "keys": ("KeySource",),
+    "manager": ("StreamManager",),
+    "receiver": (
+        "Action",
+        "Item",
+        "MessageReceiver",
+    ),
+    "registry": (
+        "EnvironmentRegistry",
+        "RegistryChange",
+        "RegistryListener",
+    ),
+    "status": (
+        "ContentSource",
+        "ErrorInfo",
+        "ErrorKind",
+        "RefusedEnvironment",
+        "StatusListener",
+        "StreamState",
+        "StreamStatus",
+    ),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    # Importing requests, urllib3 and ssl takes 0.15 s. `autoconfig --help` does not need them, and neither does a test
-    # run that loads the pytest plugin and does not use it.
-    from importlib import import_module, util
-
-    # Submodules are asked for here too, by `from . import name` before it imports them.
-    if name == "__all__" or not (name.startswith("_") or util.find_spec(f"{__name__}.{name}")):
-        api = import_module(".api", __name__)
-        if name == "__all__" or name in api.__all__:
-            return globals().setdefault(name, getattr(api, name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__getattr__("__all__")})  # type: ignore[misc]
+    return sorted({*globals(), *__all__})

@@ -164,7 +164,7 @@ http_configs = [
     HTTPConfig(session_factory=Session),
     HTTPConfig(session_factory=lambda: requests.Session()),
 ]
-retry_policies = [RetryPolicy(), RetryPolicy(max_delay=5, jitter=0, reset_after=10, initial_delay=0.5)]
+retry_policies = [RetryPolicy(), RetryPolicy(max_delay=5, jitter=0, reset_after=10)]
 handler_errors = [HandlerErrors(), HandlerErrors(retry=None), HandlerErrors(RetryPolicy(), told)]
 
 
@@ -197,7 +197,7 @@ def make_managers() -> list[StreamManager]:
 def follow(manager: StreamManager) -> int:
     ready = manager.start()
     assert_type(ready, Future[None])
-    assert_type(manager.ready, Future[None])
+    assert_type(manager.connected, Future[None])
     ready.add_done_callback(lambda future: log.info("ready: %s", future.exception()))
     try:
         ready.result(timeout=10)
