@@ -334,7 +334,7 @@ class NetworkChecks:
             fix = (
                 "A CA in the chain breaks RFC 5280, which Python 3.13 and newer insist on; older Pythons and browsers "
                 "do not. Have it issued anew, with critical basicConstraints, keyUsage and key identifiers. Giving the "
-                "same CA again does not help."
+                "same CA again does not help; a program may give HTTPConfig an ssl_context without VERIFY_X509_STRICT."
             )
         by = f"; issued by {issuer}" if issuer else ""
         return TroubleError(f"not trusted: {printable(error.verify_message)}{by}", fix, {"issuer": issuer or None})
