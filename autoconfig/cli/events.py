@@ -186,7 +186,6 @@ class Stream:
         self._remarks = _Remarks(self._events.put)
         self.manager = source.manager(CallHandler(self._events.put), logger=self._log, **settings)
         self.manager.add_status_listener(self._events.put)
-        self.connected = False
 
     def __enter__(self) -> Stream:
         self._log.addHandler(self._remarks)
@@ -319,7 +318,7 @@ class PlainLines(View):
 
     def say(self, verb: str, colour: str, text: str) -> None:
         """Print a line."""
-        put_line(f"{self._margin()}  {painted(f'{verb:11}', colour)}  {text}".rstrip())
+        put_line(f"{self._margin()}  {painted(f'{verb:12}', colour)} {text}".rstrip())
 
     def _state(self, status: StreamStatus) -> str:
         now = datetime.now().astimezone()

@@ -32,6 +32,7 @@ DEFAULT_PORT = 8765
 DEFAULT_INTERVAL = 4.0  # seconds: time to read what has changed
 
 _COMPLETE = "_AUTOCONFIG_COMPLETE"
+_SOCKS = ("socks5", "socks5h")  # proxies that HTTPConfig takes besides http and https
 _NO_KEY = "set AUTO_CONFIG_KEY, or give --key-file FILE; without an account: autoconfig demo"
 
 Command = Callable[..., dict[str, Any]]
@@ -70,8 +71,10 @@ class Connection:
         self.key_name, self.key, self._key_file = _key(options)
         self.proxy, self.ca_file = options["proxy"], options["ca_file"]
         _check(check_url, self.uri_name, self.uri, f"give a URI such as {DEFAULT_URI}")
-        if self.proxy is not None and not self.proxy.startswith("socks"):
-            _check(check_url, "--proxy", self.proxy, "give one such as http://proxy.example.com:3128")
+        if self.proxy is not None:
+            scheme, separator, rest = self.proxy.partition("://")
+            like_http = f"http://{rest}" if separator and scheme.lower() in _SOCKS else self.proxy
+            _check(check_url, "--proxy", like_http, "give one such as http://proxy.example.com:3128")
         _check(check_header_value, self.key_name, self.key, "give the key of an auto-configuration profile, rel-…")
         if self.ca_file is not None and not os.access(self.ca_file, os.R_OK):
             raise CommandError(

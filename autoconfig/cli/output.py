@@ -152,7 +152,7 @@ def reader_is_gone() -> bool:
 
 def is_terminal() -> bool:
     """Return whether stdout is a terminal that understands more than lines of text."""
-    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def painted(text: str, colour: str) -> str:

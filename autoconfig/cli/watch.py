@@ -69,4 +69,5 @@ def _table(show: Show, name: str, picture: Picture) -> Iterator[View]:
             yield board
         finally:
             live.stop()
-            put_line(f"{name}: {board.totals()}")
+            if picture.registry.is_ready:
+                put_line(f"{name}: {board.totals()}")
