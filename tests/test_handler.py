@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from support.recorder import Recorder
 
-from autoconfig import EnvironmentID, EnvironmentRep, FilterID, FilterRep, MessageHandler
+from autoconfig import EnvironmentID, FilterID, MessageHandler
 from autoconfig.handler import check_handler
+from autoconfig.messages import EnvironmentRep, FilterRep
 
 ARGUMENTS = {
     "add_environment": [EnvironmentRep().to_params()],
@@ -92,7 +93,7 @@ def test_what_a_subclass_overrides_counts() -> None:
     assert handler.deleted == ["env-1"]
 
 
-@each_method
+@pytest.mark.parametrize("method", [*METHODS, "environment_refused"])
 def test_a_coroutine_function_is_refused(method: str) -> None:
     """Nobody would await it, and each change would be lost."""
 
