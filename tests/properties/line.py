@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
@@ -13,7 +13,7 @@ from properties.rules import Rules
 from support.dispatching import QUIET
 from support.samples import delete_filter
 
-from autoconfig import HandlerErrors, RetryPolicy
+from autoconfig import HandlerErrors, MessageHandler, RetryPolicy
 from autoconfig.dispatch import calls, delivery, dispatcher
 from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
@@ -54,9 +54,15 @@ class Line:
     Args:
         outcomes: What becomes of the handler's calls; those after the last one succeed.
         retry: How long to wait before a failed call is made again.
+        behind: Returns the handler that is called instead and that calls this one.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome], retry: RetryPolicy | None = RETRY) -> None:
+    def __init__(
+        self,
+        outcomes: Sequence[Outcome],
+        retry: RetryPolicy | None = RETRY,
+        behind: Callable[[Unlucky], MessageHandler] = lambda handler: handler,
+    ) -> None:
         plan = iter(outcomes)
         self.handler = Unlucky(lambda: next(plan, "succeed"))
         self.rules = Rules()
@@ -65,7 +71,7 @@ class Line:
         self._retry = retry
         self._before: dict[str, tuple[str, bool]] = {}  # each environment's last call before this step
         made = HandlerCalls(
-            self.handler,
+            behind(self.handler),
             CancelToken(),
             errors=HandlerErrors(retry),
             slow_after=60.0,
