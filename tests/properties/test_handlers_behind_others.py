@@ -41,7 +41,7 @@ def play(line: Line, steps: Sequence[Step]) -> None:
 
 
 @POLICIES
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STEPS, OUTCOMES, OUTCOMES)
 def test_each_handler_of_a_row_ends_up_with_what_the_service_has(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome], more: list[Outcome]
@@ -119,7 +119,7 @@ def in_one_project(step: Step) -> Step:
 
 
 @POLICIES
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STEPS, OUTCOMES)
 def test_a_handler_behind_an_expander_ends_up_with_what_the_service_has(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome]
