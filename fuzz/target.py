@@ -29,18 +29,18 @@ from autoconfig.messages import (
     PutContent,
 )
 from autoconfig.safe_logger import Adapter
+from autoconfig.status import StatusTracker
 from autoconfig.stream import decoding
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.decoding import UnknownPath
 from autoconfig.stream.events import EventParser, ServerSentEvent
-from autoconfig.tracking import StatusTracker
 
 CONTROL_BYTES = 8  # the largest event, three lengths of pieces, four bytes of calls that raise
 _UNLIMITED = 64 * 2**20
 _MESSAGES = {b"put": "put", b"patch": "patch", b"delete": "delete"}
 _DEEP = 200
 _NUDGE = DeleteMessageData(ItemKind.FILTER, "nudge", 1)  # leads to no call; the dispatcher looks for what is due
-_AT_ONCE = RetryPolicy(max_delay=1e-6, initial_delay=1e-6)
+_AT_ONCE = HandlerErrors(RetryPolicy(max_delay=1e-6), initial_delay=1e-6)
 _ROUNDS = 100_000  # of looking for what is due, which takes a microsecond each
 _JSON_TYPES = (FrozenDict, FrozenList, str, bool, int, float, type(None))
 
@@ -172,9 +172,7 @@ def check_calls(messages: Sequence[Message], failures: bytes) -> None:
     plan = iter([bool(byte >> bit & 1) for byte in failures for bit in range(8)])
     handler = CheckingHandler(lambda: next(plan, False))
     status = StatusTracker(_LOG)
-    calls = HandlerCalls(
-        handler, CancelToken(), errors=HandlerErrors(_AT_ONCE), slow_after=60.0, status=status, logger=_LOG
-    )
+    calls = HandlerCalls(handler, CancelToken(), errors=_AT_ONCE, slow_after=60.0, status=status, logger=_LOG)
     batches: queue.Queue[Batch] = queue.Queue()
     dispatcher = Dispatcher(calls, _AT_ONCE, batches, status, _LOG)
     rounds = 0

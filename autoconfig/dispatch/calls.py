@@ -13,7 +13,6 @@ from ..safe_logger import Logger
 from ..status import StatusTracker
 from ..stream.cancel import CancelToken
 
-
 _SLOW = "The handler's %s took %.1f s, and held up all that came after it"
 
 

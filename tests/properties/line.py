@@ -19,10 +19,10 @@ from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
 from autoconfig.dispatch.retries import FailedCall
 from autoconfig.messages import Batch, Message
+from autoconfig.status import StatusTracker
 from autoconfig.stream.cancel import CancelToken
-from autoconfig.tracking import StatusTracker
 
-RETRY = RetryPolicy(initial_delay=1.0, max_delay=8.0)
+RETRY = RetryPolicy(max_delay=8.0)
 LONGEST = 10.0  # seconds; more than any delay
 ROUNDS = 100  # after the last step, until nothing may be pending; there are fewer calls that fail
 NUDGE = delete_filter("nudge", 1)  # leads to no call; after each batch the dispatcher looks for what is due
@@ -79,7 +79,7 @@ class Line:
             logger=QUIET,
         )
         self._batches: queue.Queue[Batch] = queue.Queue()
-        self._dispatcher = Dispatcher(made, retry, self._batches, self.status, QUIET)
+        self._dispatcher = Dispatcher(made, HandlerErrors(retry), self._batches, self.status, QUIET)
 
     @contextmanager
     def own_time(self) -> Iterator[None]:
