@@ -72,14 +72,9 @@ from autoconfig.messages import (
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
-    EnvironmentRep,
-    ExpiringKeyRep,
-    FilterRep,
-    KeyRep,
     RecordedCall,
     RecordedRequest,
     RecordingHandler,
-    SDKKeyRep,
     configuration_from_json,
 )
 
