@@ -106,6 +106,11 @@ def test_a_coroutine_function_is_refused(method: str) -> None:
         check_handler(handler)
 
 
+def test_no_handler_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^handler is missing: an object with the six methods of MessageHandler$"):
+        check_handler(None)
+
+
 def test_a_class_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^handler must be an object, not the class Partial$"):
         check_handler(Partial)

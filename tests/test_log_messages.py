@@ -45,7 +45,9 @@ def calls(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def logged() -> list[tuple[str, str]]:
-    return sorted({call for path in PACKAGE.rglob("*.py") for call in calls(path)})
+    # safe_logger.py only passes on what others log.
+    paths = [path for path in PACKAGE.rglob("*.py") if path.name != "safe_logger.py"]
+    return sorted({call for path in paths for call in calls(path)})
 
 
 def test_the_search_finds_calls() -> None:
