@@ -69,7 +69,7 @@ def test_something_that_cannot_be_called_is_no_method(method: str) -> None:
         check_handler(handler)
 
 
-@pytest.mark.parametrize("handler", [None, object(), print, "handler"], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("handler", [object(), print, "handler"], ids=lambda one: type(one).__name__)
 def test_all_missing_methods_are_named(handler: object) -> None:
     """One error tells everything that there is to do."""
     with pytest.raises(TypeError) as caught:

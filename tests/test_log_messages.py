@@ -34,6 +34,10 @@ def calls(path: Path) -> Iterator[tuple[str, str]]:
         if isinstance(target, ast.Name)
     }
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log_aside":
+            _, level, text, *_ = node.args
+            value = constants.get(text.id) if isinstance(text, ast.Name) else ast.literal_eval(text)
+            yield str(value), ast.unparse(level).rpartition(".")[2].lower()
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         method, logger = node.func.attr, ast.unparse(node.func.value)
