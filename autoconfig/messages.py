@@ -22,9 +22,9 @@ from .environments import (
     ExpiringSDKKey,
     FilterParams,
     Int64,
-    KeyRep,
     instant,
 )
+from .environments import KeyRep as KeyRep  # for those who import the wire from here
 from .frozen import FrozenDict, Record
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, show
 from .loose_json import convert

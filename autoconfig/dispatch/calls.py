@@ -13,6 +13,8 @@ from ..safe_logger import Logger
 from ..status import StatusTracker
 from ..stream.cancel import CancelToken
 
+_SLOW = "The handler's %s took %.1f s, and held up all that came after it"
+
 
 class StoppedError(Exception):
     """The stream is being closed, so nothing more may be called."""
@@ -98,8 +100,7 @@ class HandlerCalls:
             took = now - self._returned_at
             self._returned_at = now
             if took > self._slow_after:
-                text = "The handler's %s took %.1f s, and held up all that came after it"
-                self._log.warning(text, callback.name, took)
+                self._log.warning(_SLOW, callback.name, took)
         return None
 
     def failed(self, failure: HandlerFailure) -> None:
