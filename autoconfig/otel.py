@@ -63,7 +63,7 @@ def _last_byte(status: StreamStatus) -> Iterable[tuple[float, dict[str, Any]]]:
 
 
 _GAUGES: tuple[tuple[str, str, str, Observe], ...] = (
-    ("launchdarkly.relay.autoconfig.state", "1", "1 for the state of the stream, 0 for the others.", _states),
+    ("launchdarkly.relay.autoconfig.state", "{state}", "1 for the state of the stream, 0 for the others.", _states),
     (
         "launchdarkly.relay.autoconfig.state.since",
         "s",
