@@ -42,13 +42,13 @@ from autoconfig.testing import Emulator
 NAME = re.compile(r"autoconfig_[a-z]+(_[a-z]+)*")
 KEYS = ["sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7", "sdk-99d0ab3c-6f1e-4a2b-9c8d-7e6f5a4b0c63", "mob-1234567890123456"]
 ENVIRONMENT = EnvironmentRep(
-    EnvironmentID("1"),
-    "production",
-    "Production",
-    MobileKey(KEYS[2]),
-    "shop",
-    "Shop",
-    SDKKeyRep(SDKKey(KEYS[0])),
+    env_id=EnvironmentID("1"),
+    env_key="production",
+    env_name="Production",
+    mob_key=MobileKey(KEYS[2]),
+    proj_key="shop",
+    proj_name="Shop",
+    sdk_key=SDKKeyRep(SDKKey(KEYS[0])),
     version=1,
 )
 Scrape = Callable[..., dict[tuple[str, ...], float]]
