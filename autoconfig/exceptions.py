@@ -7,6 +7,7 @@ The exception tree: one base, so that one ``except AutoConfigError`` suffices.
     ├── KeyRejectedError          the service refused the key (401, 403); ends the stream
     ├── ClosedError               the manager was closed
     ├── ForkedError               the manager runs in the parent process, not in this fork
+    ├── NotReadyError             no full configuration came in time; a TimeoutError, too
     └── StreamError               errors that are logged and retried; never raised into the application
         ├── ConnectionFailedError     no usable answer: network, TLS, proxy, redirect, content type
         │   └── UnexpectedStatusError     an answer with another status than 200
@@ -44,10 +45,6 @@ class ClosedError(AutoConfigError):
     """The manager is closed; a closed manager cannot be started again."""
 
 
-class NotReadyError(AutoConfigError, TimeoutError):
-    """The first full configuration has not come in time."""
-
-
 class ForkedError(AutoConfigError):
     """The manager was started before a fork: its threads run in the parent process only, so this one needs its own."""
 
@@ -56,6 +53,14 @@ class ForkedError(AutoConfigError):
 
     def __reduce__(self) -> tuple[type[ForkedError], tuple[()]]:
         return type(self), ()
+
+
+class NotReadyError(AutoConfigError, TimeoutError):
+    """
+    No full configuration has come within the timeout; the stream goes on.
+
+    It is a built-in ``TimeoutError``, too. The text says how the stream is doing, and what the last error was.
+    """
 
 
 class StreamError(AutoConfigError):

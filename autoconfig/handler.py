@@ -69,6 +69,8 @@ def check_handler(handler: object) -> None:
     Raises:
         TypeError: It lacks a method or has one that nobody would await, or it is a class; the text names it.
     """
+    if handler is None:
+        raise TypeError("handler is missing: an object with the six methods of MessageHandler")
     if isinstance(handler, type):
         raise TypeError(f"handler must be an object, not the class {handler.__name__}")
     missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]

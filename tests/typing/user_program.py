@@ -30,25 +30,21 @@ from autoconfig import (
     EnvironmentID,
     EnvironmentParams,
     EnvironmentRegistry,
-    EnvironmentRep,
     ErrorInfo,
     ErrorKind,
     ExpiredKey,
-    ExpiringKeyRep,
     ExpiringSDKKey,
     FilteredHandler,
     FilterExpander,
     FilterID,
     FilterKey,
     FilterParams,
-    FilterRep,
     ForkedError,
     HandlerErrors,
     HandlerFailure,
     HTTPConfig,
     Item,
     KeyRejectedError,
-    KeyRep,
     MessageHandler,
     MessageReceiver,
     MobileKey,
@@ -58,7 +54,6 @@ from autoconfig import (
     RegistryChange,
     RetryPolicy,
     SDKKey,
-    SDKKeyRep,
     StreamError,
     StreamManager,
     StreamState,
@@ -68,11 +63,15 @@ from autoconfig import (
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    FilterRep,
+    KeyRep,
     RecordedCall,
     RecordedRequest,
     RecordingHandler,
+    SDKKeyRep,
     configuration_from_json,
-    environment_json,
 )
 
 URI = "https://stream.example"
@@ -165,7 +164,7 @@ http_configs = [
     HTTPConfig(session_factory=Session),
     HTTPConfig(session_factory=lambda: requests.Session()),
 ]
-retry_policies = [RetryPolicy(), RetryPolicy(max_delay=5, jitter=0, reset_after=10, initial_delay=0.5)]
+retry_policies = [RetryPolicy(), RetryPolicy(max_delay=5, jitter=0, reset_after=10)]
 handler_errors = [HandlerErrors(), HandlerErrors(retry=None), HandlerErrors(RetryPolicy(), told)]
 
 
@@ -198,7 +197,7 @@ def make_managers() -> list[StreamManager]:
 def follow(manager: StreamManager) -> int:
     ready = manager.start()
     assert_type(ready, Future[None])
-    assert_type(manager.ready, Future[None])
+    assert_type(manager.connected, Future[None])
     ready.add_done_callback(lambda future: log.info("ready: %s", future.exception()))
     try:
         ready.result(timeout=10)
@@ -376,4 +375,4 @@ def serve(file: Path) -> None:
     with Emulator(environments, filters, port=8080, certificate=certificate, framing="close") as emulator:
         assert_type(emulator.uri, str)
         emulator.replace([REP], {"f-1": FilterRep()})
-        emulator.send_event("put", str(environment_json(REP)))
+        emulator.send_event("put", str(REP.to_json()))
