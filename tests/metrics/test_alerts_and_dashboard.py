@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard in docs/monitoring, against what is really scraped."""
+"""The alert rules and the dashboard in docs/how-to/metrics, against what is really scraped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from autoconfig import EnvironmentRegistry, StreamState
 from autoconfig.metrics import StreamCollector, TimedHandler
 from autoconfig.status import ContentSource, ErrorInfo, ErrorKind, StreamStatus
 
-MONITORING = Path(__file__).parent.parent / "docs" / "monitoring"
+MONITORING = Path(__file__).parents[2] / "docs" / "how-to" / "metrics"
 PROMTOOL = shutil.which("promtool")
 StatesOfClients = enum.Enum("StatesOfClients", ["WORKING", "REFUSED"])
 NOW = datetime.now(timezone.utc)
@@ -86,7 +86,7 @@ def test_alerts_that_fire(text: str, alerts: set[str], tmp_path: Path) -> None:
 
 def test_the_dashboard_and_the_rules_use_metrics_that_there_are() -> None:
     known = set(re.findall(r"^(autoconfig_\w+)", scraped(), re.MULTILINE))
-    dashboard = json.loads((MONITORING / "grafana.json").read_text("utf-8"))
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     expressions += re.findall(r"expr: (.*)", (MONITORING / "alerts.yml").read_text("utf-8"))
     for expression in expressions:
@@ -98,7 +98,7 @@ def test_the_dashboard_and_the_rules_use_metrics_that_there_are() -> None:
 
 @needs_promtool
 def test_the_dashboard_s_expressions_can_be_read(tmp_path: Path) -> None:
-    dashboard = json.loads((MONITORING / "grafana.json").read_text("utf-8"))
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     rules = [
         {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "5m").replace("$stream", ".*")}
