@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from .environments import EnvironmentParams
 from .exceptions import ForkedError
@@ -89,9 +89,7 @@ STREAM: tuple[Measure[StreamStatus], ...] = (
         _content,
         ("source",),
     ),
-    Measure(
-        "stream.state", Kind.GAUGE, "1", "1 for the state of the stream, 0 for the others.", _states, ("state",)
-    ),
+    Measure("stream.state", Kind.GAUGE, "1", "1 for the state of the stream, 0 for the others.", _states, ("state",)),
     Measure(
         "stream.state_since", Kind.TIME, "s", "When the state of the stream began.", lambda status: _one(status.since)
     ),

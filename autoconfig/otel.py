@@ -14,7 +14,6 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
 from .manager import StreamManager
 from .measures import NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
 from .registry import EnvironmentRegistry
-from .status import StreamStatus
 from .version import __version__
 
 if TYPE_CHECKING:  # it needs another extra
@@ -61,9 +60,7 @@ def instrument(
     _create(meter, POOL, pools or {}, lambda pool: pool)
 
 
-def _create(
-    meter: Meter, measures: Iterable[Measure[S]], sources: Mapping[str, T], observed: Callable[[T], S]
-) -> None:
+def _create(meter: Meter, measures: Iterable[Measure[S]], sources: Mapping[str, T], observed: Callable[[T], S]) -> None:
     """Make an instrument for each measure; ``observed`` returns what is read of a source."""
     sources = dict(sources)
     for measure in map(_named, measures if sources else ()):
