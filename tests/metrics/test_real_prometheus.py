@@ -72,13 +72,18 @@ def prometheus(target: int, closing: ExitStack, tmp_path: Path) -> str:
     rules = (FOLDER / "alerts.yml").read_text("utf-8")
     (tmp_path / "alerts.yml").write_text(re.sub(r"for: \d+m", "for: 1s", rules))
     scraping = {"job_name": "program", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-    times = {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"}
+    times = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
     configuration = {"global": times, "rule_files": ["alerts.yml"], "scrape_configs": [scraping]}
     (tmp_path / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
     address = f"127.0.0.1:{free_port()}"
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
-            [str(PROMETHEUS), "--config.file=prometheus.yml", f"--web.listen-address={address}"],
+            [
+                str(PROMETHEUS),
+                "--config.file=prometheus.yml",
+                "--storage.tsdb.path=data",
+                f"--web.listen-address={address}",
+            ],
             cwd=tmp_path,
             stdout=log,
             stderr=log,
