@@ -11,10 +11,19 @@ from sphinx.util import logging
 
 import autoconfig
 import autoconfig.clients
+import autoconfig.metrics
+import autoconfig.otel
 import autoconfig.testing
 import autoconfig.testing.flags
 
-PUBLIC = (autoconfig, autoconfig.clients, autoconfig.testing, autoconfig.testing.flags)
+PUBLIC = (
+    autoconfig,
+    autoconfig.clients,
+    autoconfig.metrics,
+    autoconfig.otel,
+    autoconfig.testing,
+    autoconfig.testing.flags,
+)
 
 project = "autoconfig"
 release = importlib.metadata.version("ld-autoconfig")
@@ -52,7 +61,20 @@ doctest_global_setup = "from examples import *"
 # The pages are built without a network, hence without the inventories of other projects: names from outside this
 # package cannot be resolved. Names of this package must be.
 _outside = "|".join(
-    [*sorted(sys.stdlib_module_names), "attr", "attrs", "ldclient", "pytest", "requests", "sseclient", "urllib3"]
+    [
+        *sorted(sys.stdlib_module_names),
+        *(
+            "attr",
+            "attrs",
+            "ldclient",
+            "opentelemetry",
+            "prometheus_client",
+            "pytest",
+            "requests",
+            "sseclient",
+            "urllib3",
+        ),
+    ]
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"(?:{_outside})\..*"),
