@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +23,7 @@ import pytest
 pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
 
+from support.ports import free_port
 from support.processes_control import WAITING, end_process
 from support.samples import environment, payload_filter
 
@@ -149,14 +148,6 @@ def is_ready(uri: str) -> bool:
     with suppress(OSError), urllib.request.urlopen(uri, timeout=WAITING) as answer:
         return bool(answer.status == 200)
     return False
-
-
-def free_port() -> int:
-    """Return a port below those that the system gives out, so that no other test has got it meanwhile."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def until(condition: Callable[[], bool], tell: Callable[[], str]) -> None:
