@@ -29,6 +29,7 @@ DEBUG = True
 SECRET_KEY = "not one"
 ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = "mysite.urls"
+WSGI_APPLICATION = "mysite.wsgi.application"  # as startproject writes it
 """
 URLS = """\
 import os
@@ -122,7 +123,7 @@ class Server:
         try:
             wait_until(all_said, f"{values} from {count}")
         except AssertionError as error:
-            raise AssertionError(f"{error}; it said:\n{self.program.output}") from None
+            raise AssertionError(f"{error}; it said:\n{self.program.output[-3000:]}") from None
 
     def follows(self, streams: int) -> None:
         """Check that each of so many processes serves, follows changes with a stream of its own, and ends it."""
