@@ -25,17 +25,15 @@ from support.recorder import Recorder
 from autoconfig import (
     EnvironmentID,
     EnvironmentRegistry,
-    EnvironmentRep,
     FilterID,
-    FilterRep,
     ForkedError,
     MobileKey,
     RetryPolicy,
     SDKKey,
-    SDKKeyRep,
     StreamManager,
     StreamState,
 )
+from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
 from autoconfig.metrics import StreamCollector, TimedHandler
 from autoconfig.testing import Emulator
 
