@@ -5,38 +5,54 @@ A :class:`StreamManager` connects to the service, and calls a :class:`MessageHan
 filter that is added, updated or deleted: in order, never with stale data, across reconnections.
 """
 
-from .config import HTTPConfig, RetryPolicy
-from .environments import (
-    AcceptedKey,
-    EnvIdentifiers,
-    EnvironmentParams,
-    ExpiringSDKKey,
-    FilterParams,
-    ViewKey,
-)
-from .exceptions import (
-    AutoConfigError,
-    ClosedError,
-    ConnectionFailedError,
-    EventTooLargeError,
-    ForkedError,
-    KeyRejectedError,
-    MalformedMessageError,
-    StreamEndedError,
-    StreamError,
-    UnexpectedStatusError,
-)
-from .expiry import ExpiredKey, ExpiryWatcher
-from .filtering import FilteredHandler, FilterExpander
-from .handler import MessageHandler
-from .handler_errors import HandlerErrors, HandlerFailure
-from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
-from .keys import KeySource
-from .manager import StreamManager
-from .receiver import Action, Item, MessageReceiver
-from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
-from .status import ErrorInfo, ErrorKind, RefusedEnvironment, StatusListener, StreamState, StreamStatus
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .config import HTTPConfig, RetryPolicy
+    from .environments import (
+        AcceptedKey,
+        EnvIdentifiers,
+        EnvironmentParams,
+        ExpiringSDKKey,
+        FilterParams,
+        ViewKey,
+    )
+    from .exceptions import (
+        AutoConfigError,
+        ClosedError,
+        ConnectionFailedError,
+        EventTooLargeError,
+        ForkedError,
+        KeyRejectedError,
+        MalformedMessageError,
+        NotReadyError,
+        StreamEndedError,
+        StreamError,
+        UnexpectedStatusError,
+    )
+    from .expiry import ExpiredKey
+    from .filtering import FilteredHandler, FilterExpander
+    from .handler import MessageHandler
+    from .handler_errors import HandlerErrors, HandlerFailure
+    from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
+    from .keys import KeySource
+    from .manager import StreamManager
+    from .receiver import Action, Item, MessageReceiver
+    from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
+    from .status import (
+        ContentSource,
+        ErrorInfo,
+        ErrorKind,
+        RefusedEnvironment,
+        StatusListener,
+        StreamState,
+        StreamStatus,
+    )
 
 __all__ = [
     "AcceptedKey",
@@ -45,6 +61,7 @@ __all__ = [
     "AutoConfigKey",
     "ClosedError",
     "ConnectionFailedError",
+    "ContentSource",
     "EnvIdentifiers",
     "EnvironmentID",
     "EnvironmentParams",
@@ -54,7 +71,6 @@ __all__ = [
     "EventTooLargeError",
     "ExpiredKey",
     "ExpiringSDKKey",
-    "ExpiryWatcher",
     "FilterExpander",
     "FilterID",
     "FilterKey",
@@ -71,6 +87,7 @@ __all__ = [
     "MessageHandler",
     "MessageReceiver",
     "MobileKey",
+    "NotReadyError",
     "RefusedEnvironment",
     "RegistryChange",
     "RegistryListener",
@@ -86,3 +103,84 @@ __all__ = [
     "ViewKey",
     "__version__",
 ]
+
+# Where each name comes from. It is imported late, because pytest loads our plugin, and so this package, in every run.
+_NAMES = {
+    "config": (
+        "HTTPConfig",
+        "RetryPolicy",
+    ),
+    "environments": (
+        "AcceptedKey",
+        "EnvIdentifiers",
+        "EnvironmentParams",
+        "ExpiringSDKKey",
+        "FilterParams",
+        "ViewKey",
+    ),
+    "exceptions": (
+        "AutoConfigError",
+        "ClosedError",
+        "ConnectionFailedError",
+        "EventTooLargeError",
+        "ForkedError",
+        "KeyRejectedError",
+        "MalformedMessageError",
+        "NotReadyError",
+        "StreamEndedError",
+        "StreamError",
+        "UnexpectedStatusError",
+    ),
+    "expiry": ("ExpiredKey",),
+    "filtering": (
+        "FilteredHandler",
+        "FilterExpander",
+    ),
+    "handler": ("MessageHandler",),
+    "handler_errors": (
+        "HandlerErrors",
+        "HandlerFailure",
+    ),
+    "identifiers": (
+        "AutoConfigKey",
+        "EnvironmentID",
+        "FilterID",
+        "FilterKey",
+        "MobileKey",
+        "SDKKey",
+    ),
+    "keys": ("KeySource",),
+    "manager": ("StreamManager",),
+    "receiver": (
+        "Action",
+        "Item",
+        "MessageReceiver",
+    ),
+    "registry": (
+        "EnvironmentRegistry",
+        "RegistryChange",
+        "RegistryListener",
+    ),
+    "status": (
+        "ContentSource",
+        "ErrorInfo",
+        "ErrorKind",
+        "RefusedEnvironment",
+        "StatusListener",
+        "StreamState",
+        "StreamStatus",
+    ),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

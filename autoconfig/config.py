@@ -45,14 +45,14 @@ class RetryPolicy:
     """
     How long to wait before the next attempt to connect.
 
-    The first delay is ``initial_delay``, or what the service's last ``retry:`` line said; it doubles with each attempt.
+    The first delay is the manager's ``initial_retry_delay`` (or ``HandlerErrors.initial_delay``), or what the service's
+    last ``retry:`` line said; it doubles with each attempt.
 
     Attributes:
         max_delay: The longest delay, in seconds.
         jitter: The largest part of a delay that is taken off at random, from 0 (none) to 1 (all), so that many clients
             do not return at the same moment.
         reset_after: How many seconds a connection must last before the delay starts again at the first one.
-        initial_delay: The first delay, in seconds; default is the manager's ``initial_retry_delay``.
 
     Raises:
         TypeError: A value is not a number.
@@ -62,7 +62,6 @@ class RetryPolicy:
     max_delay: float = attrs.field(default=30.0, validator=_positive)
     jitter: float = attrs.field(default=0.5, validator=_ratio)
     reset_after: float = attrs.field(default=60.0, validator=_not_negative)
-    initial_delay: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
 
 
 def _to_paths(name: str, value: Path | Iterable[Path] | None) -> tuple[str, ...] | None:

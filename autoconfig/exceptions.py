@@ -7,6 +7,7 @@ The exception tree: one base, so that one ``except AutoConfigError`` suffices.
     ├── KeyRejectedError          the service refused the key (401, 403); ends the stream
     ├── ClosedError               the manager was closed
     ├── ForkedError               the manager runs in the parent process, not in this fork
+    ├── NotReadyError             no full configuration came in time; a TimeoutError, too
     └── StreamError               errors that are logged and retried; never raised into the application
         ├── ConnectionFailedError     no usable answer: network, TLS, proxy, redirect, content type
         │   └── UnexpectedStatusError     an answer with another status than 200
@@ -52,6 +53,14 @@ class ForkedError(AutoConfigError):
 
     def __reduce__(self) -> tuple[type[ForkedError], tuple[()]]:
         return type(self), ()
+
+
+class NotReadyError(AutoConfigError, TimeoutError):
+    """
+    No full configuration has come within the timeout; the stream goes on.
+
+    It is a built-in ``TimeoutError``, too. The text says how the stream is doing, and what the last error was.
+    """
 
 
 class StreamError(AutoConfigError):

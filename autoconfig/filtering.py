@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from .environments import EnvironmentParams, FilterParams
 from .identifiers import EnvironmentID, FilterID, FilterKey
+from .inner_handlers import InnerCalls, ReadyMadeHandler, Unknown, raise_first
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
 T = TypeVar("T")
+
+_Variant = tuple[EnvironmentID, FilterKey]
+"""An environment, and the filter through which it is seen."""
 
 _UNFILTERED = FilterKey("")
 
@@ -21,13 +25,14 @@ class FilteredHandler(Protocol):
 
     An environment is known here by two things: its id and a filter's key, which is ``""`` for the unfiltered one. The
     methods are called as those of a :class:`MessageHandler`, one at a time and from one thread. Each such pair is added
-    before it is updated or deleted, and deleted once.
+    before it is updated or deleted, and deleted once. When a method raises, the rule of :class:`MessageHandler` holds
+    for that pair alone; the calls for other pairs are made.
     """
 
     # Each body is more than a docstring, or type checkers would take the method for abstract.
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        """Take up an environment, seen through the filter ``params.identifiers.filter_key``."""
+        """Add an environment, seen through the filter ``params.identifiers.filter_key``."""
         return
 
     def update_environment(self, params: EnvironmentParams) -> None:
@@ -35,7 +40,7 @@ class FilteredHandler(Protocol):
         return
 
     def delete_environment(self, id: EnvironmentID, filter_key: FilterKey) -> None:
-        """Drop it."""
+        """Delete it. After an addition that raised, it may be unknown here."""
         return
 
     def received_all_environments(self) -> None:
@@ -46,19 +51,18 @@ class FilteredHandler(Protocol):
 _METHODS = [name for name in vars(FilteredHandler) if not name.startswith("_")]
 
 
-class FilterExpander:
+class FilterExpander(ReadyMadeHandler):
     """
     Hands each environment on unfiltered, and also once for each payload filter of its project.
 
     It is a :class:`MessageHandler` to give to a :class:`StreamManager`, and does what LaunchDarkly's relay does: for an
     environment of a project with the filters ``a`` and ``b`` the inner handler is given three, with the
     ``identifiers.filter_key`` ``""``, ``"a"`` and ``"b"``, in the order in which the filters were added. It makes no
-    difference whether filters or environments come first, and a filter that is deleted takes its share with it. Filters
-    come with protocol version 2 only, which is the manager's default.
+    difference whether filters or environments come first. When a filter is deleted, the environments seen through it
+    are deleted too. Filters come with protocol version 2 only, which is the manager's default.
 
-    What the inner handler raises goes on to the manager, which calls again later; what was handed on until then is not
-    handed on again. Should the manager not call again, because the service has deleted what could not be added, then
-    the next ``received_all_environments`` sets it right.
+    If the inner handler raises, the remaining calls are made, and then the first error is raised, so that the manager
+    calls again later. Only the calls that failed are made again.
 
     Not thread-safe: one thread calls it, the manager's.
 
@@ -73,20 +77,23 @@ class FilterExpander:
         missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]
         if missing:
             raise TypeError(f"handler must have the four methods of FilteredHandler; it lacks {', '.join(missing)}")
+        super().__init__()
         self._handler = handler
+        self._calls: InnerCalls[_Variant, EnvironmentParams] = InnerCalls(
+            lambda variant, params: handler.add_environment(_seen_through(variant[1], params)),
+            lambda variant, params: handler.update_environment(_seen_through(variant[1], params)),
+            lambda variant: handler.delete_environment(*variant),
+            self._is_stopped,
+        )
         self._environments: _ByProject[EnvironmentID, EnvironmentParams] = _ByProject(lambda e: e.identifiers.proj_key)
         self._filters: _ByProject[FilterID, FilterParams] = _ByProject(lambda filter: filter.proj_key)
-        # What the handler has: the environment that was handed on, for each filter through which it was.
-        self._delivered: dict[EnvironmentID, dict[FilterKey, EnvironmentParams]] = {}
-        # Where a call has failed that the manager may never repeat. For a filter: the states that it was to have since
-        # the last call that succeeded, that one's state first, which is what the manager goes by.
-        self._failed_additions: set[EnvironmentID] = set()
-        self._failed_filters: dict[FilterID, dict[FilterParams | None, None]] = {}
+        # What the handler has of each environment.
+        self._states: dict[EnvironmentID, dict[_Variant, EnvironmentParams | Unknown]] = {}
+        # The forms that a filter has had since the last call for it that succeeded: what is left of them has to go.
+        self._unfinished_filters: dict[FilterID, dict[FilterParams, None]] = {}
 
     def add_environment(self, params: EnvironmentParams) -> None:
         """Hand an environment on, unfiltered and through its project's filters."""
-        if params.env_id not in self._environments.items:
-            self._failed_additions.add(params.env_id)
         self._replace_environment(params.env_id, params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
@@ -106,55 +113,57 @@ class FilterExpander:
         self._replace_filter(id, None)
 
     def received_all_environments(self) -> None:
-        """Set right what failed calls have left, and hand this on."""
-        for env_id in list(self._failed_additions):
-            self._replace_environment(env_id, None)
-        for filter_id, states in list(self._failed_filters.items()):
-            self._replace_filter(filter_id, next(iter(states)))
-        self._handler.received_all_environments()
+        """Hand this on."""
+        errors: list[BaseException] = []
+        self._delete_old_items(errors)
+        self._hand_on(self._handler.received_all_environments, errors)
+        raise_first(errors)
+
+    def environment_refused(self, id: EnvironmentID, reason: str) -> None:
+        """Hand this on, once and whatever the filters, if the inner handler has a method of this name."""
+        errors: list[BaseException] = []
+        self._hand_on_refusal(self._handler, id, reason, errors)
+        raise_first(errors)
+
+    def _known_ids(self) -> tuple[set[EnvironmentID], set[FilterID]]:
+        return {*self._environments.items, *self._states}, {*self._filters.items, *self._unfinished_filters}
 
     def _replace_environment(self, id: EnvironmentID, params: EnvironmentParams | None) -> None:
+        self._old_environments.discard(id)
         self._environments.replace(id, params)
-        wanted = {} if params is None else self._filters_of(params.identifiers.proj_key)
-        self._deliver(id, params, wanted, dict.fromkeys([*wanted, *self._delivered.get(id, ())]))
-        self._failed_additions.discard(id)
+        wanted: dict[_Variant, None] = {}
+        if params is not None:
+            wanted = {(id, key): None for key in self._filter_keys(params.identifiers.proj_key)}
+        states = self._states.setdefault(id, {})
+        errors: list[BaseException] = []
+        for variant in dict.fromkeys([*wanted, *states]):
+            self._calls.bring(states, variant, params if variant in wanted else None, errors)
+        if not states:
+            del self._states[id]
+        raise_first(errors)
 
     def _replace_filter(self, id: FilterID, params: FilterParams | None) -> None:
-        states = self._failed_filters.setdefault(id, {self._filters.items.get(id): None})
-        states[params] = None
+        self._old_filters.discard(id)
+        forms = self._unfinished_filters.setdefault(id, {})
+        forms.update({form: None for form in (self._filters.items.get(id), params) if form is not None})
         self._filters.replace(id, params)
-        for state in filter(None, states):
-            wanted = self._filters_of(state.proj_key)
-            for env_id, environment in list(self._environments.of(state.proj_key).items()):
-                self._deliver(env_id, environment, wanted, [state.key])
-        del self._failed_filters[id]
+        errors: list[BaseException] = []
+        for form in forms:
+            wanted = form.key in self._filter_keys(form.proj_key)
+            for env_id, environment in list(self._environments.of(form.proj_key).items()):
+                states = self._states.setdefault(env_id, {})
+                self._calls.bring(states, (env_id, form.key), environment if wanted else None, errors)
+        if not errors:
+            del self._unfinished_filters[id]
+        raise_first(errors)
 
-    def _filters_of(self, proj_key: str) -> dict[FilterKey, None]:
-        """Return the filters through which a project's environments are wanted, in order; a dict is quick to ask."""
+    def _filter_keys(self, proj_key: str) -> dict[FilterKey, None]:
+        """Return the filters through which a project's environments are wanted, in order."""
         return dict.fromkeys([_UNFILTERED, *(filter.key for filter in self._filters.of(proj_key).values())])
 
-    def _deliver(
-        self,
-        id: EnvironmentID,
-        params: EnvironmentParams | None,
-        wanted: Container[FilterKey],
-        filter_keys: Iterable[FilterKey],
-    ) -> None:
-        """Bring what the handler has of an environment, through some filters, in line with what is wanted."""
-        delivered = self._delivered.setdefault(id, {})
-        for key in filter_keys:
-            known = delivered.get(key)
-            if params is not None and key in wanted:
-                if known is None:
-                    self._handler.add_environment(params.with_filter(key))
-                elif known != params:
-                    self._handler.update_environment(params.with_filter(key))
-                delivered[key] = params
-            elif known is not None:
-                self._handler.delete_environment(id, key)
-                del delivered[key]
-        if not delivered:
-            del self._delivered[id]
+
+def _seen_through(key: FilterKey, params: EnvironmentParams) -> EnvironmentParams:
+    return params if key == params.identifiers.filter_key else params.with_filter(key)
 
 
 class _ByProject(Generic[Id, T]):
@@ -166,6 +175,7 @@ class _ByProject(Generic[Id, T]):
         self._project_of = project_of
 
     def of(self, proj_key: str) -> dict[Id, T]:
+        """Return a project's items."""
         return self._projects.get(proj_key, {})
 
     def replace(self, id: Id, item: T | None) -> None:

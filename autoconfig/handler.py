@@ -18,19 +18,19 @@ class MessageHandler(Protocol):
     overridden do nothing.
 
     The methods are called one at a time, from one thread whose name begins with ``autoconfig-dispatcher``, in the order
-    that the stream implies. An id is added before it is updated or deleted, and deleted once. A method that raises
-    stops nothing: the error is logged with its traceback, and the call is made again until it succeeds or a newer
-    message for that id takes its place (see :class:`HandlerErrors`); ``received_all_environments`` is not. No lock is
-    held during a call, so a method may call ``StreamManager.close()``.
+    that the stream implies. An id is added before it is updated or deleted, and deleted once. No lock is held during a
+    call, so a method may call ``StreamManager.close()``.
+
+    A method that raises stops nothing. The error is logged with its traceback, and the call is retried until it
+    succeeds or a newer change of the item replaces it (see :class:`HandlerErrors`); ``received_all_environments`` is
+    not retried. Nobody knows what a call has done that raised. So after a failed addition comes an addition of the
+    newest state, or one deletion if the item is gone; after a failed update, an update or a deletion; after a failed
+    deletion, a deletion until one succeeds, and only then an addition. A handler need not undo what it did before it
+    raised.
     """
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        """
-        Take a new environment, or one that was deleted and is back.
-
-        If this raises and the environment is then deleted, there is no further call for it: undo what was done before
-        you raise.
-        """
+        """Add an environment: a new one, or one that was deleted and is back."""
         return
 
     def update_environment(self, params: EnvironmentParams) -> None:
@@ -47,15 +47,15 @@ class MessageHandler(Protocol):
         return
 
     def delete_environment(self, id: EnvironmentID) -> None:
-        """Discard an environment, which was deleted."""
+        """Delete an environment. After an addition that raised, its id may be unknown here; accept that."""
         return
 
     def add_filter(self, params: FilterParams) -> None:
-        """Take a new payload filter, or one that was deleted and is back. There is no call for a changed filter."""
+        """Add a payload filter: a new one, or one that was deleted and is back. There is no call for a changed one."""
         return
 
     def delete_filter(self, id: FilterID) -> None:
-        """Discard a payload filter, which was deleted."""
+        """Delete a payload filter. After an addition that raised, its id may be unknown here; accept that."""
         return
 
 
@@ -69,6 +69,8 @@ def check_handler(handler: object) -> None:
     Raises:
         TypeError: It lacks a method or has one that nobody would await, or it is a class; the text names it.
     """
+    if handler is None:
+        raise TypeError("handler is missing: an object with the six methods of MessageHandler")
     if isinstance(handler, type):
         raise TypeError(f"handler must be an object, not the class {handler.__name__}")
     missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from .config import RetryPolicy
-from .validation import check_callable, check_instance
+from .validation import check_callable, check_instance, check_seconds
 
 
 @attrs.frozen
@@ -41,6 +41,10 @@ def _callable_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) ->
         check_callable(attribute.name, value)
 
 
+def _positive(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(attribute.name, value)
+
+
 @attrs.frozen
 class HandlerErrors:
     """
@@ -50,14 +54,17 @@ class HandlerErrors:
 
     Attributes:
         retry: How long to wait before an addition, update or deletion is tried again, which is done until it succeeds
-            or a newer message for that item takes its place; ``None`` not to try again. The first delay is
-            ``initial_delay``, or 1 s. When the stream is off, what is pending is dropped. An addition that failed and
-            an environment that is then deleted cancel each other out: neither is called again.
+            or a newer message for that item takes its place; ``None`` not to try again. When the stream is off, what is
+            pending is dropped. An addition that failed and an environment that is then deleted cancel each other out:
+            neither is called again.
         on_error: Called in the dispatcher's thread with each :class:`HandlerFailure`; what it raises is logged.
+        initial_delay: Seconds before the second attempt.
 
     Raises:
         TypeError: A value has the wrong type.
+        ValueError: The delay is not more than zero, or not finite.
     """
 
     retry: RetryPolicy | None = attrs.field(default=RetryPolicy(max_delay=60.0), validator=_policy_or_none)
     on_error: Callable[[HandlerFailure], object] | None = attrs.field(default=None, validator=_callable_or_none)
+    initial_delay: float = attrs.field(default=1.0, validator=_positive)

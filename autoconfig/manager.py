@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
+import queue
+import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+import warnings
+import weakref
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Literal
 
-from . import forks
 from .config import HTTPConfig, RetryPolicy
-from .exceptions import AutoConfigError, ClosedError, ForkedError, KeyRejectedError
+from .dispatch.calls import HandlerCalls
+from .dispatch.dispatcher import Dispatcher
+from .exceptions import ClosedError, ForkedError, KeyRejectedError, NotReadyError
 from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
 from .identifiers import AutoConfigKey
+from .inner_handlers import AttachedStream, attach, detach
 from .keys import KeySource, key_reader, show_key
-from .safe_logger import Logger, SafeLogger
-from .status import StatusListener, StreamState, StreamStatus
+from .messages import Batch
+from .safe_logger import Logger, SafeLogger, log_aside
+from .status import StatusListener, StatusTracker, StreamState, StreamStatus
 from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
-from .threads import StreamOptions, StreamThreads
-from .tracking import StatusTracker
+from .stream.reader import StreamReader
+from .stream.retry import RetryPlan
+from .stream.source import EventStream
+from .threads import StreamThreads
 from .validation import check_instance, check_number, check_seconds, check_url
 
 _DEFAULT_RETRY_DELAY = 1.0  # seconds
+_QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
 
 
 class StreamManager:
@@ -34,37 +45,39 @@ class StreamManager:
 
     Nothing happens in the constructor; :meth:`start` creates two daemon threads, and :meth:`close` ends them. Network
     errors are never raised: they are logged, and the connection is retried for ever. Only a refused key ends the
-    stream.
+    stream. A manager that is dropped without :meth:`close` is a ``ResourceWarning``, and its stream ends.
+
+    While two or more managers run in a process, each log line begins with the number and the masked key of its own,
+    such as ``[2 rel-…0ae7]``; the number is in the names of its threads, too.
 
     Args:
         key: The auto-configuration key, ``rel-…``; a secret. A string is the key itself, never a path. Or the path of a
             file that holds it (an ``os.PathLike``), or a function that returns it: these are read in the reader's
             thread before each attempt to connect, so that the key can be changed without a restart.
-        stream_uri: The service's base URI, such as ``https://stream.launchdarkly.com``. Its query is kept;
-            user name, password and fragment are not.
-        handler: An object with the six methods of :class:`MessageHandler`.
+        stream_uri: The service's base URI. Its query is kept; user name, password and fragment are not.
+        handler: An object with the six methods of :class:`MessageHandler`; required.
         http_config: Proxies, certificates, timeouts; default :class:`HTTPConfig`.
-        initial_retry_delay: Seconds before the second attempt to connect; zero or less means 1. A policy with an
-            ``initial_delay`` wins.
-        protocol_version: Version 2 includes payload filters; version 1 does not.
+        initial_retry_delay: Seconds before the second attempt to connect; zero or less means 1.
+        protocol_version: Above 1, the service is asked for this version; 2 includes payload filters. Others ask for
+            none.
         logger: A :class:`logging.Logger` or an adapter of one; default ``logging.getLogger("autoconfig")``.
         retry_policy: How the delay between attempts grows; default :class:`RetryPolicy`.
         on_rejected_key: What a refused key (401, 403) leads to: ``"stop"`` ends the stream, ``"retry"`` tries again
             after 5 minutes, growing to 1 hour (with the default policy).
         handler_errors: What happens after a call of the handler that raised; default :class:`HandlerErrors`.
         slow_callback: A call of the handler that took longer than this many seconds is logged at WARNING when it
-            returns.
+            returns; ``None`` turns that off.
 
     Raises:
-        TypeError: An argument has the wrong type, or the handler lacks a method; the text names it.
-        ValueError: The key, the URI or a number is out of what it may be; the text names the argument.
+        TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
+        ValueError: The key, the URI or a number is invalid; the text names the argument.
     """
 
     def __init__(
         self,
         key: AutoConfigKey | KeySource,
-        stream_uri: str,
-        handler: MessageHandler,
+        stream_uri: str = "https://stream.launchdarkly.com",
+        handler: MessageHandler = None,  # type: ignore[assignment]  # required, but a default may come before it
         http_config: HTTPConfig | None = None,
         initial_retry_delay: float = _DEFAULT_RETRY_DELAY,
         protocol_version: int = 2,
@@ -73,86 +86,102 @@ class StreamManager:
         retry_policy: RetryPolicy | None = None,
         on_rejected_key: Literal["stop", "retry"] = "stop",
         handler_errors: HandlerErrors | None = None,
-        slow_callback: float = 5.0,
+        slow_callback: float | None = 5.0,
     ) -> None:
         read_key = key_reader(key)
         check_url("stream_uri", stream_uri)
         check_handler(handler)
         config = check_instance("http_config", HTTPConfig() if http_config is None else http_config, HTTPConfig)
-        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         if check_number("initial_retry_delay", initial_retry_delay) <= 0:
             initial_retry_delay = _DEFAULT_RETRY_DELAY
-        if check_instance("protocol_version", protocol_version, int) < 1:
-            raise ValueError(f"protocol_version must be 1 or more, not {protocol_version}")
+        check_seconds("initial_retry_delay", initial_retry_delay)
+        check_instance("protocol_version", protocol_version, int)
+        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         if on_rejected_key not in ("stop", "retry"):
             raise ValueError(f"on_rejected_key must be 'stop' or 'retry', not {on_rejected_key!r}")
+        errors = HandlerErrors() if handler_errors is None else handler_errors
+        check_instance("handler_errors", errors, HandlerErrors)
+        slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)
 
-        self._log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
+        self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
         url = endpoint(stream_uri, protocol_version)
-        self._shown = f"{show_key(key)} at {url.partition('?')[0]}"
-        self._ready: Future[None] = Future()
-        self._ready.set_running_or_notify_cancel()  # so that nobody can cancel it
-        self._rejected: KeyRejectedError | None = None  # why the stream is off, if it ended by itself
-        self._lock = threading.RLock()  # guards the next three; reentrant, because a signal handler may call close()
+        self._key = show_key(key)
+        self._shown = f"{self._key} at {url.partition('?')[0]}"
+        self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
-        self._forked = False
-        self._status = StatusTracker(self._log)
-        self._token = CancelToken()
-        self._threads = StreamThreads(
-            Connector(read_key, url, config, self._token),
-            handler,
-            self._token,
-            StreamOptions(
-                policy.initial_delay or check_seconds("initial_retry_delay", initial_retry_delay),
-                policy,
-                on_rejected_key == "stop",
-                config.max_event_bytes,
-                check_instance(
-                    "handler_errors", HandlerErrors() if handler_errors is None else handler_errors, HandlerErrors
-                ),
-                check_seconds("slow_callback", slow_callback),
-            ),
+        self._warned_in: int | None = None  # the fork that was warned
+        self._status = StatusTracker(log)
+        token = CancelToken()
+        batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
+        calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=self._status, logger=log)
+        self._threads = StreamThreads(batches, token, calls, self._status, log)
+        self._dispatcher = Dispatcher(calls, errors, batches, self._status, log)
+        self._reader = StreamReader(
+            EventStream(Connector(read_key, url, config, token), config.max_event_bytes, log),
+            batches,
+            token,
+            RetryPlan(initial_retry_delay, policy),
             self._status,
-            on_connected=self._connected,
-            on_rejected=self._key_rejected,
-            logger=self._log,
+            stop_on_rejection=on_rejected_key == "stop",
+            on_connected=self._threads.note_connected,
+            logger=log,
+        )
+        self._handler = handler
+        # Both weak, so that a handler keeps neither the manager nor the threads alive.
+        threads = weakref.ref(self._threads)
+        self._attached_stream = AttachedStream(
+            lambda: (found := threads()) is None or found.stopped, weakref.WeakMethod(self.wait_until_ready)
         )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._shown}>"
+
+    def __del__(self) -> None:
+        threads = vars(self).get("_threads")  # not there if the constructor raised
+        if threads is not None and not sys.is_finalizing() and threads.drop():
+            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
 
     def start(self) -> Future[None]:
         """
         Start following the stream; returns at once.
 
         Returns:
-            A future that is done when the service first answers with a stream. Its result is ``None`` then; it raises
-            :class:`KeyRejectedError` if the key is refused, :class:`ClosedError` if the manager is closed before.
-            It says nothing of the first configuration; that is complete when ``received_all_environments`` is called.
-            Wait for it with a timeout: an unreachable service is retried for ever. Its callbacks run in the reader's
-            thread or in the one that calls :meth:`close`, so they should not block.
+            The future :attr:`connected`.
 
         Raises:
-            RuntimeError: It was called before; or the system has no thread left, and the manager is closed now.
+            RuntimeError: It was called before; or, and the manager is closed then, the system has no thread left or a
+                ready-made handler belongs to another manager that is still running.
             ClosedError: The manager is closed; make a new one.
             ForkedError: The manager was started before a fork, in the parent process; make a new one.
         """
+        self._check_process()
         with self._lock:
-            if self._forked:
-                raise ForkedError
             if self._closed:
                 raise ClosedError("a closed manager cannot be started; make a new one")
             if self._started:
                 raise RuntimeError("the manager was started before")
             self._started = True
-            forks.add(self)
             try:
-                self._threads.start()
+                attach(self._handler, self._attached_stream)
+                self._threads.start(self._reader.run, self._dispatcher.run, self._key)
             except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
                 self.close()
                 raise
-        return self._ready
+        return self._threads.connected
+
+    @property
+    def connected(self) -> Future[None]:
+        """
+        A future that is done when the service first answers with a stream.
+
+        Its result is ``None`` then; it raises :class:`KeyRejectedError` if the key is refused, :class:`ClosedError` if
+        the manager is closed before. It says nothing of the first configuration, see :meth:`wait_until_ready`. Wait for
+        it with a timeout: an unreachable service is retried for ever. Its callbacks run in the reader's thread or in
+        the one that calls :meth:`close`, so they should not block.
+        """
+        self._is_forked()
+        return self._threads.connected
 
     def close(self, timeout: float = 5.0) -> bool:
         """
@@ -161,10 +190,11 @@ class StreamManager:
         May be called from any thread, from a signal handler, from inside a callback (which then is the last), before
         :meth:`start`, and again. Interrupts whatever the network is doing. A running callback is waited for, when the
         call comes from another thread; and up to 0.75 s, what nothing can interrupt: the look-up of a name, decoding a
-        message of many megabytes, a function of yours that the reader calls. In a forked child it does nothing.
+        message of many megabytes, a function of yours that the reader calls, a log handler. After Ctrl-C in this call
+        the stream is off all the same. In a forked child it does nothing.
 
         Args:
-            timeout: How many seconds to wait for a running callback.
+            timeout: How many seconds to wait for a running callback; everything else has at least 0.3 s to end.
 
         Returns:
             Whether all ended. If not, a WARNING says what did not; that thread is a daemon and ends by itself.
@@ -174,15 +204,16 @@ class StreamManager:
             ValueError: It is negative or longer than 366 days.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
-        if self._forked:
+        if self._threads.has_forked():
             return True
-        with self._lock:
-            self._closed = True
-        self._settle(ClosedError("the manager was closed before it was connected"))
-        ended = self._threads.stop(deadline)
-        self._status.off()
-        forks.discard(self)
-        return ended
+        try:
+            with self._lock:
+                self._closed = True
+            ended = self._threads.stop(deadline)
+            return detach(self._handler, self._attached_stream, deadline) and ended
+        except BaseException:  # Ctrl-C
+            self._threads.cancel()
+            raise
 
     def join(self, timeout: float | None = None) -> bool:
         """
@@ -202,41 +233,61 @@ class StreamManager:
             ForkedError: The manager was started before a fork, in the parent process.
             TypeError: The timeout is not a number.
             ValueError: It is negative or longer than 366 days.
+            BaseException: What ended one of the stream's threads, if that should ever happen.
         """
-        if timeout is not None:
-            check_seconds("timeout", timeout, zero=True)
-        if self._forked:
-            raise ForkedError
-        if not self._started and not self._closed:
-            raise RuntimeError("the manager was not started")
-        if self._threads.is_one(threading.current_thread()):
-            raise RuntimeError("join() inside a callback would wait for itself")
-        off = self._threads.off.wait(timeout)
-        if off and self._rejected:
-            raise KeyRejectedError(self._rejected.status)  # a new one, because each raise adds to a traceback
+        self._check_wait("join", timeout)
+        off = self._threads.wait_for_end(timeout)
+        if off:
+            self._raise_error()
         return off
 
-    @property
-    def ready(self) -> Future[None]:
-        """The future that :meth:`start` returns, for those who start the manager with ``with``."""
-        return self._ready
+    def wait_until_ready(self, timeout: float | None = None) -> None:
+        """
+        Wait until the first full configuration has been handed over: ``received_all_environments`` was called.
+
+        Args:
+            timeout: How many seconds to wait; ``None`` means for ever.
+
+        Raises:
+            KeyRejectedError: The key was refused before.
+            ClosedError: The manager was closed before.
+            NotReadyError: It did not come in time; a ``TimeoutError``, whose text holds the last error.
+            RuntimeError: The manager was not started, or the call comes from inside a callback, which would wait for
+                itself.
+            ForkedError: The manager was started before a fork, in the parent process.
+            TypeError: The timeout is not a number.
+            ValueError: It is negative or longer than 366 days.
+            BaseException: What ended one of the stream's threads, if that should ever happen.
+        """
+        self._check_wait("wait_until_ready", timeout)
+        if self._status.wait_until_ready(timeout):
+            return
+        status = self._status.status
+        if status.state is StreamState.OFF:
+            self._raise_error()
+            raise ClosedError("the manager was closed before the first full configuration came")
+        error = f"the last error was: {status.last_error.message}" if status.last_error else "there was no error"
+        raise NotReadyError(f"no full configuration within {timeout:g} s; the stream is {status.state.value}, {error}")
 
     @property
     def status(self) -> StreamStatus:
         """A snapshot of how the stream is doing; from any thread, without blocking."""
+        self._is_forked()
         return self._status.status
 
     def add_status_listener(self, listener: StatusListener) -> None:
         """
-        Call a function with the new :class:`StreamStatus` whenever the state or the last error changes.
+        Call a function with the new :class:`StreamStatus` when its state, last error or refused environments change.
 
-        It is called in the thread that brought the change about: the stream's reader or one that calls :meth:`close`.
-        Calls come one at a time and in order. It should return soon, because the stream is not read meanwhile. What it
-        raises is logged.
+        It is called in the thread that brought the change about: one of the stream's or one that calls :meth:`close`.
+        Calls come one at a time and in order. It should return soon, because the stream is held up meanwhile. What it
+        raises is logged; but Ctrl-C in the main thread is raised.
 
         Raises:
             TypeError: It cannot be called.
+            ForkedError: The manager was started before a fork, in the parent process.
         """
+        self._check_process()
         self._status.add_listener(listener)
 
     def remove_status_listener(self, listener: StatusListener) -> None:
@@ -255,15 +306,14 @@ class StreamManager:
             Whether it is; ``False`` also at once when the stream is off, because then no other state will come.
 
         Raises:
-            RuntimeError: The call comes from inside a callback, and the state is another one.
+            RuntimeError: The manager was not started, or the state is another one and the call comes from inside a
+                callback, which would hold up the stream that it waits for.
+            ForkedError: The manager was started before a fork, in the parent process.
             TypeError: The state is no :class:`StreamState`, or the timeout no number.
             ValueError: The timeout is negative or longer than 366 days.
         """
-        if timeout is not None:
-            check_seconds("timeout", timeout, zero=True)
         check_instance("state", state, StreamState)
-        if self._threads.is_one(threading.current_thread()) and self.status.state is not state:
-            raise RuntimeError("wait_for() inside a callback would hold up the stream that it waits for")
+        self._check_wait("wait_for", timeout, inside=self._status.status.state is state)
         return self._status.wait_for(state, timeout)
 
     def __enter__(self) -> StreamManager:
@@ -275,52 +325,34 @@ class StreamManager:
     ) -> None:
         self.close()
 
-    def _connected(self) -> None:
-        if not self._ready.done():
-            self._log.info("Connected")
-            self._settle(None)
+    def _check_wait(self, method: str, timeout: float | None, *, inside: bool = False) -> None:
+        """Raise unless one may wait, in a callback only if ``inside``."""
+        if timeout is not None:
+            check_seconds("timeout", timeout, zero=True)
+        self._check_process()
+        if not self._started and not self._closed:
+            raise RuntimeError(f"{method}() of a manager that was not started would wait for ever")
+        if self._threads.is_current() and not inside:
+            raise RuntimeError(f"{method}() inside a callback would wait for itself")
 
-    def _key_rejected(self, status: int) -> None:
-        self._rejected = KeyRejectedError(status)
-        self._log.error("The stream has ended: %s", self._rejected)
-        self._status.off(self._rejected)
-        self._settle(self._rejected)
+    def _check_process(self) -> None:
+        if self._is_forked():
+            raise ForkedError
 
-    def _settle(self, error: AutoConfigError | None) -> None:
-        """Give the future its outcome, unless it has one."""
-        try:
-            if error is None:
-                self._ready.set_result(None)
-            else:
-                self._ready.set_exception(error)
-        except InvalidStateError:
-            return
-        except BaseException:  # concurrent.futures lets SystemExit and the like of a done callback through
-            self._log.exception("A callback of the ready future failed")
+    def _is_forked(self) -> bool:
+        """Return whether the stream is the parent's, of which this is a fork; the first time, warn."""
+        if not self._threads.has_forked():
+            return False
+        if self._warned_in != os.getpid():
+            self._warned_in = os.getpid()
+            text = "%r runs in the parent process only: this fork has to make and start its own"
+            log_aside(self._log, logging.WARNING, text, self)  # a thread of the parent may have held a handler's lock
+        return True
 
-    def _abandon(self) -> Callable[[], None] | None:
-        """In a forked child: let go of what belongs to the parent, without its locks, which may be held for ever."""
-        if self._threads.off.is_set:  # nothing is going on
-            return None
-        self._forked = True
-        self._lock = threading.RLock()
-        self._token.abandon()
-        self._status.abandon(ForkedError())
-        self._ready_is_forked()
-        return lambda: self._log.warning(
-            "%r runs in the parent process only: this fork has to make and start its own", self
-        )
-
-    def _ready_is_forked(self) -> None:
-        """
-        In a forked child: let the future raise, unless it has a result, and wake nobody.
-
-        Each of its methods takes a lock that a thread of the parent may have held. Who waits for it, and its callbacks,
-        are the parent's. There is no public way to renew a future that users hold, so its attributes are replaced.
-        """
-        forked: Future[None] = Future()
-        forked.set_exception(ForkedError())
-        renewed = vars(forked)
-        if self._ready._state == "FINISHED":
-            renewed = {"_condition": renewed["_condition"]}
-        vars(self._ready).update(renewed)
+    def _raise_error(self) -> None:
+        """Raise what the stream was ended by, if it was not closed."""
+        error = self._threads.error
+        if isinstance(error, KeyRejectedError):
+            raise KeyRejectedError(error.status)  # a new one, because each raise adds to a traceback
+        if error is not None:
+            raise error.with_traceback(None)

@@ -129,10 +129,18 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
 
     def contradiction(self) -> str | None:
         """Return what is contradictory in the lists of keys, for which the environment is refused; else ``None``."""
-        if self.sdk_keys and (reason := _contradiction(self.sdk_keys, self.sdk_key.value, "sdkKey.value")):
-            return f"sdkKeys {reason}"
-        if self.mobile_keys and (reason := _contradiction(self.mobile_keys, self.mob_key, "mobKey")):
-            return f"mobileKeys {reason}"
+        if self.sdk_keys:
+            values = [key.value for key in self.sdk_keys]
+            if "" in values:
+                return "sdkKeys has an entry without a value"
+            if self.sdk_key.value not in values:
+                return "sdkKeys does not hold the key of sdkKey.value"
+        if self.mobile_keys:
+            values = [key.value for key in self.mobile_keys]
+            if "" in values:
+                return "mobileKeys has an entry without a value"
+            if self.mob_key not in values:
+                return "mobileKeys does not hold the key of mobKey"
         return None
 
     def to_params(self, id: str = "", shared: dict[str, str] | None = None) -> EnvironmentParams:
@@ -330,15 +338,6 @@ def _to_json(record: Record) -> dict[str, Any]:
             value = [_to_json(key) for key in value]
         document[wire_name] = value
     return document
-
-
-def _contradiction(keys: Iterable[KeyRep], anchor: str, anchor_name: str) -> str | None:
-    found = False
-    for key in keys:
-        if not key.value:
-            return "has an entry without a value"
-        found = found or key.value == anchor
-    return None if found else f"does not hold the key of {anchor_name}"
 
 
 @lru_cache(maxsize=256)  # environments share a few values, so most of them share one timedelta

@@ -1,192 +1,308 @@
-"""The two threads of a stream and the queue between them: started and stopped here, and nowhere else."""
+"""The two threads of a stream: how they start, how they are stopped, and what happens when one ends."""
 
 from __future__ import annotations
 
+import contextvars
 import itertools
+import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
-import attrs
-
-from .config import RetryPolicy
+from . import forks
 from .dispatch.calls import HandlerCalls
-from .dispatch.dispatcher import Dispatcher
-from .exceptions import KeyRejectedError
-from .handler import MessageHandler
-from .handler_errors import HandlerErrors
+from .exceptions import ClosedError, ForkedError, KeyRejectedError
 from .messages import Batch
-from .safe_logger import Logger
-from .stream.cancel import CancelToken, Latch
-from .stream.connection import Connector
-from .stream.reader import StreamReader
-from .stream.retry import RetryPlan
-from .stream.source import EventStream
-from .tracking import StatusTracker
+from .safe_logger import SafeLogger, is_ctrl_c, log_aside
+from .status import StatusTracker
+from .stream.cancel import CancelToken
+from .waiting import WaitingRoom
 
-_QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
-# Seconds that stop() gives the reader. What nothing interrupts can take longer: the look-up of a name, decoding many
-# megabytes, and the application's own functions that the reader calls.
-_INTERRUPTION = 0.75
+# Seconds that stop() waits for a thread that is in no callback. What nothing interrupts can take longer: the look-up of
+# a name, decoding many megabytes, the application's own functions that the reader calls, and a log handler.
+_GRACE = 0.75
+_LEAST_GRACE = 0.3  # also if the caller has less time: a thread that nothing holds up ends in milliseconds
 _numbers = itertools.count(1)
-
-
-@attrs.frozen
-class StreamOptions:
-    """What a :class:`StreamManager` was told of how to follow its stream."""
-
-    initial_retry_delay: float
-    retry_policy: RetryPolicy
-    stop_on_rejection: bool
-    max_event_bytes: int
-    handler_errors: HandlerErrors
-    slow_callback: float
 
 
 class StreamThreads:
     """
     Runs a reader and a dispatcher, each in a daemon thread.
 
+    The threads hold this object but not the manager, so that a manager that is dropped can be collected.
+
     Args:
-        connector: Makes the connections.
-        handler: The application's side.
-        token: Stops both threads; it is the connector's own.
-        options: How to follow the stream.
-        status: Is told of all that happens.
-        on_connected: Called in the reader's thread each time there is an event stream.
-        on_rejected: Called in the reader's thread if the key is refused for good, with the HTTP status.
+        batches: The queue from the reader to the dispatcher.
+        token: Stops both threads.
+        calls: Says which method of the handler is being called.
+        status: Is told of the end.
         logger: For everything.
 
     Attributes:
-        off: Set when no callback will begin any more.
+        connected: Done when the service first answers with a stream, or when the stream has ended before.
+        error: Why the stream has ended by itself; ``None`` if it has not, or was closed.
     """
 
     def __init__(
         self,
-        connector: Connector,
-        handler: MessageHandler,
+        batches: queue.Queue[Batch],
         token: CancelToken,
-        options: StreamOptions,
+        calls: HandlerCalls,
         status: StatusTracker,
-        *,
-        on_connected: Callable[[], None],
-        on_rejected: Callable[[int], None],
-        logger: Logger,
+        logger: SafeLogger,
     ) -> None:
-        self.off = Latch()
+        self.connected: Future[None] = Future()
+        self.connected.set_running_or_notify_cancel()  # so that nobody can cancel it
+        self.error: BaseException | None = None
+        self._batches = batches
         self._token = token
+        self._calls = calls
         self._status = status
-        self._on_rejected = on_rejected
         self._log = logger
-        self._batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
-        self._reader = StreamReader(
-            EventStream(connector, options.max_event_bytes, logger),
-            self._batches,
-            token,
-            RetryPlan(options.initial_retry_delay, options.retry_policy),
-            status,
-            stop_on_rejection=options.stop_on_rejection,
-            on_connected=on_connected,
-            logger=logger,
-        )
-        errors, slow_after = options.handler_errors, options.slow_callback
-        self._calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=logger)
-        self._dispatcher = Dispatcher(self._calls, errors.retry, self._batches, status, logger)
-        self._threads: dict[str, threading.Thread] = {}  # made by start(): Python 3.13 lets none of before a fork start
-        self._waking = threading.Lock()  # held while the threads are woken; never waited for
+        self._ended = False  # no callback will begin any more
+        self._waiting = WaitingRoom()
+        self._process: int | None = None  # in which the threads were started
+        self._is_forked = False
+        # Made by start(): on Python 3.13, a Thread that was made before a fork cannot be started after it.
+        self._reader: threading.Thread | None = None
+        self._dispatcher: threading.Thread | None = None
         self._inside: set[int] = set()  # the threads that are in start() or stop() at the moment
+        self._cancelling: set[object] = set()  # one for each call of cancel() that has not returned
 
-    def start(self) -> None:
-        """Start both threads."""
+    def start(self, read: Callable[[], None], dispatch: Callable[[], None], name: str) -> None:
+        """
+        Start both threads.
+
+        Args:
+            read: What the reader does; raises :class:`KeyRejectedError` when the stream has ended.
+            dispatch: What the dispatcher does.
+            name: Of the stream, for the log.
+        """
         number = next(_numbers)
-        self._inside.add(threading.get_ident())
+        self._process = os.getpid()
+        forks.add(self)
+        self._log.begin_stream(f"{number} {name}")
         try:
-            self._threads = {
-                name: threading.Thread(target=target, name=f"autoconfig-{name}-{number}", daemon=True)
-                for name, target in (("dispatcher", self._dispatch), ("reader", self._read))
-            }
-            for thread in self._threads.values():
-                thread.start()
+            self._inside.add(threading.get_ident())
+            self._reader = _thread(f"autoconfig-reader-{number}", self._run_reader, read)
+            self._dispatcher = _thread(f"autoconfig-dispatcher-{number}", self._run_dispatcher, dispatch)
+            self._dispatcher.start()
+            self._reader.start()
         finally:
             self._inside.discard(threading.get_ident())
+
+    def cancel(self) -> None:
+        """End the stream: from here on no callback begins, and the threads end by themselves."""
+        mine = object()
+        try:
+            self._cancelling.add(mine)
+            self._token.cancel()
+        finally:
+            try:
+                self._note_end()
+            finally:
+                self._cancelling.discard(mine)
 
     def stop(self, deadline: float) -> bool:
         """
         Stop both threads, and wait for those that are not the caller's own.
 
         Args:
-            deadline: Until when to wait for a running callback, in monotonic time. The reader is given less.
+            deadline: Until when to wait for a running callback, in monotonic time. Whatever else a thread does, it is
+                given at most 0.75 s, and at least 0.3 s.
 
         Returns:
             Whether they have ended. If not, a WARNING says which has not and where it is; but for a call that comes
             from a signal handler in the middle of another one, which goes on and says it.
         """
-        self._token.cancel()
+        self.cancel()
         me = threading.get_ident()
         if me in self._inside:
             # This is a signal handler that has interrupted start() or stop(), in whichever of their locks. What it
             # would wait for may be waiting for them; they go on when it returns, and find the token cancelled.
             return False
-        self._inside.add(me)
         try:
+            self._inside.add(me)
             self._wake()
-            reader_deadline = min(deadline, time.monotonic() + _INTERRUPTION)
-            ended = self._join("reader", reader_deadline), self._join("dispatcher", deadline)
+            now = time.monotonic()
+            grace = min(max(deadline, now + _LEAST_GRACE), now + _GRACE)
+            ended = self._wait_for_reader(grace), self._wait_for_dispatcher(grace, deadline)
             self._token.close()
             self._end()
             return all(ended)
         finally:
             self._inside.discard(me)
 
-    def is_one(self, thread: threading.Thread) -> bool:
-        """Return whether it is one of the two."""
-        return thread in self._threads.values()
+    def drop(self) -> bool:
+        """
+        Let the threads end, because nobody can close the stream any more; return whether they were running.
 
-    def _read(self) -> None:
+        It takes no lock of the queue, because the garbage collector may call this in the middle of one.
+        """
+        running = self._process == os.getpid() and not self._ended
+        if running:
+            self._token.cancel()
+        return running
+
+    def wait_for_end(self, timeout: float | None) -> bool:
+        """Wait until no callback will begin any more; return whether that is so."""
+        return self._waiting.wait(lambda: self._ended, timeout)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no further callback may begin."""
+        return self._token.cancelled or self._ended
+
+    def is_current(self) -> bool:
+        """Return whether one of the two threads is the caller's."""
+        return threading.current_thread() in (self._reader, self._dispatcher)
+
+    def has_forked(self) -> bool:
+        """Return whether the threads run in the parent process, and not in this fork of it."""
+        if not self._is_forked and self._process not in (None, os.getpid()) and not self._ended:
+            self._abandon()
+        return self._is_forked
+
+    def note_connected(self) -> None:
+        """Settle the future, the first time that there is an event stream."""
+        if not self.connected.done() and not self._token.cancelled:  # which can look like the end of an answer's head
+            self._log.info("Connected")
+            self._settle(None)
+
+    def _run_reader(self, read: Callable[[], None]) -> None:
         try:
-            self._reader.run()
+            read()
         except KeyRejectedError as error:
-            self._on_rejected(error.status)
+            self._log.error("The stream has ended: %s", error)
+            self._end_by(error)
+        except BaseException as error:
+            self._fail(error)
         finally:
             self._batches.put([])
 
-    def _dispatch(self) -> None:
+    def _run_dispatcher(self, dispatch: Callable[[], None]) -> None:
         try:
-            self._dispatcher.run()
+            dispatch()
+        except BaseException as error:
+            self._token.cancel()
+            self._fail(error)
         finally:
-            self._end()
+            if not self.has_forked():  # it was, inside a callback: then all this is the parent's
+                if not self._cancelling:  # else it is done there, perhaps by what a signal handler has interrupted
+                    self._note_end()
+                self._wake()
+                self._end()
+
+    def _fail(self, error: BaseException) -> None:
+        self._log.critical("The stream has ended, because its thread failed", exc_info=error)
+        self._end_by(error)
+
+    def _end_by(self, error: BaseException) -> None:
+        self.error = error.with_traceback(None)  # whose frames would keep what they hold
+        self._status.off(error)
+        self._settle(error)
+
+    def _note_end(self) -> None:
+        try:
+            self._status.off()
+        finally:  # whatever a listener or a callback of the future raises
+            self._settle(ClosedError("the manager was closed before it was connected"))
 
     def _end(self) -> None:
         self._status.handles_no_more()
-        self.off.set()
+        self._ended = True
+        self._waiting.wake()
+        self._log.end_stream()
+        forks.discard(self)
+
+    def _settle(self, error: BaseException | None) -> None:
+        """Give the future its outcome, unless it has one."""
+        try:
+            if error is None:
+                self.connected.set_result(None)
+            else:
+                self.connected.set_exception(error)
+        except InvalidStateError:
+            return
+        except BaseException as failure:  # concurrent.futures lets SystemExit and the like of a callback through
+            if is_ctrl_c(failure):
+                raise
+            log_aside(self._log, logging.ERROR, "A callback of the future failed", exc_info=failure)
 
     def _wake(self) -> None:
         """Wake a reader that waits for room in the queue and a dispatcher that waits for a message."""
-        if not self._waking.acquire(blocking=False):  # another thread is doing it
-            return
         try:
+            self._batches.put_nowait([])
+        except queue.Full:  # so it is the reader that may be waiting
             with suppress(queue.Empty):
                 while True:
                     self._batches.get_nowait()
-            with suppress(queue.Full):  # then the dispatcher is not waiting
+            with suppress(queue.Full):
                 self._batches.put_nowait([])
-        finally:
-            self._waking.release()
 
-    def _join(self, name: str, deadline: float) -> bool:
-        thread = self._threads.get(name)
-        if thread is None or thread is threading.current_thread() or thread.ident is None:  # never started, or itself
+    def _wait_for_reader(self, grace: float) -> bool:
+        places = "the look-up of a name, a large message, or a function of yours such as that for the key"
+        return _ends(self._reader, grace) or self._give_up(self._reader, places)
+
+    def _wait_for_dispatcher(self, grace: float, deadline: float) -> bool:
+        if self._calls.running and _ends(self._dispatcher, deadline):
             return True
-        with suppress(RuntimeError):  # its start() is what was interrupted, by the signal handler that this is in
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if not thread.is_alive():
+        callback = self._calls.running  # once, because the call may end at any moment
+        if not callback and _ends(self._dispatcher, grace):
             return True
-        if name == "reader":
-            place = "the look-up of a name, a large message, or a function of yours such as that for the key"
-        else:
-            callback = self._calls.running  # once, because the call may end at any moment
-            place = f"the handler's {callback}" if callback else "Python"
-        self._log.warning("Gave up waiting for the thread %s; it is still in %s", thread.name, place)
+        return self._give_up(self._dispatcher, f"the handler's {callback}" if callback else "Python")
+
+    def _give_up(self, thread: threading.Thread | None, place: str) -> bool:
+        if thread is None or not thread.is_alive():
+            return True
+        place = "a log handler" if self._log.is_busy(thread) else place
+        log_aside(
+            self._log,
+            logging.WARNING,
+            "Gave up waiting for the thread %s; it is still in %s",
+            thread.name,
+            place,
+        )
         return False
+
+    def _abandon(self) -> None:
+        """In a forked child: let go of what belongs to the parent, and wait for none of its locks."""
+        if self._ended:
+            return
+        self._is_forked = True
+        self._token.abandon()
+        self._status.abandon(ForkedError())
+        self._log.end_stream()
+        self._replace_future()
+
+    def _replace_future(self) -> None:
+        """
+        In a forked child: let the future raise, unless it has a result, and wake nobody.
+
+        Each of its methods takes a lock that a thread of the parent may have held. Who waits for it, and its callbacks,
+        are the parent's. There is no public way to renew a future that users hold, so its attributes are replaced.
+        """
+        forked: Future[None] = Future()
+        forked.set_exception(ForkedError())
+        renewed = vars(forked)
+        if self.connected._state == "FINISHED":
+            renewed = {"_condition": renewed["_condition"]}
+        vars(self.connected).update(renewed)
+
+
+def _thread(name: str, run: Callable[..., None], *arguments: object) -> threading.Thread:
+    """Make a daemon thread that does not inherit the caller's context variables, such as those of one web request."""
+    return threading.Thread(target=contextvars.Context().run, args=(run, *arguments), name=name, daemon=True)
+
+
+def _ends(thread: threading.Thread | None, deadline: float) -> bool:
+    """Wait for the end of a thread; return whether it has ended, was never started, or is the caller's own."""
+    if thread is None or thread is threading.current_thread() or thread.ident is None:
+        return True
+    with suppress(RuntimeError):  # its start() is what was interrupted, by the signal handler that this is in
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return not thread.is_alive()

@@ -123,8 +123,8 @@ def follow(url: str, events: int, connections: int, limit: int, leak: int) -> No
                     done.set()
 
     handler = Handler()
-    retries = RetryPolicy(initial_delay=0.01, max_delay=0.05)
-    policy = RetryPolicy(initial_delay=0.001, max_delay=0.002)
+    retries = RetryPolicy(max_delay=0.05)
+    policy = RetryPolicy(max_delay=0.002)
     manager = StreamManager(
         "rel-soak", url, handler, logger=logger, retry_policy=policy, handler_errors=HandlerErrors(retry=retries)
     )

@@ -121,7 +121,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     key = os.environ.get("AUTO_CONFIG_KEY") or sys.exit("AUTO_CONFIG_KEY is not set")
     uri = os.environ.get("STREAM_URI", "https://stream.launchdarkly.com")
-    errors = HandlerErrors(retry=RetryPolicy(initial_delay=1.0, max_delay=30.0))
+    errors = HandlerErrors(retry=RetryPolicy(max_delay=30.0))
     try:
         with (
             contextlib.closing(Clients()) as clients,

@@ -14,16 +14,15 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 from typing import Any
 
 from flask import Flask
 
 from autoconfig import (
+    AutoConfigError,
     EnvironmentParams,
     EnvironmentRegistry,
     StreamManager,
-    StreamState,
 )
 
 FIRST_WAIT = 5.0  # seconds that a request waits for the first configuration
@@ -49,14 +48,11 @@ class Stream:
                 self._started = True
 
     def wait_until_ready(self, timeout: float) -> bool:
-        if self.registry.is_ready:
-            return True
-        # The state first: if the key is refused, it is OFF, and this does not wait for
-        # what will never come.
-        deadline = time.monotonic() + timeout
-        if not self.manager.wait_for(StreamState.VALID, timeout):
+        try:
+            self.registry.wait_until_ready(timeout)
+        except AutoConfigError:  # not in time; or never, if the key was refused
             return False
-        return self.registry.wait_until_ready(max(0.0, deadline - time.monotonic()))
+        return True
 
 
 def create_app() -> Flask:

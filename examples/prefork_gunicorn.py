@@ -16,13 +16,14 @@ module of another name.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from autoconfig import EnvironmentRegistry, StreamManager
+from autoconfig import AutoConfigError, EnvironmentRegistry, StreamManager
 
 # Settings of gunicorn.
 workers = 2
@@ -59,7 +60,8 @@ def app(
     state = manager.status.state.value
     answer: dict[str, Any] = {"worker": os.getpid(), "state": state}
     status = "503 Service Unavailable"
-    if registry.wait_until_ready(timeout=5.0):
+    with contextlib.suppress(AutoConfigError):  # the state says what is wrong
+        registry.wait_until_ready(timeout=5.0)
         status = "200 OK"
         names = [params.identifiers for params in registry.environments.values()]
         answer["environments"] = sorted(f"{n.proj_name} / {n.env_name}" for n in names)

@@ -12,7 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-MODULES = ["stream/events", "stream/decoding", "stream/fields", "dispatcher", "delivery", "receiver", "calls"]
+MODULES = [
+    *["stream/events", "stream/decoding", "loose_json", "messages", "environments", "frozen"],
+    *["dispatch/dispatcher", "dispatch/delivery", "dispatch/retries", "dispatch/calls", "receiver"],
+]
 _SECONDS = 60.0  # after which the rest of the inputs is left out
 
 

@@ -17,7 +17,7 @@ FUZZ = Path(__file__).parent
 SEEDS = FUZZ / "seeds"
 VECTORS = FUZZ.parent / "tests" / "vectors"
 _SMALLEST, _LARGEST = 30, 3000  # bytes
-_COUNTS = {"scenario": 14, "json": 10, "random": 4, "sse": 4, "vector": 18}
+_COUNTS = {"scenario": 14, "json": 10, "random": 4, "sse": 4, "vector": 18, "wire": 12}
 # No limit and a small one, pieces from one byte to many, and from no call to every second one that raises.
 _CONTROLS = [
     bytes(8),
@@ -54,9 +54,11 @@ def _streams() -> Iterator[tuple[str, str, bytes]]:
     """Yield group, name and bytes of each vector that is a stream."""
     for vector in json.loads((VECTORS / "sse.json").read_text("utf-8")):
         yield "vector", f"sse-{vector['name']}", b"".join(map(base64.b64decode, vector["chunks_b64"]))
-    for vector in json.loads((VECTORS / "reference.json").read_text("utf-8")):
-        stream = b"".join(_rendered(connection) for connection in vector["connections"])
-        yield vector["group"], f"reference-{vector['name']}", stream
+    for file in ("reference", "wire"):
+        for vector in json.loads((VECTORS / f"{file}.json").read_text("utf-8")):
+            stream = b"".join(_rendered(connection) for connection in vector["connections"])
+            group = vector["group"] if file == "reference" else file
+            yield group, f"{file}-{vector['name']}", stream.replace(b"envID", b"envId")  # as the service spells it
 
 
 def _rendered(connection: Sequence[Mapping[str, Any]]) -> bytes:

@@ -13,6 +13,15 @@ BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile("\r\n|\r|\n")
 _RETRY = re.compile("[0-9]+")
 _DIGITS = 32  # how many of a retry's digits the parser looks at
+# By the last call for an item and whether it succeeded: which calls may be the next.
+_ALLOWED = {
+    ("delete", True): {"add"},
+    ("add", False): {"add", "delete"},
+    ("add", True): {"update", "delete"},
+    ("update", True): {"update", "delete"},
+    ("update", False): {"update", "delete"},
+    ("delete", False): {"delete"},
+}
 
 
 class Stream(NamedTuple):
@@ -38,7 +47,7 @@ def read(stream: bytes) -> Stream:
         if not line:
             last_event_id = id
             if data or name not in ("", "message"):
-                events.append(ServerSentEvent(name or "message", "\n".join(data) if data else None))
+                events.append(((name or "message").encode(), "\n".join(data).encode() if data else None))
             name, data = "", []
         elif field == "event":
             name = value
@@ -53,51 +62,58 @@ def read(stream: bytes) -> Stream:
 
 class CheckingHandler:
     """
-    Implements ``MessageHandler``: raises when it is told to, and notes when the other calls break a promise.
+    Implements ``MessageHandler``: raises when it is told to, and notes when a call is not what the rule allows.
+
+    The rule: after an addition that raised come additions, or a deletion; after an update that raised, updates or a
+    deletion; after a deletion that raised, deletions until one succeeds.
 
     Args:
         fails: Asked before each call whether it is to raise.
 
     Attributes:
-        broken: The calls that broke a promise: they cannot raise, because the dispatcher would take that for a failure.
+        broken: The calls that broke the rule: they cannot raise, because the dispatcher would take that for a failure.
     """
 
     def __init__(self, fails: Callable[[], bool]) -> None:
         self.broken: list[str] = []
         self._fails = fails
-        self._environments: set[str] = set()
-        self._filters: set[str] = set()
+        self._last: dict[tuple[str, str], tuple[str, bool]] = {}
 
     def add_environment(self, params: EnvironmentParams) -> None:
         """Take up an environment."""
-        self._call("add_environment", params.env_id not in self._environments)
-        self._environments.add(params.env_id)
+        self._call("add", "environment", params.env_id)
 
     def update_environment(self, params: EnvironmentParams) -> None:
         """Expect to know it."""
-        self._call("update_environment", params.env_id in self._environments)
+        self._call("update", "environment", params.env_id)
 
     def received_all_environments(self) -> None:
         """Fail like the others."""
-        self._call("received_all_environments", True)
+        if self._fails():
+            raise ValueError("received_all_environments")
 
     def delete_environment(self, id: str) -> None:
-        """Expect to know it."""
-        self._call("delete_environment", id in self._environments)
-        self._environments.discard(id)
+        """Let it go."""
+        self._call("delete", "environment", id)
 
     def add_filter(self, params: FilterParams) -> None:
         """Take up a filter."""
-        self._call("add_filter", params.id not in self._filters)
-        self._filters.add(params.id)
+        self._call("add", "filter", params.id)
 
     def delete_filter(self, id: str) -> None:
-        """Expect to know it."""
-        self._call("delete_filter", id in self._filters)
-        self._filters.discard(id)
+        """Let it go."""
+        self._call("delete", "filter", id)
 
-    def _call(self, name: str, kept: bool) -> None:
-        if self._fails():
-            raise ValueError(name)
-        if not kept:
-            self.broken.append(name)
+    @property
+    def left(self) -> list[tuple[str, str]]:
+        """What may still be there: its last call is not a deletion that succeeded."""
+        return [item for item, last in self._last.items() if last != ("delete", True)]
+
+    def _call(self, what: str, kind: str, id: str) -> None:
+        last = self._last.get((kind, id), ("delete", True))
+        if what not in _ALLOWED[last]:
+            self.broken.append(f"{what} of the {kind} {id!r} after {last}")
+        failed = self._fails()
+        self._last[kind, id] = what, not failed
+        if failed:
+            raise ValueError(what)

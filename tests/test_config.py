@@ -86,7 +86,6 @@ def test_the_defaults_of_how_to_retry() -> None:
         "max_delay": 30.0,
         "jitter": 0.5,
         "reset_after": 60.0,
-        "initial_delay": None,
     }
 
 

@@ -1,4 +1,4 @@
-"""Environments handed on once for each filter: whatever comes first, goes, moves or fails."""
+"""Environments handed on once for each filter: whatever comes first, goes or moves. Failures: test_inner_handlers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,70 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.managing import QUICK
-from support.registry_filtered import FilteredRecorder, Repeating
+from support.recorder import Recorder
 from support.registry_samples import params, payload_filter
 
-from autoconfig import EnvironmentID, FilterID, FilterKey, FilterRep, MessageHandler, StreamManager
-from autoconfig.environments import EnvironmentRep
+from autoconfig import (
+    EnvironmentID,
+    EnvironmentParams,
+    FilterID,
+    FilterKey,
+    MessageHandler,
+    StreamManager,
+)
 from autoconfig.filtering import FilteredHandler, FilterExpander
 from autoconfig.handler_errors import HandlerErrors
+from autoconfig.messages import EnvironmentRep, FilterRep
 from autoconfig.registry import EnvironmentRegistry
 from autoconfig.testing import DEMO_KEY, Emulator
 
 E1 = EnvironmentID("e1")
+
+
+class FilteredRecorder(Recorder):
+    """
+    A ``FilteredHandler`` that records its calls.
+
+    Attributes:
+        held: What it was given and still has, by id and filter key.
+        failures: Whether each of the next calls fails; those after them do not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[tuple[str, str], EnvironmentParams] = {}
+        self.failures: list[bool] = []
+
+    @property
+    def short(self) -> list[str]:
+        """All calls as text: ``add e1``, ``add e1/f1``."""
+        pairs = [argument if isinstance(argument, tuple) else pair(argument) for _, argument in self.calls]
+        return [
+            f"{name.partition('_')[0]} {'/'.join(filter(None, ids))}"
+            for name, ids in zip(self.names, pairs, strict=True)
+        ]
+
+    def add_environment(self, params: EnvironmentParams) -> None:
+        self._record("add_environment", params)
+        self.held[pair(params)] = params
+
+    def update_environment(self, params: EnvironmentParams) -> None:
+        self._record("update_environment", params)
+        self.held[pair(params)] = params
+
+    def delete_environment(self, id: EnvironmentID, filter_key: FilterKey) -> None:  # type: ignore[override]
+        self._record("delete_environment", (id, filter_key))
+        del self.held[id, filter_key]
+
+    def _record(self, name: str, argument: Any) -> None:
+        if self.failures and self.failures.pop(0):
+            raise ConnectionError(f"refused {name}")
+        super()._record(name, argument)
+
+
+def pair(params: EnvironmentParams) -> tuple[str, str]:
+    return params.env_id, params.identifiers.filter_key
 
 
 @pytest.fixture
@@ -140,141 +189,6 @@ def test_calls_that_come_again_are_not_handed_on(expander: FilterExpander, handl
     assert handler.short == ["add e1", "add e1/a", "delete e1/a", "delete e1"]
 
 
-# Calls that fail
-
-
-def test_a_repeated_call_goes_on_where_it_failed(expander: FilterExpander, handler: FilteredRecorder) -> None:
-    for key in "ab":
-        expander.add_filter(payload_filter(key))
-    handler.failures = [False, True, False, True]
-    for _ in range(2):
-        with pytest.raises(ConnectionError):
-            expander.add_environment(params("e1"))
-    expander.add_environment(params("e1"))
-    assert handler.short == ["add e1", "add e1/a", "add e1/b"]
-
-
-def test_an_addition_that_is_never_repeated_is_set_right(expander: FilterExpander, handler: FilteredRecorder) -> None:
-    expander.add_filter(payload_filter("a"))
-    handler.failures = [False, True]
-    with pytest.raises(ConnectionError):
-        expander.add_environment(params("e1"))
-    expander.received_all_environments()
-    assert handler.short == ["add e1", "delete e1", "received"]
-
-
-def test_a_filter_that_comes_back_during_its_deletion_is_set_right(
-    expander: FilterExpander, handler: FilteredRecorder
-) -> None:
-    """There is no call for it, because for all that the manager knows it is still there."""
-    expander.add_filter(payload_filter("a"))
-    for id in "e1", "e2":
-        expander.add_environment(params(id))
-    handler.failures = [False, True]
-    with pytest.raises(ConnectionError):
-        expander.delete_filter(FilterID("a"))
-    assert set(handler.held) == {("e1", ""), ("e2", ""), ("e2", "a")}
-    expander.received_all_environments()
-    assert set(handler.held) == {("e1", ""), ("e1", "a"), ("e2", ""), ("e2", "a")}
-
-
-def test_a_filter_whose_key_changes_while_calls_fail(expander: FilterExpander, handler: FilteredRecorder) -> None:
-    for id in "e1", "e2":
-        expander.add_environment(params(id))
-    for failures, key in ([False, True], "a"), ([True], "b"):
-        handler.failures = failures
-        with pytest.raises(ConnectionError):
-            expander.add_filter(payload_filter("f1", key))
-    expander.add_filter(payload_filter("f1", "b"))
-    assert set(handler.held) == {("e1", ""), ("e1", "b"), ("e2", ""), ("e2", "b")}
-
-
-def test_what_is_set_right_may_fail_too(expander: FilterExpander, handler: FilteredRecorder) -> None:
-    expander.add_filter(payload_filter("a"))
-    handler.failures = [False, True, True]
-    with pytest.raises(ConnectionError):
-        expander.add_environment(params("e1"))
-    with pytest.raises(ConnectionError):
-        expander.received_all_environments()
-    expander.received_all_environments()
-    assert handler.short == ["add e1", "delete e1", "received"]
-
-
-PROJECTS = st.sampled_from(["shop", "blog"])
-ENVIRONMENTS = st.builds(params, st.sampled_from(["e1", "e2", "e3"]), name=st.sampled_from("xy"), proj=PROJECTS)
-FILTERS = st.builds(payload_filter, st.sampled_from(["f1", "f2", "f3"]), st.sampled_from(["a", "b", ""]), PROJECTS)
-FAILURES = st.lists(st.booleans(), max_size=6)
-
-
-class Histories(RuleBasedStateMachine):
-    """Calls as a manager makes them, to a handler that fails at random and insists on legal calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.handler = FilteredRecorder()
-        self.manager = Repeating(expander := FilterExpander(self.handler))
-        self.expander = expander
-
-    @rule(params=ENVIRONMENTS, failures=FAILURES)
-    def set_environment(self, params: Any, failures: list[bool]) -> None:
-        self.handler.failures = failures
-        self.manager.set_environment(params)
-
-    @rule(params=FILTERS, failures=FAILURES)
-    def set_filter(self, params: Any, failures: list[bool]) -> None:
-        self.handler.failures = failures
-        self.manager.set_filter(params)
-
-    @rule(id=st.sampled_from(["e1", "e2", "e3"]), failures=FAILURES)
-    def delete_environment(self, id: str, failures: list[bool]) -> None:
-        self.handler.failures = failures
-        self.manager.delete_environment(id)
-
-    @rule(id=st.sampled_from(["f1", "f2", "f3"]), failures=FAILURES)
-    def delete_filter(self, id: str, failures: list[bool]) -> None:
-        self.handler.failures = failures
-        self.manager.delete_filter(id)
-
-    @rule(ids=st.lists(st.sampled_from(["e1", "e2", "e3", "f1", "f2", "f3"]), unique=True), failures=FAILURES)
-    def repeat(self, ids: list[str], failures: list[bool]) -> None:
-        self.handler.failures = failures
-        self.manager.repeat(ids)
-
-    @rule(failures=FAILURES)
-    def receive_all(self, failures: list[bool]) -> None:
-        self.handler.failures = failures
-        try:
-            self.expander.received_all_environments()
-        except ConnectionError:
-            return
-        self.manager.overtaken = False
-
-    @invariant()
-    def nothing_fails_unasked(self) -> None:
-        self.handler.failures = []
-
-    @rule()
-    def come_to_rest(self) -> None:
-        """Repeat what failed until nothing fails: the handler has the product of environments and filters."""
-        self.manager.repeat()
-        if self.manager.overtaken:
-            self.expander.received_all_environments()
-            self.manager.overtaken = False
-        assert self.handler.held == self.manager.product()
-
-    def teardown(self) -> None:
-        self.come_to_rest()
-        for id in list(self.manager.environments):
-            self.manager.delete_environment(id)
-        assert self.handler.held == {}
-        expander = self.expander
-        assert [*expander._delivered, *expander._failed_filters, *expander._failed_additions] == []
-
-
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
-
-
 # With a manager and a service
 
 
@@ -291,7 +205,7 @@ def test_it_follows_a_service(handler: FilteredRecorder) -> None:
     registry = EnvironmentRegistry()
     failed = threading.Event()
     errors = HandlerErrors(retry=QUICK, on_error=lambda failure: failed.set())
-    handler.failures = [False, False, True]
+    handler.failures = [False, False, True]  # whichever that is
     with (
         Emulator([rep("e1"), rep("e2", "blog")], {"f1": payload_filter_rep("a")}) as service,
         StreamManager(

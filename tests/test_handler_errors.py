@@ -19,9 +19,9 @@ from autoconfig.messages import Message
 from autoconfig.testing import Emulator
 
 ERROR = ValueError("no room")
-SOON = RetryPolicy(initial_delay=0.005, max_delay=0.02, jitter=0.0)
+SOON = RetryPolicy(max_delay=0.02, jitter=0.0)
 CONTENT: Any = ([environment("e1")], {"f1": payload_filter("f1")})
-STEADY = RetryPolicy(max_delay=60.0, jitter=0.0, initial_delay=3.0)
+STEADY = RetryPolicy(max_delay=60.0, jitter=0.0)
 # For each method: what comes first, the message in whose handling it fails, and the id that is told.
 FAILURES: list[tuple[list[Message], Message, Call, str]] = [
     ([], patch("e1", 1), added("e1", 1), "e1"),
@@ -46,7 +46,7 @@ def test_without_a_word_calls_are_tried_again_for_a_minute_at_most() -> None:
     errors = HandlerErrors()
     assert errors == HandlerErrors(retry=RetryPolicy(max_delay=60.0), on_error=None)
     assert errors.retry
-    assert (errors.retry.max_delay, errors.retry.jitter, errors.retry.initial_delay) == (60.0, 0.5, None)
+    assert (errors.retry.max_delay, errors.retry.jitter, errors.initial_delay) == (60.0, 0.5, 1.0)
 
 
 def test_the_first_delay_is_a_second() -> None:
@@ -92,7 +92,7 @@ def test_neither_class_can_be_changed(one: Any) -> None:
 def test_each_failure_is_told(before: list[Message], message: Message, call: Call, id: str) -> None:
     """With what failed, why, how often it was tried, and when it is tried again, if it is."""
     told: list[HandlerFailure] = []
-    _, line = failing(call, told, retry=STEADY)
+    _, line = failing(call, told, retry=STEADY, initial_delay=3.0)
     line.deliver(*before)
     told.clear()
     line.deliver(message)
@@ -128,7 +128,7 @@ def test_without_a_policy_the_next_put_brings_what_failed_and_nothing_else() -> 
 
 def test_a_failure_that_nobody_asked_for_is_not_told() -> None:
     handler = Failing(lambda *_: ERROR)
-    line = Inline(handler, errors=HandlerErrors(retry=STEADY))
+    line = Inline(handler, errors=HandlerErrors(retry=STEADY, initial_delay=3.0))
     line.deliver(put({"e1": 1}))
     assert line.status.failed_callbacks == 2
 
@@ -152,7 +152,7 @@ def test_a_failed_call_is_made_again_until_it_succeeds(callback: str, change: Ca
     told: list[tuple[HandlerFailure, str]] = []
     left: list[ValueError] = []
     handler = Failing(lambda name, _: left.pop() if name == callback and left else None)
-    errors = HandlerErrors(SOON, lambda failure: told.append((failure, threading.current_thread().name)))
+    errors = HandlerErrors(SOON, lambda one: told.append((one, threading.current_thread().name)), 0.005)
     with Emulator(*CONTENT, key=KEY) as emulator, managed(emulator.uri, handler, handler_errors=errors) as manager:
         manager.start()
         handler.wait_for("received_all_environments")
@@ -169,7 +169,7 @@ def test_a_failed_call_is_made_again_until_it_succeeds(callback: str, change: Ca
 @pytest.mark.parametrize("ending", ["close", "refusal"])
 def test_what_is_pending_does_not_hold_up_the_end(ending: str) -> None:
     handler = Failing(lambda name, _: ERROR if name == "add_environment" else None)
-    errors = HandlerErrors(RetryPolicy(initial_delay=60.0, max_delay=60.0))
+    errors = HandlerErrors(initial_delay=60.0)
     with Emulator(*CONTENT, key=KEY) as emulator, managed(emulator.uri, handler, handler_errors=errors) as manager:
         manager.start()
         handler.wait_for("received_all_environments")

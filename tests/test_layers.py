@@ -1,4 +1,4 @@
-"""Imports run one way and never in a circle; the core needs none of the optional rooms, nor what only they may import."""
+"""Imports run one way and never in a circle; the core needs no optional room, nor what only those may import."""
 
 from __future__ import annotations
 

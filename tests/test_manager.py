@@ -241,6 +241,6 @@ def test_when_there_is_no_second_thread_the_first_one_ends(monkeypatch: pytest.M
     manager = manager_for()
     with pytest.raises(RuntimeError, match="can't start new thread"):
         manager.start()
-    assert isinstance(manager.ready.exception(0), ClosedError)
+    assert isinstance(manager.connected.exception(0), ClosedError)
     assert manager.join(5)
     assert library_threads() == {}

@@ -25,9 +25,8 @@ from autoconfig.testing import Emulator
 
 OTHER = "rel-7d42a91c-3f0e-4d15-8b6a-c05e9f24d713"
 SECONDS = 5.0  # a deadline for what takes milliseconds
-SOON = RetryPolicy(initial_delay=0.005, max_delay=0.02, jitter=0.0)
-SLOW_BUT_SOON = RetryPolicy(initial_delay=1e-5, max_delay=1e-4, jitter=0.0)  # 300 and 120 times of it are milliseconds
-MUCH_LATER = RetryPolicy(initial_delay=60.0, max_delay=60.0)
+SOON = RetryPolicy(max_delay=0.02, jitter=0.0)
+SLOW_BUT_SOON = RetryPolicy(max_delay=1e-4, jitter=0.0)  # 300 and 120 times of it are milliseconds
 RULE = "key must be printable ASCII, with no line break and no space at either end"
 SLOW = ["add_environment", "add_filter"]
 ENVIRONMENTS, FILTERS = [environment("e1")], {"f1": payload_filter("f1")}
@@ -159,12 +158,12 @@ def test_a_refused_key_ends_the_stream(options: dict[str, Any]) -> None:
 def test_a_refused_key_is_tried_again_if_so_told(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     """Which is for keys that are replaced: the stream begins when the right one is there."""
     source.set(OTHER)
-    options: dict[str, Any] = {"on_rejected_key": "retry", "retry_policy": SLOW_BUT_SOON}
+    options: dict[str, Any] = {"on_rejected_key": "retry", "retry_policy": SLOW_BUT_SOON, "initial_retry_delay": 1e-5}
     with Emulator(key=KEY) as emulator, manager_of(source.source, emulator.uri, **options) as manager:
         wait_until(lambda: manager.status.failed_attempts >= 3)
-        assert (manager.status.state, manager.ready.done()) == (StreamState.INITIALIZING, False)
+        assert (manager.status.state, manager.connected.done()) == (StreamState.INITIALIZING, False)
         source.set(KEY)
-        assert manager.ready.result(SECONDS) is None
+        assert manager.connected.result(SECONDS) is None
         assert manager.wait_for(StreamState.VALID, SECONDS)
     assert "the service rejected the auto-configuration key (HTTP status 401); next attempt in" in caplog.text
 
@@ -188,7 +187,7 @@ def test_an_idle_dispatcher_waits_without_a_timeout(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(queue.Queue, "get", note)
     failing: list[ValueError] = []
     handler = Failing(lambda *_: failing[0] if failing else None)
-    errors = HandlerErrors(MUCH_LATER)
+    errors = HandlerErrors(initial_delay=60.0)
     with (
         Emulator(ENVIRONMENTS, FILTERS, key=KEY) as emulator,
         managed(emulator.uri, handler, handler_errors=errors) as manager,

@@ -186,6 +186,7 @@ def test_a_refused_patch_reconnects_on_the_short_delays(times: int) -> None:
             ("add_environment", "e1 v1"),
             ("add_environment", "e2 v1"),
         ]
+        assert ("environment_refused", ("e2", ANCHOR)) in stream.calls
         assert stream.refused == ()
         assert stream.manager.status.last_error
         assert stream.manager.status.last_error.kind is ErrorKind.INVALID_DATA

@@ -25,8 +25,8 @@ from autoconfig import (
     StreamStatus,
     UnexpectedStatusError,
 )
+from autoconfig.status import StatusTracker
 from autoconfig.stream.reader import StreamReader
-from autoconfig.tracking import StatusTracker
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
 NETWORK, ANSWER, DATA, UNKNOWN = ErrorKind

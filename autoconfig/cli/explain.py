@@ -24,8 +24,8 @@ from ..messages import (
     filter_id,
 )
 from ..receiver import Action, Item, MessageReceiver
+from ..status import StatusTracker
 from ..stream.cancel import CancelToken
-from ..tracking import StatusTracker
 from .calls import Call, CallHandler
 
 _PATIENCE = 86400.0  # seconds for a call of the handler, which here only takes a note
@@ -130,11 +130,12 @@ class Player:
         self._steps: list[Decision | Call] = []
         self._batches: queue.Queue[Batch] = queue.Queue()
         status = StatusTracker(logger)
+        errors = HandlerErrors(retry=None)
         calls = HandlerCalls(
-            CallHandler(self._steps.append), CancelToken(), errors=HandlerErrors(retry=None), slow_after=_PATIENCE,
+            CallHandler(self._steps.append), CancelToken(), errors=errors, slow_after=_PATIENCE,
             status=status, logger=logger,
         )  # fmt: skip
-        delivery = Delivery(calls, None, status, logger)
+        delivery = Delivery(calls, errors, status, logger)
         for ledger, kind in ((delivery.environments, "environment"), (delivery.filters, "filter")):
             ledger.receiver = ExplainingReceiver(kind, self._steps.append, logger)
         self._dispatcher = Dispatcher(delivery, self._batches, status, logger)

@@ -10,8 +10,8 @@ from ..handler import MessageHandler
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import show
 from ..safe_logger import Logger
+from ..status import StatusTracker
 from ..stream.cancel import CancelToken
-from ..tracking import StatusTracker
 
 
 class StoppedError(Exception):
@@ -33,7 +33,7 @@ class HandlerCalls:
         handler: The application's side.
         token: When it is cancelled, no further call begins.
         errors: Who is told of a call that fails.
-        slow_after: How many seconds a call may take before there is a WARNING; ``None`` for no such WARNING.
+        slow_after: How many seconds a call may take before there is a WARNING.
         status: Counts the failures.
         logger: For failures and slow calls.
 
@@ -47,7 +47,7 @@ class HandlerCalls:
         token: CancelToken,
         *,
         errors: HandlerErrors,
-        slow_after: float | None,
+        slow_after: float,
         status: StatusTracker,
         logger: Logger,
     ) -> None:
@@ -55,7 +55,7 @@ class HandlerCalls:
         self._handler = handler
         self._token = token
         self._errors = errors
-        self._slow_after = float("inf") if slow_after is None else slow_after
+        self._slow_after = slow_after
         self._status = status
         self._log = logger
         self._returned_at = 0.0  # monotonic; when the last call returned, which is when the next one begins

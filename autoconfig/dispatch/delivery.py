@@ -15,8 +15,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ..config import RetryPolicy
-from ..handler_errors import HandlerFailure
+from ..handler_errors import HandlerErrors, HandlerFailure
 from ..messages import EnvironmentRep, FilterRep
 from ..receiver import Action, MessageReceiver
 from ..safe_logger import Logger
@@ -26,7 +25,6 @@ from .retries import FailedCall, Retries
 
 T = TypeVar("T", EnvironmentRep, FilterRep)
 
-_FIRST_DELAY = 1.0  # seconds
 _INSERT, _DELETE, _NOOP = Action.INSERT, Action.DELETE, Action.NOOP
 
 
@@ -39,7 +37,7 @@ class Delivery(Generic[T]):
         add: Its method for an item that is new.
         update: Its method for one that has changed; ``None`` if there is no call for that.
         delete: Its method for one that is gone.
-        policy: How long to wait before a failed call is made again; ``None`` to wait for the next message or put.
+        errors: When a failed call is made again.
         retries: Where failed calls wait.
         observer: Called before the handler is: with id and item of each patch that counts, and with id and ``None`` of
             each deletion.
@@ -53,7 +51,7 @@ class Delivery(Generic[T]):
         update: Callback | None,
         delete: Callback,
         *,
-        policy: RetryPolicy | None,
+        errors: HandlerErrors,
         retries: Retries,
         observer: Callable[[str, T | None], None] | None,
         logger: Logger,
@@ -65,7 +63,8 @@ class Delivery(Generic[T]):
         self._calls = calls
         self._add, self._update, self._remove = add, update, delete
         self._shared: dict[str, str] | None = None  # names that the items of a put have in common, while it is applied
-        self._policy = policy
+        self._policy = errors.retry
+        self._first_delay = errors.initial_delay
         self._retries = retries
         self._observer: Callable[[str, T | None], None] | None = observer
 
@@ -207,7 +206,7 @@ class Delivery(Generic[T]):
         delay = None
         if self._policy is not None:
             if failed.backoff is None or failed.attempts == 0:
-                failed.backoff = Backoff(_FIRST_DELAY, self._policy)
+                failed.backoff = Backoff(self._first_delay, self._policy)
             delay = failed.backoff.next_delay(0.0, None)
             self._retries.schedule(failed, time.monotonic() + delay)
             failed.attempts += 1

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from ..config import RetryPolicy
-from ..handler_errors import HandlerFailure
+from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import EnvironmentID, show
 from ..messages import (
     Batch,
@@ -23,8 +22,7 @@ from ..messages import (
     PutContent,
 )
 from ..safe_logger import Logger
-from ..status import RefusedEnvironment
-from ..tracking import StatusTracker
+from ..status import ContentSource, RefusedEnvironment, StatusTracker
 from .calls import Callback, HandlerCalls, StoppedError
 from .delivery import Delivery
 from .retries import Retries
@@ -53,7 +51,7 @@ class Dispatcher:
 
     Args:
         calls: The handler.
-        retry: How long to wait before a failed call is made again; ``None`` to wait for the next message or put.
+        errors: When a failed call is made again.
         batches: Where the messages come from; an empty batch is the last.
         status: Is told what was handled, refused and failed.
         logger: For a line on each put, patch and deletion that changes something.
@@ -63,7 +61,7 @@ class Dispatcher:
     def __init__(
         self,
         calls: HandlerCalls,
-        retry: RetryPolicy | None,
+        errors: HandlerErrors,
         batches: queue.Queue[Batch],
         status: StatusTracker,
         logger: Logger,
@@ -85,7 +83,7 @@ class Dispatcher:
             method("add_environment"),
             method("update_environment"),
             method("delete_environment"),
-            policy=retry,
+            errors=errors,
             retries=self._retries,
             observer=observer.environment if observer else None,
             logger=logger,
@@ -95,7 +93,7 @@ class Dispatcher:
             method("add_filter"),
             None,
             method("delete_filter"),
-            policy=retry,
+            errors=errors,
             retries=self._retries,
             observer=observer.filter if observer else None,
             logger=logger,
@@ -152,6 +150,7 @@ class Dispatcher:
         self._filters.load(filters)
         self._log.info("Loaded from the cache: %d environments and %d filters", len(environments), len(filters))
         self._tell(self._received_all)
+        self._status.configuration_received(ContentSource.CACHE, cached.saved_at)
 
     def _put(self, content: PutContent) -> None:
         self._content_received = True
@@ -169,6 +168,7 @@ class Dispatcher:
         self._refuse(content.refused)
         if environments or not content.refused:
             self._tell(self._received_all)
+            self._status.configuration_received()
 
     def _tell(self, callback: Callback | None, id: str = "", *more: object) -> None:
         """Make a call that is not made again if it fails, because the next put says the same."""

@@ -7,34 +7,7 @@ import os
 import socket
 import threading
 
-
-class Latch:
-    """
-    A flag that is set once and can be waited for.
-
-    Unlike ``threading.Event`` it may be set by a signal handler: it has no section in which a second ``set()`` by the
-    same thread would wait for the first one for ever.
-
-    Attributes:
-        is_set: Whether :meth:`set` was called.
-    """
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._lock = threading.Lock()  # held until set() is called
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Set the flag and wake everyone who waits for it."""
-        self.is_set = True
-        with contextlib.suppress(RuntimeError):  # released before
-            self._lock.release()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait so many seconds, or for ever, or until the flag is set; return whether it is."""
-        if not self.is_set and self._lock.acquire(timeout=-1 if timeout is None else timeout):
-            self.set()  # lets the next one who waits through
-        return self.is_set
+from ..waiting import WaitingRoom
 
 
 class CancelToken:
@@ -50,7 +23,8 @@ class CancelToken:
     """
 
     def __init__(self) -> None:
-        self._cancelled = Latch()
+        self._cancelled = False
+        self._waiting = WaitingRoom()
         # Keeps close() of a socket apart from shut_down(). Reentrant, because a signal handler may call cancel() inside
         # cancel(); and the reader never waits for it once the token is cancelled, because that handler waits for the
         # reader.
@@ -61,18 +35,19 @@ class CancelToken:
     @property
     def cancelled(self) -> bool:
         """Whether :meth:`cancel` was called, which cannot be undone."""
-        return self._cancelled.is_set
+        return self._cancelled
 
     def cancel(self) -> None:
         """Stop everything: ends waits and system calls at once, never blocks, and may be called again."""
+        self._cancelled = True
+        self._waiting.wake()
         with self._lock:
-            self._cancelled.set()
             for watched in list(self._sockets):
                 watched.shut_down()
 
     def wait(self, timeout: float) -> bool:
         """Wait so many seconds, or less if :meth:`cancel` is called; return whether it was."""
-        return self._cancelled.wait(timeout)
+        return self._waiting.wait(lambda: self._cancelled, timeout)
 
     def watch(self, original: socket.socket | int) -> None:
         """
@@ -115,7 +90,8 @@ class CancelToken:
         the parent may have held it. A fork inside a callback leaves the dispatcher running in the child, so the token
         is cancelled there.
         """
-        self._cancelled.set()
+        self._cancelled = True
+        self._waiting.wake()
         self._lock = threading.RLock()
         for watched in self._sockets:
             watched.abandon()

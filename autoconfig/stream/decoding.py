@@ -38,7 +38,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 # RecursionError.
 _REFUSALS = (ValueError, RecursionError)
 _PUT_PATH = "/"
-_KINDS = {"/environments": ItemKind.ENVIRONMENT, "/filters": ItemKind.FILTER}
+_ENVIRONMENTS = "/environments"
+_KINDS = {_ENVIRONMENTS: ItemKind.ENVIRONMENT, "/filters": ItemKind.FILTER}
 
 
 class UnknownPath(NamedTuple):
@@ -90,6 +91,11 @@ class _LoosePut(msgspec.Struct):
     data: _LooseItems = msgspec.field(default_factory=_LooseItems)
 
 
+class _EnvironmentPatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    path: str
+    data: EnvironmentRep
+
+
 class _Patch(msgspec.Struct, forbid_unknown_fields=True):
     path: str = ""
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -116,6 +122,7 @@ _values: Callable[[EnvironmentRep], Any] = operator.attrgetter(
 )
 
 _exact_put = msgspec.json.Decoder(_Put).decode
+_exact_environment_patch = msgspec.json.Decoder(_EnvironmentPatch).decode
 _exact_patch = msgspec.json.Decoder(_Patch).decode
 _exact_delete = msgspec.json.Decoder(_Delete).decode
 _exact_environment = msgspec.json.Decoder(EnvironmentRep).decode
@@ -169,6 +176,22 @@ def _environment(entry: Any) -> EnvironmentRep:
 
 
 def _patch(data: bytes) -> PatchMessageData | UnknownPath:
+    try:
+        patch = _exact_environment_patch(data)
+    except _REFUSALS:
+        return _other_patch(data)
+    parent, _, id = patch.path.rpartition("/")
+    return _environment_patch(id, patch.data) if parent == _ENVIRONMENTS else _other_patch(data)
+
+
+def _environment_patch(id: str, rep: EnvironmentRep) -> PatchMessageData:
+    if (rep.sdk_keys or rep.mobile_keys) and rep.env_id == id:
+        return PatchMessageData(id, rep, rep.contradiction())
+    return PatchMessageData(id, rep)
+
+
+def _other_patch(data: bytes) -> PatchMessageData | UnknownPath:
+    """Return the message of a patch that is not one of an environment in exactly the form that is known."""
     patch: _Patch | _LoosePatch
     try:
         patch = _exact_patch(data)
@@ -181,9 +204,7 @@ def _patch(data: bytes) -> PatchMessageData | UnknownPath:
         raise ValueError("data is missing")
     if kind is ItemKind.FILTER:
         return PatchMessageData(id, _item(patch.data, FilterRep, _exact_filter))
-    rep = _environment(patch.data)
-    refused = rep.contradiction() if (rep.sdk_keys or rep.mobile_keys) and rep.env_id == id else None
-    return PatchMessageData(id, rep, refused)
+    return _environment_patch(id, _environment(patch.data))
 
 
 def _delete(data: bytes) -> DeleteMessageData | UnknownPath:

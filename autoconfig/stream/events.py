@@ -16,7 +16,7 @@ from sseclient import SSEClient
 _BOM = b"\xef\xbb\xbf"
 # What LaunchDarkly sends, nearly always. Anchored to the start of a line, so that events which follow one another
 # without a gap are told from others by the number of line ends alone: three each.
-_USUAL = re.compile(rb"^event:(?! ?\n) ?([^\n]+)\ndata: ?([^\n]*)\n\n", re.MULTILINE)
+_USUAL = re.compile(rb"^event:(?! ?\n) ?(.+)\ndata: ?(.*)\n\n", re.MULTILINE)
 _LINES_EACH = 3
 _NOTHING = re.compile(rb"(?:(?::[^\n]*)?\n)+")  # comments and empty lines between events
 _RETRY = re.compile(rb"^retry: ?([0-9]+)$", re.MULTILINE)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from ..exceptions import KeyRejectedError
 from ..messages import Batch
 from ..safe_logger import Logger
-from ..tracking import StatusTracker
+from ..status import StatusTracker
 from .cancel import CancelToken
 from .retry import RetryPlan
 from .source import Received, Source

@@ -1,36 +1,39 @@
-"""The answer to one request: bytes that any thread may add, and the loop that sends them to the client."""
+"""The answer to one request: bytes that any thread may queue, and the thread of the connection sends."""
 
 from __future__ import annotations
 
 import contextlib
-import selectors
+import queue
 import socket
 import ssl
 import struct
 import threading
 import time
-from typing import Literal
+from typing import Literal, NamedTuple
 
 End = Literal["eof", "abrupt", "reset"]
-"""How an answer ends: as HTTP has it, with a FIN in the middle of it, or with a RST."""
+"""How a stream ends: as HTTP says, with a FIN in the middle of the answer, or with a RST."""
 
 HEARTBEAT = b":\n"
-_PIECE = 256 * 1024  # bytes in one send(), so that the lock is not held for a whole backlog
-_LONGEST_WAIT = 3600.0  # seconds; selectors cannot wait for `math.inf`
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger: close() sends a RST
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_GRACE = 0.1  # seconds for a send to end when the client can send no more
+
+
+class _Piece(NamedTuple):
+    data: bytes
+    last: bool = False
 
 
 class Answer:
     """
     What one client is sent in answer to one request.
 
-    Any thread may call the methods, none of which waits for the client: what it does not read is kept, without limit.
-    Only the thread that serves the client calls :meth:`run` and :meth:`close`, and only it touches the socket.
+    Any thread may call the methods, and none of them waits for the client: what it does not read is queued, without
+    limit. Only the thread of the connection calls :meth:`run`.
 
     Args:
         client: The client's socket, plain or TLS.
-        persistent: Whether the client lets the connection be used for another request afterwards.
+        persistent: Whether the client may use the connection for another request afterwards.
         http11: Whether the client knows HTTP/1.1, and with it chunks.
     """
 
@@ -38,157 +41,151 @@ class Answer:
         self.persistent = persistent
         self.http11 = http11
         self._client = client
-        self._lock = threading.Lock()  # guards all that follows but for the sockets
-        self._outgoing = bytearray()
+        self._lock = threading.Lock()  # guards the next two
+        self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()  # None: the connection has ended
+        self._held: list[_Piece] | None = None  # what is queued after a pause; None if there is none
         self._chunked = False
-        self._reusable = False
-        self._paused = False
-        self._end: End | None = None
-        self._interval: float | None = None
-        self._due = 0.0  # the next heartbeat, in monotonic time
+        self._interval = 0.0
+        self._due: float | None = None  # the next heartbeat, in monotonic time
+        self._dropped = False
         self._strayed = False  # the client sent something during the answer
-        self._woken, self._waker = socket.socketpair()  # a byte in it ends the wait of run()
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
+        self._ended = False  # and the client may send its next request
+        self._left = threading.Event()  # run() has sent all that it will send
 
-    def begin(
-        self, head: bytes, *, chunked: bool = False, reusable: bool = False, heartbeat_interval: float | None = None
-    ) -> None:
+    def begin(self, head: bytes, *, chunked: bool, heartbeat_interval: float) -> None:
         """
-        Send the head of the answer, or all of it.
+        Begin a stream.
 
         Args:
-            head: The bytes.
-            chunked: Whether what :meth:`send` is given goes out as chunks.
-            reusable: Whether the connection can be used again after a regular end.
-            heartbeat_interval: Seconds between two heartbeats; ``None`` for none.
+            head: Status and headers.
+            chunked: Whether :meth:`send` sends chunks.
+            heartbeat_interval: Seconds between two heartbeats.
         """
-        with self._lock:
-            self._outgoing += head
-            self._chunked = chunked
-            self._reusable = reusable and self.persistent
-            self._interval = heartbeat_interval
-            self._schedule_heartbeat()
-        self._wake()
+        self._chunked = chunked
+        self._interval = heartbeat_interval
+        self._due = time.monotonic() + heartbeat_interval
+        self.persistent = self.persistent and chunked
+        self._put(_Piece(head))
 
     def send(self, data: bytes) -> None:
-        """Send a part of the body."""
-        with self._lock:
-            self._append(data)
-        self._wake()
+        """Send a part of the stream."""
+        if data:  # an empty chunk would end the answer
+            self._put(_Piece(self._framed(data)))
 
-    def end(self, how: End) -> None:
-        """End the answer: ``"eof"`` once everything before is sent, the others at once."""
-        with self._lock:
-            if how == "eof" and self._chunked:
-                self._outgoing += b"0\r\n\r\n"
-            self._end = how
-        self._wake()
+    def end(self) -> None:
+        """End a stream as HTTP says, after what was sent before."""
+        self._put(_Piece(b"0\r\n\r\n" if self._chunked else b"", last=True))
+
+    def answer(self, whole: bytes) -> None:
+        """Send an answer that is no stream, from its head to its end."""
+        self._put(_Piece(whole, last=True))
+
+    def drop(self, how: Literal["abrupt", "reset"]) -> None:
+        """End the connection at once, without the rest of the answer."""
+        self._dropped = True
+        with contextlib.suppress(OSError):  # the client left first
+            # Not SSLSocket.shutdown(), which takes the TLS object away from the thread that is using it.
+            if how == "reset":
+                # A FIN must not come before the RST, so only our reading ends here; that makes _watch() wake run().
+                self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                socket.socket.shutdown(self._client, socket.SHUT_RD)
+            else:
+                socket.socket.shutdown(self._client, socket.SHUT_RDWR)
 
     def pause(self) -> None:
-        """Send nothing more until :meth:`resume`; nothing goes out after this call has returned."""
+        """Hold back what is sent from now on, and heartbeats."""
         with self._lock:
-            self._paused = True
+            if self._held is None:
+                self._held = []
 
     def resume(self) -> None:
-        """Go on after :meth:`pause`."""
+        """Send what :meth:`pause` held back, and go on."""
         with self._lock:
-            self._paused = False
-            self._schedule_heartbeat()
-        self._wake()
+            for piece in self._held or ():
+                self._queue.put(piece)
+            self._held = None
 
     def run(self) -> bool:
         """
-        Serve the client until the answer has ended or the client has left.
+        Send to the client until the answer has ended or the client has left.
 
         Returns:
-            Whether another request may come on the connection.
+            Whether the client can send another request.
+
+        Raises:
+            OSError: The client left.
         """
-        self._client.setblocking(False)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
-            selector.register(self._client, selectors.EVENT_READ)
-            while self._client_is_there():
-                waiting = self._write()
-                if self._is_over():
-                    return self._conclude()
-                also = selectors.EVENT_WRITE if waiting else 0
-                selector.modify(self._client, selectors.EVENT_READ | also)
-                selector.select(self._until_heartbeat())
-                with contextlib.suppress(BlockingIOError):
-                    self._woken.recv(4096)
-                self._add_heartbeat()
-        return False
-
-    def close(self) -> None:
-        """Give back what the answer holds, the client's socket left out. No other method may be called afterwards."""
-        self._woken.close()
-        self._waker.close()
-
-    def _client_is_there(self) -> bool:
-        """Take what the client sent, which it has no reason to, and return whether it is still connected."""
+        name = f"{threading.current_thread().name}-watch"
+        watch = threading.Thread(target=self._watch, name=name, daemon=True)
+        watch.start()
         try:
-            while self._client.recv(4096):
-                self._strayed = True
-        except _NOT_NOW:
-            return True
-        except OSError:  # reset by the client
-            pass
-        return False
+            self._send_all()
+        finally:
+            self._left.set()
+            if not self._ended and not self._dropped:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._client, socket.SHUT_RDWR)  # also wakes _watch()
+            watch.join()  # until the client's next request if the connection goes on
+        return self._ended
 
-    def _write(self) -> bool:
-        """Send as much as goes at once; return whether there is more that could be sent."""
+    def _put(self, piece: _Piece) -> None:
         with self._lock:
-            if self._paused or not self._outgoing or self._end in ("abrupt", "reset"):
-                return False
-            with contextlib.suppress(*_NOT_NOW):
-                # After a send() that was put off, TLS insists on the same bytes: they stay until they are sent.
-                sent = self._client.send(bytes(self._outgoing[:_PIECE]))
-                del self._outgoing[:sent]
-            return bool(self._outgoing)
+            if self._held is None:
+                self._queue.put(piece)
+            else:
+                self._held.append(piece)
 
-    def _is_over(self) -> bool:
-        with self._lock:
-            return self._end in ("abrupt", "reset") or (self._end == "eof" and not self._outgoing and not self._paused)
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
-    def _conclude(self) -> bool:
-        """End the connection in the way that was asked for, or make it ready for the next request."""
-        if self._end == "reset":
-            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            return False
-        if self._end == "eof" and self._reusable and not self._strayed:
-            self._client.setblocking(True)
-            return True
-        with contextlib.suppress(OSError):
-            if self._end == "eof" and isinstance(self._client, ssl.SSLSocket):
-                self._client.unwrap()  # sends close_notify; the client's own is not waited for
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._client, socket.SHUT_WR)
-        return False
-
-    def _append(self, data: bytes) -> None:
-        if data and self._chunked:  # an empty chunk would end the answer
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._outgoing += data
-
-    def _schedule_heartbeat(self) -> None:
-        if self._interval is not None:
-            self._due = time.monotonic() + self._interval
-
-    def _until_heartbeat(self) -> float | None:
-        with self._lock:
-            if self._interval is None or self._paused:
-                return None
-            return min(max(0.0, self._due - time.monotonic()), _LONGEST_WAIT)
-
-    def _add_heartbeat(self) -> None:
-        with self._lock:
-            if self._interval is None or self._paused or time.monotonic() < self._due:
+    def _send_all(self) -> None:
+        while piece := self._next():
+            if self._dropped:
                 return
-            if not self._outgoing:  # a client that does not read needs none
-                self._append(HEARTBEAT)
-            self._schedule_heartbeat()
+            if piece.last:
+                # Before the last byte: the client may send its next request as soon as it has that.
+                self._ended = self.persistent and not self._strayed
+            if piece.data:
+                self._client.sendall(piece.data)
+            if piece.last:
+                if not self._ended:
+                    self._say_goodbye()
+                return
 
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it will wake up all the same
-            self._waker.send(b"\0")
+    def _next(self) -> _Piece | None:
+        """Wait for what is queued, or for the time of a heartbeat."""
+        while True:
+            wait = None if self._due is None else min(max(0.0, self._due - time.monotonic()), threading.TIMEOUT_MAX)
+            try:
+                return self._queue.get(timeout=wait)
+            except queue.Empty:
+                self._due = time.monotonic() + self._interval
+                if self._held is None:
+                    return _Piece(self._framed(HEARTBEAT))
+
+    def _say_goodbye(self) -> None:
+        """End TLS as it should end; without that, a client cannot tell the end of a stream from an attack."""
+        if isinstance(self._client, ssl.SSLSocket):
+            self._client.settimeout(0)
+            with contextlib.suppress(OSError):  # the client's own goodbye is not waited for
+                self._client.unwrap()
+
+    def _watch(self) -> None:
+        """
+        Wait until the client has left, or sends its next request.
+
+        Looks at the socket below TLS, because a TLS object must not be used in two threads at once.
+        """
+        receive = socket.socket.recv
+        with contextlib.suppress(OSError):  # a reset
+            while sent := receive(self._client, 4096, socket.MSG_PEEK):
+                if self._ended:
+                    return
+                self._strayed = True
+                if isinstance(self._client, ssl.SSLSocket):
+                    break  # a goodbye: nothing else is to be expected
+                receive(self._client, len(sent))
+        self._queue.put(None)
+        if not self._left.wait(_GRACE):  # a send is blocked by a client that does not read
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._client, socket.SHUT_RDWR)

@@ -1,56 +1,73 @@
-"""What the emulated service knows: environments, filters, and the versions of both, those of deleted ones too."""
+"""What the emulated service knows: environments and filters, their JSON, and versions that only grow."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import Generic, TypeVar
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
-import attrs
+from msgspec.structs import replace
 
-from ..identifiers import EnvironmentID, FilterID, SDKKey
-from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
-from .wire import put_event
+from ..identifiers import EnvironmentID, FilterID
+from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, EnvironmentRep, FilterRep
+from .streams import event_bytes
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
 Rep = TypeVar("Rep", EnvironmentRep, FilterRep)
 
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
-class VersionTable(Generic[Id, Rep]):
+
+class Items(Generic[Id, Rep]):
     """
-    Items by their id; an item's version only ever grows, also while the item is deleted.
+    Environments or filters by id. The version of an item only grows, also when it is deleted and added again.
+
+    Args:
+        path: What stands before an id in the path of a message.
 
     Attributes:
-        items: The items that exist.
+        reps: The items that exist.
     """
 
-    def __init__(self) -> None:
-        self.items: dict[Id, Rep] = {}
+    def __init__(self, path: str) -> None:
+        self.reps: dict[Id, Rep] = {}
+        self._path = path
+        self._texts: dict[Id, str] = {}  # the JSON of each item, so that a put is quickly made for many clients
         self._deleted: dict[Id, int] = {}
 
     def set(self, id: Id, rep: Rep) -> Rep:
         """Add or replace an item; return it with the version that it has now."""
-        known = self.items[id].version if id in self.items else self._deleted.pop(id, None)
+        known = self.reps[id].version if id in self.reps else self._deleted.get(id)
         if known is not None and rep.version <= known:
-            rep = attrs.evolve(rep, version=known + 1)
-        self.items[id] = rep
+            rep = replace(rep, version=known + 1)
+        self._texts[id] = _compact(rep.to_json())  # first, so that an item that JSON cannot hold changes nothing
+        self.reps[id] = rep
+        self._deleted.pop(id, None)
         return rep
 
-    def delete(self, id: Id) -> int:
-        """Delete an item; return the version of its deletion. An unknown id is a ``KeyError``."""
-        version = self.items.pop(id).version + 1
+    def delete(self, id: Id) -> bytes:
+        """Delete an item; return the event that says so. An unknown id is a ``KeyError``."""
+        version = self.reps.pop(id).version + 1
+        del self._texts[id]
         self._deleted[id] = version
-        return version
+        return event_bytes(DELETE_EVENT, _compact({"path": self._path + id, "version": version}))
 
-    def replace(self, items: Mapping[Id, Rep]) -> None:
+    def replace(self, reps: Mapping[Id, Rep]) -> None:
         """Have exactly the given items; one that is as before keeps its version."""
-        for id in self.items.keys() - items.keys():
+        for id in self.reps.keys() - reps.keys():
             self.delete(id)
-        for id, rep in items.items():
-            known = self.items.get(id)
-            if known is None or rep.version > known.version or attrs.evolve(rep, version=known.version) != known:
+        for id, rep in reps.items():
+            known = self.reps.get(id)
+            if known is None or rep.version > known.version or replace(rep, version=known.version) != known:
                 self.set(id, rep)
+
+    def patch(self, id: Id) -> bytes:
+        """Return the event that brings an item."""
+        return event_bytes(PATCH_EVENT, f'{{"path":{_compact(self._path + id)},"data":{self._texts[id]}}}')
+
+    def members(self) -> str:
+        """Return all items as a JSON object."""
+        return "{" + ",".join(f"{_compact(id)}:{text}" for id, text in self._texts.items()) + "}"
 
 
 class Configuration:
@@ -63,21 +80,83 @@ class Configuration:
     """
 
     def __init__(self) -> None:
-        self.environments: VersionTable[EnvironmentID, EnvironmentRep] = VersionTable()
-        self.filters: VersionTable[FilterID, FilterRep] = VersionTable()
+        self.environments: Items[EnvironmentID, EnvironmentRep] = Items("/environments/")
+        self.filters: Items[FilterID, FilterRep] = Items("/filters/")
 
-    def replace(self, environments: Iterable[EnvironmentRep], filters: Mapping[FilterID, FilterRep] | None) -> None:
-        """Become exactly what is given."""
+    def replace(
+        self,
+        environments: Iterable[EnvironmentRep],
+        filters: Mapping[FilterID, FilterRep] | Mapping[str, FilterRep] | None,
+    ) -> None:
+        """Have exactly what is given."""
         self.environments.replace({rep.env_id: rep for rep in environments})
-        self.filters.replace(filters or {})
-
-    def rotate_sdk_key(self, id: EnvironmentID, new_key: SDKKey, grace: timedelta) -> EnvironmentRep:
-        """Give an environment a new SDK key; the old one expires after the grace period."""
-        rep = self.environments.items[id]
-        expiry = time.time_ns() // 1_000_000 + grace // timedelta(milliseconds=1)
-        sdk_key = SDKKeyRep(new_key, ExpiringKeyRep(rep.sdk_key.value, expiry))
-        return self.environments.set(id, attrs.evolve(rep, sdk_key=sdk_key))
+        self.filters.replace({FilterID(id): rep for id, rep in (filters or {}).items()})
 
     def put_event(self, with_filters: bool) -> bytes:
-        """Return the ``put`` event of everything; clients of the first protocol version get no filters."""
-        return put_event(self.environments.items, self.filters.items if with_filters else None)
+        """Return the ``put`` of everything. Clients of protocol version 1 get no filters."""
+        filters = f',"filters":{self.filters.members()}' if with_filters else ""
+        data = f'{{"environments":{self.environments.members()}{filters}}}'
+        return event_bytes(PUT_EVENT, f'{{"path":"/","data":{data}}}')
+
+
+def configuration_from_json(
+    source: str | Mapping[str, Any],
+) -> tuple[list[EnvironmentRep], dict[FilterID, FilterRep]]:
+    """
+    Return the environments and filters of a configuration: the first two arguments of :class:`Emulator`.
+
+    A configuration is ``{"environments": {ID: …}, "filters": {ID: …}}``, which ``autoconfig snapshot --json --reveal``
+    prints, or the data of a ``put``, ``{"path": "/", "data": …}``. An environment's ``envId`` may be left out.
+    Environments whose keys contradict each other are returned too: the emulator serves them, and clients refuse them.
+
+    Args:
+        source: The configuration, as text or decoded.
+
+    Raises:
+        ValueError: It is not JSON, or not a configuration. The text names the field and the rule, and shows no value.
+    """
+    found = _decoded(source) if isinstance(source, str) else source
+    if isinstance(found, Mapping) and "path" in found:
+        found = found.get("data")
+    content = _object("the configuration", found)
+    if content and not content.keys() & {"environments", "filters"}:
+        raise ValueError("the configuration has neither environments nor filters")
+    environments = _object("environments", content.get("environments", {}))
+    filters = _object("filters", content.get("filters", {}))
+    return (
+        [_environment(id, value) for id, value in environments.items()],
+        {FilterID(id): _read(f"filters.{id}", FilterRep.from_json, value) for id, value in filters.items()},
+    )
+
+
+def _environment(id: str, value: object) -> EnvironmentRep:
+    where = f"environments.{id}"
+    rep = _read(where, EnvironmentRep.from_json, value)
+    if rep.env_id not in (id, ""):
+        raise ValueError(f"{where}.envId must be the id that the environment is listed under, or be left out")
+    return replace(rep, env_id=EnvironmentID(id))
+
+
+def _read(where: str, from_json: Callable[[object], Rep], value: object) -> Rep:
+    document = _object(where, value)
+    try:
+        return from_json(document)
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"{where}.{reason}")
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        # Not its cause: a JSONDecodeError holds the whole text, secrets included.
+        raise ValueError(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
+    except RecursionError:
+        raise ValueError("not a configuration: nested too deeply") from None
+
+
+def _object(where: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} must be an object")
+    return value

@@ -1,17 +1,21 @@
 """
 Fixtures for tests of programs that follow a stream. pytest finds them by itself wherever the library is installed.
 
-Only pytest is imported here; the rest is when a fixture is used, because every run of pytest loads this module.
+Every run of pytest loads this module, so it imports only pytest; the rest is imported when a fixture is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from ..handler import MessageHandler
+    from ..manager import StreamManager
     from .emulator import Emulator
     from .recording import RecordingHandler
 
@@ -30,35 +34,59 @@ def autoconfig_emulator_options() -> Mapping[str, Any]:
     """
     Options of :class:`~autoconfig.testing.Emulator` for the tests of a module or directory: override it there.
 
-    What a test's own marker says comes before this.
+    A test's own marker comes before this.
     """
     return {}
 
 
 @pytest.fixture
+def make_autoconfig_emulator() -> Iterator[Callable[..., Emulator]]:
+    """
+    A function that starts an :class:`~autoconfig.testing.Emulator`, for tests of several profiles.
+
+    Its arguments are those of the class. All emulators are closed after the test.
+    """
+    from .emulator import Emulator
+
+    with contextlib.ExitStack() as emulators:
+        yield lambda *args, **options: emulators.enter_context(Emulator(*args, **options))
+
+
+@pytest.fixture
 def autoconfig_emulator(
-    request: pytest.FixtureRequest, autoconfig_emulator_options: Mapping[str, Any]
-) -> Iterator[Emulator]:
+    request: pytest.FixtureRequest,
+    autoconfig_emulator_options: Mapping[str, Any],
+    make_autoconfig_emulator: Callable[..., Emulator],
+) -> Emulator:
     """
     An :class:`~autoconfig.testing.Emulator` that was started, and is closed after the test.
 
-    Its options are those of ``autoconfig_emulator_options``, and before them those of the markers, the nearest first::
+    Its options are those of ``autoconfig_emulator_options``, overridden by those of the markers, the nearest first::
 
         @pytest.mark.autoconfig_emulator(environments=[EnvironmentRep("env-1")])
         def test_it(autoconfig_emulator): ...
 
-    Clients reach it by its ``uri`` with its ``key``. It listens on 127.0.0.1; where the environment names a proxy for
-    http, ``NO_PROXY`` has to except that address, as for any other server of a test.
+    Clients reach it by its ``uri`` with its ``key``. It listens on 127.0.0.1. If the environment names a proxy for
+    http, ``NO_PROXY`` has to except that address; the fixtures ``autoconfig_env`` and ``follow`` see to that.
     """
-    from .emulator import Emulator
-
     options = dict(autoconfig_emulator_options)
     for marker in reversed(list(request.node.iter_markers(_MARKER))):
         if marker.args:
             raise pytest.UsageError(f"the marker {_MARKER} takes keywords only: the options of the class Emulator")
         options |= marker.kwargs
-    with Emulator(**options) as emulator:
-        yield emulator
+    return make_autoconfig_emulator(**options)
+
+
+@pytest.fixture
+def autoconfig_env(autoconfig_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The environment variables ``AUTO_CONFIG_KEY`` and ``STREAM_URI`` name the emulator of the test.
+
+    For programs that read them. ``NO_PROXY`` excepts the emulator's address.
+    """
+    monkeypatch.setenv("AUTO_CONFIG_KEY", autoconfig_emulator.key)
+    monkeypatch.setenv("STREAM_URI", autoconfig_emulator.uri)
+    _use_no_proxy(monkeypatch)
 
 
 @pytest.fixture
@@ -67,3 +95,43 @@ def recording_handler() -> RecordingHandler:
     from .recording import RecordingHandler
 
     return RecordingHandler()
+
+
+@pytest.fixture
+def follow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StreamManager]]:
+    """
+    A function that has a handler follow the emulator of the test: ``follow(handler)``.
+
+    It starts and returns a :class:`~autoconfig.StreamManager` that retries within 0.05 s. It takes the options of that
+    class, and two of its own: ``emulator``, to follow another one, and ``may_fail``. All managers are closed after the
+    test. If a call of a handler raised, an error is then reported for the test, unless ``may_fail`` is true.
+    """
+    from ..config import RetryPolicy
+    from ..manager import StreamManager
+
+    _use_no_proxy(monkeypatch)
+    started: list[tuple[StreamManager, bool]] = []
+
+    def start(
+        handler: MessageHandler, *, emulator: Emulator | None = None, may_fail: bool = False, **options: Any
+    ) -> StreamManager:
+        service = request.getfixturevalue("autoconfig_emulator") if emulator is None else emulator
+        options.setdefault("retry_policy", RetryPolicy(max_delay=0.05))
+        manager = StreamManager(service.key, service.uri, handler, **options)
+        started.append((manager, may_fail))
+        manager.start()
+        return manager
+
+    yield start
+    closed = [manager.close() for manager, _ in started]
+    failed = sum(manager.status.failed_callbacks for manager, may_fail in started if not may_fail)
+    if failed:
+        pytest.fail(f"{failed} call(s) of the handler failed; the log has the tracebacks", pytrace=False)
+    if not all(closed):
+        pytest.fail("a manager could not be closed: its handler has not returned from a call", pytrace=False)
+
+
+def _use_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Except this machine from the proxies that the environment names; the lower-case name wins if there are both."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost,::1"])))

@@ -1,7 +1,8 @@
-"""A handler for tests: it remembers its calls, and lets a test wait for one."""
+"""A handler for tests: it records its calls, and lets a test wait for one."""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, overload
@@ -11,19 +12,22 @@ from ..handler import MessageHandler, check_handler
 from ..identifiers import EnvironmentID, FilterID
 
 _LISTED = 20  # calls in an error's text; the latest ones say the most
+_DUTIES = tuple(name for name in vars(MessageHandler) if not name.startswith("_"))
+_METHODS = (*_DUTIES, "environment_refused")
 
 
 class RecordedCall(NamedTuple):
     """
-    One call of a handler. It is equal to the tuple of the two.
+    One call of a handler. It equals the tuple of the two.
 
     Attributes:
         name: The method's name.
-        argument: What it was called with; ``None`` for ``received_all_environments``.
+        argument: What it was called with: ``None`` for ``received_all_environments``, and the id and the reason for
+            ``environment_refused``.
     """
 
     name: str
-    argument: EnvironmentParams | FilterParams | EnvironmentID | FilterID | None = None
+    argument: EnvironmentParams | FilterParams | EnvironmentID | FilterID | tuple[EnvironmentID, str] | None = None
 
     def __str__(self) -> str:
         return f"{self.name}({'' if self.argument is None else repr(self.argument)})"
@@ -34,8 +38,8 @@ class RecordingHandler(MessageHandler):
     A :class:`MessageHandler` that records its calls. All methods may be called from any thread.
 
     Args:
-        handler: A handler to hand the calls on to, such as the one that a test is for. A call is recorded when it has
-            returned from there, so what it does is done when :meth:`wait_for` returns. One that raises is not recorded.
+        handler: A handler to hand the calls on to, such as the one under test. A call is recorded when it has returned
+            from there, so its work is done when :meth:`wait_for` returns. A call that raises is not recorded.
 
     Raises:
         TypeError: The handler lacks a method; the text names it.
@@ -44,10 +48,10 @@ class RecordingHandler(MessageHandler):
     def __init__(self, handler: MessageHandler | None = None) -> None:
         if handler is not None:
             check_handler(handler)
-        self._handler = _Nothing() if handler is None else handler
+        self._handler = handler
         self._changed = threading.Condition()  # guards all below; notified of each call
         self._calls: list[RecordedCall] = []
-        self._unclaimed: dict[str, list[Any]] = {name: [] for name in _METHODS}  # arguments that nobody waited for yet
+        self._unclaimed: dict[str, list[Any]] = {name: [] for name in _METHODS}  # arguments not yet waited for
         self._environments: dict[EnvironmentID, EnvironmentParams] = {}
         self._filters: dict[FilterID, FilterParams] = {}
 
@@ -64,18 +68,18 @@ class RecordingHandler(MessageHandler):
 
     @property
     def environments(self) -> dict[EnvironmentID, EnvironmentParams]:
-        """A copy of the environments as the calls have them at present, by id."""
+        """A copy of the environments as the calls have left them, by id."""
         with self._changed:
             return dict(self._environments)
 
     @property
     def filters(self) -> dict[FilterID, FilterParams]:
-        """A copy of the payload filters as the calls have them at present, by id."""
+        """A copy of the payload filters as the calls have left them, by id."""
         with self._changed:
             return dict(self._filters)
 
     def clear(self) -> None:
-        """Forget the calls so far, but not the environments and filters that they have brought."""
+        """Forget the calls so far, but not the environments and filters that they brought."""
         with self._changed:
             self._calls.clear()
             for arguments in self._unclaimed.values():
@@ -107,6 +111,14 @@ class RecordingHandler(MessageHandler):
 
     @overload
     def wait_for(
+        self,
+        name: Literal["environment_refused"],
+        timeout: float = 5.0,
+        matching: Callable[[tuple[EnvironmentID, str]], object] | None = None,
+    ) -> tuple[EnvironmentID, str]: ...
+
+    @overload
+    def wait_for(
         self, name: Literal["received_all_environments"], timeout: float = 5.0, matching: None = None
     ) -> None: ...
 
@@ -114,13 +126,13 @@ class RecordingHandler(MessageHandler):
         """
         Wait for a call, and return its argument.
 
-        A call that came before counts too, but each is returned once: to wait for the same name again is to wait for
-        the next such call. Calls of other names, and those that do not match, stay for later.
+        A call that came before counts too, but each is returned once: waiting for the same name again waits for the
+        next such call. Calls of other names, and those that do not match, stay for later.
 
         Args:
             name: The method's name.
             timeout: How many seconds to wait.
-            matching: Is given the argument, and returns whether it will do. The handler is not called meanwhile.
+            matching: Takes the argument, and returns whether it is the one. The handler is not called meanwhile.
 
         Raises:
             TimeoutError: No such call came in time. The text lists the calls, with their keys masked.
@@ -134,54 +146,31 @@ class RecordingHandler(MessageHandler):
                 return claimed[0]
             raise TimeoutError(self._describe_absence(f"{'matching ' if matching else ''}{name}", timeout))
 
-    def add_environment(self, params: EnvironmentParams) -> None:
-        """Record the call and keep the environment."""
-        self._handler.add_environment(params)
-        with self._changed:
-            self._environments[params.env_id] = params
-            self._record("add_environment", params)
+    def environment_refused(self, id: EnvironmentID, reason: str) -> None:
+        """Record that an environment was refused."""
+        self._call("environment_refused", id, reason)
 
-    def update_environment(self, params: EnvironmentParams) -> None:
-        """Record the call and keep the environment as it is now."""
-        self._handler.update_environment(params)
+    def _call(self, name: str, *arguments: Any) -> None:
+        """Hand a call on, and record it."""
+        if method := getattr(self._handler, name, None):
+            method(*arguments)
+        argument: Any = arguments if len(arguments) > 1 else next(iter(arguments), None)
         with self._changed:
-            self._environments[params.env_id] = params
-            self._record("update_environment", params)
-
-    def received_all_environments(self) -> None:
-        """Record the call."""
-        self._handler.received_all_environments()
-        with self._changed:
-            self._record("received_all_environments", None)
-
-    def delete_environment(self, id: EnvironmentID) -> None:
-        """Record the call and drop the environment."""
-        self._handler.delete_environment(id)
-        with self._changed:
-            self._environments.pop(id, None)
-            self._record("delete_environment", id)
-
-    def add_filter(self, params: FilterParams) -> None:
-        """Record the call and keep the filter."""
-        self._handler.add_filter(params)
-        with self._changed:
-            self._filters[params.id] = params
-            self._record("add_filter", params)
-
-    def delete_filter(self, id: FilterID) -> None:
-        """Record the call and drop the filter."""
-        self._handler.delete_filter(id)
-        with self._changed:
-            self._filters.pop(id, None)
-            self._record("delete_filter", id)
-
-    def _record(self, name: str, argument: EnvironmentParams | FilterParams | EnvironmentID | FilterID | None) -> None:
-        self._calls.append(RecordedCall(name, argument))
-        self._unclaimed[name].append(argument)
-        self._changed.notify_all()
+            match name:
+                case "add_environment" | "update_environment":
+                    self._environments[argument.env_id] = argument
+                case "delete_environment":
+                    self._environments.pop(argument, None)
+                case "add_filter":
+                    self._filters[argument.id] = argument
+                case "delete_filter":
+                    self._filters.pop(argument, None)
+            self._calls.append(RecordedCall(name, argument))
+            self._unclaimed[name].append(argument)
+            self._changed.notify_all()
 
     def _claim(self, name: str, matching: Callable[[Any], object] | None, claimed: list[Any]) -> bool:
-        """Move the first argument that will do to a list; return whether there is one."""
+        """Move the first argument that matches to a list; return whether there is one."""
         arguments = self._unclaimed[name]
         for place, argument in enumerate(arguments):
             if matching is None or matching(argument):
@@ -198,8 +187,13 @@ class RecordingHandler(MessageHandler):
         return f"no {wanted} within {timeout} s; {so_far}"
 
 
-class _Nothing(MessageHandler):
-    """What calls are handed on to if there is nobody."""
+def _recorded(name: str) -> Callable[..., None]:
+    @functools.wraps(getattr(MessageHandler, name))
+    def method(self: RecordingHandler, *arguments: Any) -> None:
+        self._call(name, *arguments)
+
+    return method
 
 
-_METHODS = tuple(name for name in vars(MessageHandler) if not name.startswith("_"))
+for _name in _DUTIES:
+    setattr(RecordingHandler, _name, _recorded(_name))

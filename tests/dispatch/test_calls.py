@@ -12,8 +12,8 @@ from support.recorder import Recorder
 
 from autoconfig import HandlerErrors, HandlerFailure, MessageHandler
 from autoconfig.dispatch.calls import HandlerCalls, StoppedError
+from autoconfig.status import StatusTracker
 from autoconfig.stream.cancel import CancelToken
-from autoconfig.tracking import StatusTracker
 
 METHODS = [
     "add_environment",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import attrs
 import pytest
-from examples.conftest import PRODUCTION, STAGING, Start, load, need
+from examples.conftest import PRODUCTION, STAGING, Start, need
 from examples.running import get
 
-from autoconfig import StreamState
 from autoconfig.testing import Emulator
 
 pytestmark = need("flask")
@@ -74,21 +72,6 @@ def test_says_so_when_it_has_nothing_yet(start: Start) -> None:
     """At once if the key is refused, because waiting would be in vain."""
     app = start("flask_app.py", *RUN, AUTO_CONFIG_KEY="rel-another")
     assert get(app.address(), "/environments") == (503, {"state": "OFF"})
-
-
-def test_waits_once_for_both(monkeypatch: pytest.MonkeyPatch, service: Emulator) -> None:
-    """What the state took is not there for the configuration any more."""
-    stream = load("flask_app.py").Stream(service.key, service.uri)
-    waits: list[float] = []
-
-    def wait_for(state: StreamState, timeout: float) -> bool:
-        time.sleep(0.05)
-        return True
-
-    monkeypatch.setattr(stream.manager, "wait_for", wait_for)
-    monkeypatch.setattr(stream.registry, "wait_until_ready", waits.append)
-    stream.wait_until_ready(5.0)
-    assert 0 < waits[0] <= 4.95
 
 
 def test_does_not_come_up_without_a_key(start: Start) -> None:

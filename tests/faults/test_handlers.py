@@ -105,8 +105,8 @@ def times(call: Call, count: int) -> Callable[[Call], bool]:
 
 
 NEVER = HandlerErrors(retry=None)
-LATER = HandlerErrors(retry=RetryPolicy(initial_delay=60.0, max_delay=60.0))  # after the test
-SOON = HandlerErrors(retry=RetryPolicy(initial_delay=0.01, max_delay=0.05, jitter=0.0))
+LATER = HandlerErrors(initial_delay=60.0)  # after the test
+SOON = HandlerErrors(retry=RetryPolicy(max_delay=0.05, jitter=0.0))
 
 
 def follow(handler: Recorder, events: list[Event], errors: HandlerErrors = NEVER) -> Lines:

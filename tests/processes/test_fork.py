@@ -1,4 +1,4 @@
-"""A fork with a live manager does not hang, says so once, and leaves the parent's stream alone."""
+"""A fork with a live manager does not hang, says so at its first use, and leaves the parent's stream alone."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def parent(agents: Agents, state: State, certificates: dict[str, str]) -> Agent:
 
 def check_everything(fork: Agent, *, pending: bool) -> None:
     """Do to the parent's manager all that can be done; nothing may hang."""
+    assert fork.warnings == []
     assert fork.ask("shown").startswith("<StreamManager rel-")
     assert fork.ask("state") == "OFF"
     if pending:

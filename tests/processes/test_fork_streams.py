@@ -95,6 +95,7 @@ def test_a_fork_can_have_a_manager_of_its_own(
 ) -> None:
     """It gets everything, and either process can end without the other noticing."""
     fork = agents.fork(parent)
+    assert fork.ask("state") == "OFF"
     follow(fork, emulator, certificates)
     check_follows(emulator, parent, fork)
     assert emulator.connections == len(emulator.requests) == 2
@@ -104,14 +105,19 @@ def test_a_fork_can_have_a_manager_of_its_own(
     assert len(fork.warnings) == 1
 
 
-def test_a_forks_fork_is_warned_of_the_forks_manager_only(
+def test_a_forks_fork_is_warned_at_its_own_first_use(
     agents: Agents, parent: Agent, emulator: Emulator, certificates: dict[str, str]
 ) -> None:
-    """Those of its grandparent are not its parent's."""
+    """Whether the manager is its grandparent's or its parent's; a fork that does not use it says nothing."""
     fork = agents.fork(parent)
-    assert len(agents.fork(fork).warnings) == 0
+    grandchildren = [agents.fork(fork)]
     follow(fork, emulator, certificates)
-    assert len(agents.fork(fork).warnings) == 1
+    grandchildren.append(agents.fork(fork))
+    for grandchild in grandchildren:
+        assert grandchild.warnings == []
+        assert [grandchild.ask("state") for _ in range(2)] == ["OFF", "OFF"]
+        assert len(grandchild.warnings) == 1
+    assert fork.warnings == []
     check_follows(emulator, parent, fork)
 
 

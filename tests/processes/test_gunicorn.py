@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.processes_control import KEY, WAITING, wait_until
+from support.processes_control import KEY, WAITING
 from support.processes_gunicorn import WORKERS, Gunicorn
 from support.processes_states import ENVIRONMENTS
 from support.samples import environment
@@ -42,7 +42,7 @@ def test_a_manager_that_the_import_has_started(serve: Serve, emulator: Emulator)
     """It runs in the master: each worker says so once, and answers all the same."""
     server = serve("wrong")
     workers = server.workers
-    wait_until(lambda: all(server.warnings(pid) for pid in workers), "the workers' warnings")
+    assert [server.warnings(pid) for pid in workers] == [[]] * len(workers)
     for _ in range(2):
         server.wait_for_answers(raised="ForkedError", closed=True, state="OFF")
         assert server.get()["took"] < 1

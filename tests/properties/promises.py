@@ -1,79 +1,99 @@
-"""A handler that raises when it is told to, and sees to it that the calls that returned keep the promises."""
+"""A handler that half-does its work before it raises, and sees to it that the rule for calls that raised is kept."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from autoconfig import EnvironmentParams, FilterParams
 
 Call = tuple[str, Any]
+Outcome = Literal["succeed", "fail at once", "fail half-way", "fail at the end"]
+FAILURES: list[Outcome] = ["fail at once", "fail half-way", "fail at the end"]
 ERRORS: list[BaseException] = [ValueError("no room"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
+HALF_DONE = "half done"
+# By the last call for an item and whether it succeeded: which calls may be the next.
+ALLOWED = {
+    ("delete", True): {"add"},
+    ("add", False): {"add", "delete"},
+    ("add", True): {"update", "delete"},
+    ("update", True): {"update", "delete"},
+    ("update", False): {"update", "delete"},
+    ("delete", False): {"delete"},
+}
 
 
 class Unlucky:
     """
-    Implements ``MessageHandler``: keeps a picture of what it was told in the calls that it did not raise in.
+    Implements ``MessageHandler``: keeps what its calls leave, of those that raise in the middle too.
 
     Args:
-        fails: Asked before each call whether it is to raise.
+        outcome: Asked at each call what is to become of it.
 
     Attributes:
-        environments: The environments that it has.
-        filters: The payload filters that it has.
+        environments: What it has of each environment.
+        filters: What it has of each payload filter.
         attempted: All calls.
         returned: Those that did not raise.
-        broken: The calls that broke a promise; not raised, because the dispatcher would take that for a failure.
+        broken: The calls that the rule does not allow, which cannot raise: the dispatcher would take it for a failure.
         changed: Guards all of these; notified after each call.
     """
 
-    def __init__(self, fails: Callable[[], bool]) -> None:
-        self.environments: dict[str, EnvironmentParams] = {}
-        self.filters: dict[str, FilterParams] = {}
+    def __init__(self, outcome: Callable[[], Outcome]) -> None:
+        self.environments: dict[Any, EnvironmentParams | str] = {}
+        self.filters: dict[str, FilterParams | str] = {}
         self.attempted: list[Call] = []
         self.returned: list[Call] = []
-        self.broken: list[Call] = []
+        self.broken: list[tuple[Call, tuple[str, bool]]] = []
         self.changed = threading.Condition()
-        self._fails = fails
+        self._outcome = outcome
+        self._last: dict[tuple[str, Any], tuple[str, bool]] = {}
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        with self._call("add_environment", params):
-            self._expect(params.env_id not in self.environments)
-            self.environments[params.env_id] = params
+        self._call("add_environment", self.environments, params.env_id, params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        with self._call("update_environment", params):
-            self._expect(params.env_id in self.environments)
-            self.environments[params.env_id] = params
+        self._call("update_environment", self.environments, params.env_id, params)
 
     def received_all_environments(self) -> None:
-        with self._call("received_all_environments", None):
-            pass
+        with self.changed:
+            self.attempted.append(("received_all_environments", None))
+            if self._outcome() != "succeed":
+                raise ERRORS[len(self.attempted) % len(ERRORS)]
+            self.returned.append(("received_all_environments", None))
+            self.changed.notify_all()
 
     def delete_environment(self, id: str) -> None:
-        with self._call("delete_environment", id):
-            self._expect(self.environments.pop(id, None) is not None)
+        self._call("delete_environment", self.environments, id, id)
 
     def add_filter(self, params: FilterParams) -> None:
-        with self._call("add_filter", params):
-            self._expect(params.id not in self.filters)
-            self.filters[params.id] = params
+        self._call("add_filter", self.filters, params.id, params)
 
     def delete_filter(self, id: str) -> None:
-        with self._call("delete_filter", id):
-            self._expect(self.filters.pop(id, None) is not None)
+        self._call("delete_filter", self.filters, id, id)
 
-    def _call(self, name: str, argument: Any) -> threading.Condition:
-        """Note the call, and raise if it is to fail; else return the lock to hold while it changes the picture."""
+    def last(self, kind: str, id: Any) -> tuple[str, bool]:
+        """Return the last call for an item, and whether it succeeded."""
+        return self._last.get((kind, id), ("delete", True))
+
+    def _call(self, name: str, held: dict[Any, Any], id: Any, argument: Any) -> None:
+        """Do what a call says, or some of it, and raise then."""
         with self.changed:
+            what, _, kind = name.partition("_")
+            last = self.last(kind, id)
+            if what not in ALLOWED[last]:
+                self.broken.append(((name, argument), last))
             self.attempted.append((name, argument))
-            if self._fails():
+            outcome = self._outcome()
+            self._last[kind, id] = what, outcome == "succeed"
+            if outcome == "fail half-way":
+                held[id] = HALF_DONE
+            elif outcome != "fail at once":
+                held.pop(id, None)
+                if what != "delete":
+                    held[id] = argument
+            self.changed.notify_all()
+            if outcome != "succeed":
                 raise ERRORS[len(self.attempted) % len(ERRORS)]
             self.returned.append((name, argument))
-            self.changed.notify_all()
-        return self.changed
-
-    def _expect(self, kept: bool) -> None:
-        if not kept:
-            self.broken.append(self.returned[-1])

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-from autoconfig import (
+from autoconfig import EnvironmentParams, FilterID, FilterParams
+from autoconfig.messages import (
     DeleteMessageData,
-    EnvironmentParams,
     EnvironmentRep,
-    FilterID,
-    FilterParams,
     FilterRep,
+    ItemKind,
+    Message,
     PatchMessageData,
-    PutMessageData,
+    PutContent,
 )
-from autoconfig.messages import Message
 
 
 class Table:
@@ -23,11 +22,14 @@ class Table:
 
     def __init__(self) -> None:
         self.seen: dict[str, tuple[int, list[Any]]] = {}
+        self._items: dict[str, Any] = {}
 
-    def upsert(self, id: str, version: int, params: Any) -> None:
+    def upsert(self, id: str, item: Any, params: Any) -> None:
+        version = item.version
         known, before = self.seen.get(id, (version - 1, []))
         if version > known:
             self.seen[id] = (version, [*before, params])
+            self._items[id] = item
 
     def delete(self, id: str, version: int) -> None:
         if id not in self.seen or version > self.seen[id][0]:
@@ -36,6 +38,10 @@ class Table:
     def forget_others(self, listed: Container[str]) -> None:
         self.seen = {id: record for id, record in self.seen.items() if id in listed}
 
+    def newest(self) -> dict[str, Any]:
+        """Return what exists as the wire has it, by id."""
+        return {id: self._items[id] for id in self.present}
+
     @property
     def present(self) -> dict[str, list[Any]]:
         """What exists, by id."""
@@ -43,9 +49,16 @@ class Table:
 
 
 class Rules:
-    """Takes messages and says what there is."""
+    """
+    Takes messages and says what there is.
+
+    Attributes:
+        unusable: The environments that the last put listed in a form that cannot be used, if no message for them came
+            since. They may not be deleted.
+    """
 
     def __init__(self) -> None:
+        self.unusable: set[str] = set()
         self._environments = Table()
         self._filters = Table()
 
@@ -67,25 +80,28 @@ class Rules:
     def take(self, message: Message) -> None:
         """Take note of a message."""
         match message:
-            case PutMessageData(path="/", data=content):
-                self._upsert_all(content.environments)
-                self._environments.forget_others({*content.environments, *content.flawed})
-                self._upsert_all(content.filters)
-                self._filters.forget_others(content.filters)
-            case PatchMessageData(path=path, data=item):
-                kind, _, id = path.rpartition("/")
-                if kind in ("/environments", "/filters"):
-                    self._upsert_all({id: item})
-            case DeleteMessageData(path=path, version=version):
-                kind, _, id = path.rpartition("/")
-                if kind == "/environments":
-                    self._environments.delete(id, version)
-                elif kind == "/filters":
-                    self._filters.delete(id, version)
+            case PutContent():
+                self.unusable = {*message.refused, *message.foreign}
+                self._upsert_all(message.environments)
+                self._environments.forget_others({*message.environments, *self.unusable})
+                self._upsert_all(message.filters)
+                self._filters.forget_others(message.filters)
+            case PatchMessageData(id=id, data=item, refused=None):
+                self._upsert_all({id: item})
+            case DeleteMessageData(kind=ItemKind.ENVIRONMENT, id=id, version=version):
+                self.unusable.discard(id)
+                self._environments.delete(id, version)
+            case DeleteMessageData(id=id, version=version):
+                self._filters.delete(id, version)
 
-    def _upsert_all(self, items: Mapping[Any, EnvironmentRep | FilterRep | None]) -> None:
+    def everything(self) -> PutContent:
+        """Return a put of all that there is, in the versions that are known."""
+        return PutContent(self._environments.newest(), self._filters.newest())
+
+    def _upsert_all(self, items: Mapping[str, EnvironmentRep | FilterRep]) -> None:
         for id, item in items.items():
             if isinstance(item, FilterRep):
-                self._filters.upsert(id, item.version, item.to_params(FilterID(id)))
-            elif isinstance(item, EnvironmentRep) and item.env_id == id:
-                self._environments.upsert(id, item.version, item.to_params())
+                self._filters.upsert(id, item, item.to_params(FilterID(id)))
+            elif item.env_id == id:
+                self.unusable.discard(id)
+                self._environments.upsert(id, item, item.to_params())

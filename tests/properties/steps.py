@@ -7,18 +7,12 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 from properties.line import LONGEST, Step, Wait
+from properties.promises import FAILURES as FAILED
+from properties.promises import Outcome
 from support.samples import delete, delete_filter, environment, patch, patch_filter
 
-from autoconfig import (
-    DeleteMessageData,
-    EnvironmentID,
-    FilterID,
-    FilterKey,
-    FilterRep,
-    PatchMessageData,
-    PutContent,
-    PutMessageData,
-)
+from autoconfig import FilterKey
+from autoconfig.messages import FilterRep, PatchMessageData, PutContent
 
 _CALLS = 24  # that may fail
 
@@ -36,11 +30,15 @@ def constant_filter(id: str, version: int) -> FilterRep:
 
 
 def patch_constant_filter(id: str, version: int) -> PatchMessageData:
-    return PatchMessageData(f"/filters/{id}", constant_filter(id, version))
+    return PatchMessageData(id, constant_filter(id, version))
 
 
 def mismatched(id: str, version: int) -> PatchMessageData:
-    return PatchMessageData(f"/environments/{id}", environment(f"not-{id}", version))
+    return PatchMessageData(id, environment(f"not-{id}", version))
+
+
+def refused(id: str, version: int) -> PatchMessageData:
+    return PatchMessageData(id, environment(id, version), "contradiction")
 
 
 def versioned(make: Callable[[str, int], Step], names: Sequence[str] = IDS) -> st.SearchStrategy[Maker]:
@@ -52,18 +50,16 @@ def _maker(make: Callable[[str, int], Step], name: str, offset: int) -> Maker:
     return lambda top: make(name, top + offset)
 
 
-def put_maker(environments: dict[str, int], filters: dict[str, int], odd: dict[str, str], path: str) -> Maker:
+def put_maker(environments: dict[str, int], filters: dict[str, int], odd: dict[str, str]) -> Maker:
     """Return a maker of puts; some entries have another id inside, or contradict themselves."""
 
-    def make(top: int) -> PutMessageData:
-        reps = {EnvironmentID(id): environment(id, top + offset) for id, offset in environments.items()}
-        for id, how in odd.items():
-            reps.pop(EnvironmentID(id), None)
-            if how == "mismatched":
-                reps[EnvironmentID(id)] = environment(f"not-{id}", top)
-        flawed = {EnvironmentID(id): "flawed" for id, how in odd.items() if how == "flawed"}
-        kept = {FilterID(id): constant_filter(id, top + offset) for id, offset in filters.items()}
-        return PutMessageData(path, PutContent(reps, kept, flawed))
+    def make(top: int) -> PutContent:
+        return PutContent(
+            {id: environment(id, top + offset) for id, offset in environments.items() if id not in odd},
+            {id: constant_filter(id, top + offset) for id, offset in filters.items()},
+            refused={id: "contradiction" for id, how in odd.items() if how == "refused"},
+            foreign={id: f"not-{id}" for id, how in odd.items() if how == "foreign"},
+        )
 
     return make
 
@@ -80,27 +76,23 @@ def constantly(step: Step) -> Maker:
 
 
 CONTENT = st.lists(st.sampled_from([*itertools.product(IDS, OFFSETS)]), max_size=3).map(dict)
-ODD = st.lists(st.sampled_from([*itertools.product(IDS, ["mismatched", "flawed"])]), max_size=2).map(dict)
+ODD = st.lists(st.sampled_from([*itertools.product(IDS, ["foreign", "refused"])]), max_size=2).map(dict)
 NOTHING: st.SearchStrategy[dict[str, str]] = st.just({})
-PATHS = ["/environments", "/", "", "environments/a", "/environments/a/b", "/Filters/a", "/other/a"]
 WAITS = st.sampled_from([*map(constantly, map(Wait, [0.4, 1.0, 3.0, LONGEST]))])
 CHANGES: list[st.SearchStrategy[Maker]] = [
     versioned(patch),
     versioned(delete),
     versioned(patch_constant_filter),
     versioned(delete_filter),
-    st.builds(put_maker, CONTENT, CONTENT, NOTHING, st.just("/")),
+    st.builds(put_maker, CONTENT, CONTENT, NOTHING),
 ]
 ODDITIES: list[st.SearchStrategy[Maker]] = [
     versioned(mismatched),
-    st.builds(put_maker, CONTENT, CONTENT, ODD, st.sampled_from(["/", "/", "", "/other"])),
-    versioned(DeleteMessageData, PATHS),
-    st.sampled_from([*map(constantly, map(PatchMessageData, PATHS))]),
+    versioned(refused),
+    st.builds(put_maker, CONTENT, CONTENT, ODD),
 ]
 NEW_FILTERS: list[st.SearchStrategy[Maker]] = [versioned(patch_filter), versioned(delete_filter)]
-# From the bits of a number: about half of the calls fail, or a quarter, also when the list of steps is long.
-FAILURES = st.builds(
-    lambda some, others: [bool(some & others & 1 << place) for place in range(_CALLS)],
-    st.integers(0, 2**_CALLS - 1),
-    st.one_of(st.just(-1), st.integers(0, 2**_CALLS - 1)),
+# Some of the calls fail, at all stages of their work, also when the list of steps is long.
+OUTCOMES: st.SearchStrategy[list[Outcome]] = st.lists(
+    st.sampled_from(["succeed", "succeed", *FAILED]), min_size=_CALLS, max_size=_CALLS
 )

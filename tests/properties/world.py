@@ -67,7 +67,7 @@ class World:
                 initial_retry_delay=_INITIAL_DELAY,
                 logger=QUIET,
                 retry_policy=RetryPolicy(max_delay=_MAX_DELAY),
-                handler_errors=HandlerErrors(retry=RetryPolicy(initial_delay=_INITIAL_DELAY, max_delay=_MAX_DELAY)),
+                handler_errors=HandlerErrors(RetryPolicy(max_delay=_MAX_DELAY), initial_delay=_INITIAL_DELAY),
             )
             with self._manager:
                 self._do(operations)

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from autoconfig.stream import cancel
-from autoconfig.stream.cancel import CancelToken, Latch
+from autoconfig.stream.cancel import CancelToken
 
 AT_ONCE = 2.0  # seconds; what happens at once takes milliseconds, also on a busy machine
 LONG = 10.0  # seconds that nothing should wait to the end
@@ -79,93 +79,6 @@ def at_once() -> Iterator[None]:
     started = time.monotonic()
     yield
     assert time.monotonic() - started < AT_ONCE
-
-
-class TestLatch:
-    """A flag that is set once and can be waited for."""
-
-    def test_it_is_not_set_at_first(self) -> None:
-        """Waiting for it takes as long as it may, and not longer."""
-        latch = Latch()
-        started = time.monotonic()
-        assert not latch.is_set
-        assert latch.wait(SHORT) is latch.wait(0) is False
-        assert SHORT * 0.9 <= time.monotonic() - started < AT_ONCE
-
-    @pytest.mark.parametrize("times", [1, 2, 5])
-    def test_it_may_be_set_again(self, times: int) -> None:
-        """Afterwards every wait is over at once, however often one waits."""
-        latch = Latch()
-        for _ in range(times):
-            latch.set()
-        with at_once():
-            assert latch.is_set
-            assert [latch.wait(timeout) for timeout in (None, 0, LONG, None, LONG)] == [True] * 5
-
-    def test_a_wait_that_timed_out_does_not_spoil_it(self) -> None:
-        """Nor does one that comes in between."""
-        latch = Latch()
-        latch.wait(0)
-        latch.set()
-        assert latch.wait(0)
-        latch.set()
-        assert latch.wait(0)
-
-    @pytest.mark.parametrize("timeout", [None, LONG])
-    def test_all_who_wait_are_woken(self, timeout: float | None) -> None:
-        """By one call, with a timeout or without."""
-        latch = Latch()
-        with at_once(), background(*[lambda: latch.wait(timeout)] * 30) as results:
-            latch.set()
-        assert results == [True] * 30
-
-    def test_setting_it_from_many_threads_wakes_all(self) -> None:
-        """However the calls fall together."""
-        for _ in range(50):
-            latch = Latch()
-            with background(*[latch.set] * 3, *[lambda latch=latch: latch.wait(LONG)] * 3) as results:
-                pass
-            assert sorted(map(bool, results)) == [False] * 3 + [True] * 3
-            assert latch.wait(0)
-
-    @pytest.mark.parametrize("timeout", [None, LONG])
-    def test_a_signal_handler_may_set_it_while_the_main_thread_waits(self, timeout: float | None) -> None:
-        """A timer's signal, in the middle of the wait."""
-        latch = Latch()
-        with handled(signal.SIGALRM, latch.set), at_once():
-            signal.setitimer(signal.ITIMER_REAL, SHORT)
-            assert latch.wait(timeout)
-
-    def test_a_signal_from_another_thread_does_the_same(self) -> None:
-        """Sent to the main thread by number, as ``kill`` would."""
-        latch = Latch()
-        main = threading.main_thread().ident
-        assert main
-        kill = background(lambda: signal.pthread_kill(main, signal.SIGUSR1))
-        with handled(signal.SIGUSR1, latch.set), at_once(), kill:
-            assert latch.wait(LONG)
-
-    def test_a_signal_that_does_not_set_it_does_not_end_the_wait(self) -> None:
-        """The rest of the time is still waited for."""
-        latch = Latch()
-        seen: list[None] = []
-        with handled(signal.SIGALRM, lambda: seen.append(None)):
-            signal.setitimer(signal.ITIMER_REAL, SHORT)
-            started = time.monotonic()
-            assert not latch.wait(SHORT * 5)
-        assert seen
-        assert time.monotonic() - started >= SHORT * 4
-
-    def test_a_signal_handler_may_set_it_inside_of_set(self) -> None:
-        """An Event would wait for itself sooner or later; here signals fall into thousands of calls."""
-        latches = [Latch()]
-        with handled(signal.SIGALRM, lambda: latches[-1].set()), at_once():
-            signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
-            for _ in range(5000):
-                latches.append(Latch())
-                latches[-1].set()
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        assert all(latch.wait(0) for latch in latches[1:])
 
 
 def test_a_token_is_not_cancelled_at_first() -> None:

@@ -146,7 +146,7 @@ def test_what_is_no_event_does_not(piece: bytes) -> None:
 
 def test_the_slow_profile_of_a_long_maximum_is_within_what_waiting_allows() -> None:
     """A hundred times a week would be more seconds than the system can wait."""
-    policy = RetryPolicy(initial_delay=1.0, max_delay=7 * 86400.0, jitter=0.0)
+    policy = RetryPolicy(max_delay=7 * 86400.0, jitter=0.0)
     plan = RetryPlan(1.0, policy)
     delays = [plan.next_delay(REJECTED, 0.0, None) for _ in range(40)]
     assert delays[-1] == 366 * 86400.0

@@ -16,8 +16,8 @@ from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
 from autoconfig.safe_logger import Logger
+from autoconfig.status import StatusTracker
 from autoconfig.stream.cancel import CancelToken
-from autoconfig.tracking import StatusTracker
 
 Call = tuple[str, Any]
 ALL: Call = ("received_all_environments", None)
@@ -64,7 +64,7 @@ class Inline:
         self.calls = HandlerCalls(
             handler, token or CancelToken(), errors=errors, slow_after=60.0, status=self.status, logger=log
         )
-        self.dispatcher = Dispatcher(self.calls, errors.retry, self._batches, self.status, log)
+        self.dispatcher = Dispatcher(self.calls, errors, self._batches, self.status, log)
 
     def deliver(self, *messages: Message, batch_size: int = 1000) -> None:
         """Let it handle these messages; returns when it has."""

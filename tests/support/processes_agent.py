@@ -29,6 +29,17 @@ from autoconfig import ForkedError, HTTPConfig, StreamManager
 PROMPT = 1.0  # seconds that a call may take in a fork
 
 
+class Unbuffered(logging.Handler):
+    """Writes to a file, but not through a buffer, whose lock a fork would inherit: that is no matter of the library."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(self._file, f"{self.format(record)}\n".encode())
+
+
 class Agent:
     """
     Obeys one test.
@@ -85,7 +96,7 @@ class Agent:
         return self.managers[-1].join(DEADLINE)
 
     def result(self) -> None:
-        return self.managers[-1].ready.result(DEADLINE)
+        return self.managers[-1].connected.result(DEADLINE)
 
     def shown(self) -> str:
         return repr(self.managers[-1])
@@ -140,7 +151,7 @@ class Agent:
         return fork_in_threads(threads, count, DEADLINE)
 
     def poll_ready(self) -> None:
-        poll(self.managers[-1].ready.done)
+        poll(self.managers[-1].connected.done)
 
     def multiprocess(self) -> int | None:
         process = multiprocessing.get_context("fork").Process(target=self.check_fork)
@@ -165,7 +176,7 @@ class Agent:
             assert manager.close() is True
             assert _raised(manager.start) is ForkedError
             assert _raised(manager.join) is ForkedError
-            assert _raised(partial(manager.ready.result, DEADLINE)) in (ForkedError, type(None))
+            assert _raised(partial(manager.connected.result, DEADLINE)) in (ForkedError, type(None))
             assert repr(manager)
             assert time.monotonic() - begin < PROMPT
 
@@ -196,5 +207,7 @@ def _raised(call: Callable[[], object]) -> type[object]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(filename=sys.argv[2], level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
+    logging.basicConfig(
+        handlers=[Unbuffered(sys.argv[2])], level=logging.INFO, format="%(process)d %(levelname)s %(message)s"
+    )
     Agent(int(sys.argv[1])).serve()

@@ -20,6 +20,8 @@ from autoconfig import (
     SDKKey,
 )
 from autoconfig.environments import AcceptedKey
+from autoconfig.inner_handlers import AttachedStream
+from autoconfig.messages import KeyRep
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -50,9 +52,17 @@ def params(
         expiring_sdk_key=ExpiringSDKKey(SDKKey(expiring[0]), expiring[1]) if expiring else None,
         ttl=timedelta(),
         secure_mode=False,
-        sdk_keys=None if sdk_keys is None else tuple(sdk_keys),
-        mobile_keys=None if mobile_keys is None else tuple(mobile_keys),
+        _sdk_keys=listed(sdk_keys),
+        _mobile_keys=listed(mobile_keys),
     )
+
+
+def listed(keys: Iterable[AcceptedKey] | None) -> tuple[KeyRep, ...] | None:
+    """Return keys as the service lists them."""
+    if keys is None:
+        return None
+    times = [None if key.expiration is None else round(key.expiration.timestamp() * 1000) for key in keys]
+    return tuple(KeyRep(key.name, key.value, time) for key, time in zip(keys, times, strict=True))
 
 
 def payload_filter(id: str, key: str | None = None, proj: str = "shop") -> FilterParams:
@@ -76,3 +86,19 @@ class Refusing(Recorder):
         if self.refuses(name, argument):
             raise ConnectionError(f"refused {name}")
         super()._record(name, argument)
+
+
+class Stream:
+    """
+    The stream of a manager, for ready-made handlers without one.
+
+    Attributes:
+        stopped: Whether the manager was closed.
+        wait: The manager's ``wait_until_ready``; ``None`` if the manager is gone.
+        attached: What handlers are given.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self.wait: Callable[[float | None], object] | None = None
+        self.attached = AttachedStream(lambda: self.stopped, lambda: self.wait)

@@ -14,11 +14,11 @@ import pytest
 
 from autoconfig import KeyRejectedError, RetryPolicy, StreamEndedError
 from autoconfig.messages import Batch, Message
+from autoconfig.status import StatusTracker
 from autoconfig.stream import reader, trouble
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.connection import Connector
 from autoconfig.stream.retry import RetryPlan
-from autoconfig.tracking import StatusTracker
 
 Step = bytes | BaseException | Callable[[], object]
 """A piece of a stream, an error in place of one, or something to be done in between."""

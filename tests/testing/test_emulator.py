@@ -3,27 +3,31 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import queue
 import re
+import socket
+import struct
 import threading
 import time
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
-import attrs
 import pytest
 import requests
+from msgspec.structs import replace
 from testing.conftest import Connect
 from testing.plain_client import TIMEOUT, PlainClient, dechunk, events, messages
 
-from autoconfig.environments import EnvironmentRep, FilterRep, SDKKeyRep
-from autoconfig.testing import DEMO_KEY, Emulator, answer, environment_json, filter_json
+from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, KeyRep, SDKKeyRep, answer
 from autoconfig.testing.answer import Answer
 
-PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", "shop", "Shop", SDKKeyRep("sdk-1"), version=5)
-STAGING = EnvironmentRep("env-2", "staging", "Zürich", "mob-2", "shop", "Shop", SDKKeyRep("sdk-2"), version=2)
+SHOP = {"proj_key": "shop", "proj_name": "Shop"}
+PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", **SHOP, sdk_key=SDKKeyRep("sdk-1"), version=5)
+STAGING = EnvironmentRep("env-2", "staging", "Zürich", "mob-2", **SHOP, sdk_key=SDKKeyRep("sdk-2"), version=2)
 MOBILE = FilterRep("shop", "mobile", 3)
 PATH = "/relay_auto_config"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger
 
 
 def stream_of(client: PlainClient, marker: str) -> list[tuple[str, object]]:
@@ -53,12 +57,12 @@ def test_a_stream_begins_with_everything_and_goes_on_with_changes(served: tuple[
             {
                 "path": "/",
                 "data": {
-                    "environments": {"env-1": environment_json(PRODUCTION)},
-                    "filters": {"f-1": filter_json(MOBILE)},
+                    "environments": {"env-1": PRODUCTION.to_json()},
+                    "filters": {"f-1": MOBILE.to_json()},
                 },
             },
         ),
-        ("patch", {"path": "/environments/env-2", "data": environment_json(STAGING)}),
+        ("patch", {"path": "/environments/env-2", "data": STAGING.to_json()}),
         ("delete", {"path": "/environments/env-1", "version": 6}),
         ("delete", {"path": "/filters/f-1", "version": 4}),
     ]
@@ -99,12 +103,10 @@ def test_requests_can_read_it(closing: ExitStack) -> None:
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/event-stream"
     assert messages(response.raw.read1(65536)) == [
-        ("put", {"path": "/", "data": {"environments": {"env-1": environment_json(PRODUCTION)}}})
+        ("put", {"path": "/", "data": {"environments": {"env-1": PRODUCTION.to_json()}}})
     ]
     sent = emulator.set_environment(PRODUCTION)
-    assert messages(response.raw.read1(65536)) == [
-        ("patch", {"path": "/environments/env-1", "data": environment_json(sent)})
-    ]
+    assert messages(response.raw.read1(65536)) == [("patch", {"path": "/environments/env-1", "data": sent.to_json()})]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_a_big_configuration_arrives_whole(served: tuple[Emulator, Connect]) -> 
     client = connect()
     [(name, data)] = stream_of(client, "env-2999")
     assert name == "put"
-    assert data["data"]["environments"] == {rep.env_id: environment_json(rep) for rep in environments}
+    assert data["data"]["environments"] == {rep.env_id: rep.to_json() for rep in environments}
 
 
 def test_no_change_is_lost_or_sent_twice_around_a_connect(closing: ExitStack) -> None:
@@ -192,12 +194,12 @@ def test_a_heartbeat_interval_may_be_endless() -> None:
 def test_an_idle_stream_sleeps_until_its_next_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     timeouts: list[float | None] = []
 
-    class Selector(answer.selectors.DefaultSelector):
-        def select(self, timeout: float | None = None) -> list[object]:
+    class Queue(queue.SimpleQueue):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
             timeouts.append(timeout)
-            return super().select(timeout)
+            return super().get(block, timeout)
 
-    monkeypatch.setattr(answer.selectors, "DefaultSelector", Selector)
+    monkeypatch.setattr(answer.queue, "SimpleQueue", Queue)
     with Emulator(heartbeat_interval=100) as emulator, PlainClient(emulator.uri) as client:
         client.read_until(b"event: put")
         emulator.send_heartbeat()
@@ -302,7 +304,7 @@ def test_requests_are_recorded(closing: ExitStack) -> None:
 
 
 def test_the_newest_requests_are_kept(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.testing.service._KEPT", 3)
+    monkeypatch.setattr("autoconfig.testing.streams._KEPT", 3)
     emulator = closing.enter_context(Emulator())
     session = closing.enter_context(requests.Session())
     for number in range(5):
@@ -317,7 +319,7 @@ def test_the_newest_requests_are_kept(closing: ExitStack, monkeypatch: pytest.Mo
 
 
 def test_a_request_that_waits_keeps_its_place(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.testing.service._KEPT", 2)
+    monkeypatch.setattr("autoconfig.testing.streams._KEPT", 2)
     emulator = closing.enter_context(Emulator())
     emulator.stall()
     clients = []
@@ -360,7 +362,7 @@ def test_a_client_that_leaves_an_idle_stream_is_noticed(served: tuple[Emulator, 
     client.read_until(b"event: put")
     assert emulator.connections == 1
     if how == "reset":
-        client.socket.setsockopt(answer.socket.SOL_SOCKET, answer.socket.SO_LINGER, answer._RESET_ON_CLOSE)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     client.socket.close()
     emulator.wait_for_connections(0)
 
@@ -392,7 +394,7 @@ def test_versions_only_grow() -> None:
     emulator.delete_environment("env-1")
     assert emulator.environments == {}
     assert emulator.set_environment(PRODUCTION).version == 22
-    assert emulator.environments == {"env-1": attrs.evolve(PRODUCTION, version=22)}
+    assert emulator.environments == {"env-1": replace(PRODUCTION, version=22)}
 
 
 def test_an_unknown_environment_keeps_its_version() -> None:
@@ -426,13 +428,25 @@ def test_a_rotated_key_expires_after_the_grace_period() -> None:
     with Emulator([PRODUCTION]) as emulator, PlainClient(emulator.uri) as client:
         emulator.wait_for_connections(1)
         rep = emulator.rotate_sdk_key("env-1", "sdk-new", grace=timedelta(minutes=2))
-        assert stream_of(client, "sdk-new")[-1][1]["data"] == environment_json(rep)
+        assert stream_of(client, "sdk-new")[-1][1]["data"] == rep.to_json()
     after = time.time_ns() // 1_000_000
     assert rep.version == 6
     assert rep.sdk_key.value == "sdk-new"
     assert rep.sdk_key.expiring.value == "sdk-1"
     assert before + 120_000 <= rep.sdk_key.expiring.timestamp <= after + 120_000
     assert emulator.environments["env-1"] == rep
+
+
+def test_a_rotation_changes_the_list_of_keys_too() -> None:
+    keys = KeyRep("default", "sdk-1"), KeyRep("other", "sdk-9"), KeyRep("next", "sdk-new")
+    rep = Emulator([replace(PRODUCTION, sdk_keys=keys)]).rotate_sdk_key("env-1", "sdk-new")
+    expiry = rep.sdk_key.expiring.timestamp
+    assert rep.sdk_keys == (KeyRep("default", "sdk-new"), KeyRep("default", "sdk-1", expiry), KeyRep("other", "sdk-9"))
+    assert rep.contradiction() is None
+
+
+def test_the_first_key_of_an_environment_replaces_none() -> None:
+    assert Emulator([EnvironmentRep("env-1")]).rotate_sdk_key("env-1", "sdk-new").sdk_key == SDKKeyRep("sdk-new")
 
 
 def test_replace_sends_one_put_with_new_versions_for_what_differs(closing: ExitStack) -> None:
@@ -446,13 +460,13 @@ def test_replace_sends_one_put_with_new_versions_for_what_differs(closing: ExitS
     assert name == "put"
     versions = {id: value["version"] for id, value in data["data"]["environments"].items()}
     assert versions == {"env-0": 5, "env-1": 6, "env-2": 6}
-    assert data["data"]["filters"] == {"f-2": filter_json(MOBILE)}
+    assert data["data"]["filters"] == {"f-2": MOBILE.to_json()}
     assert emulator.set_filter("f-1", MOBILE).version == 5  # above its deletion
 
 
 def test_replace_takes_a_higher_version_of_the_same() -> None:
     emulator = Emulator([PRODUCTION])
-    emulator.replace([attrs.evolve(PRODUCTION, version=9)])
+    emulator.replace([replace(PRODUCTION, version=9)])
     assert emulator.environments["env-1"].version == 9
 
 

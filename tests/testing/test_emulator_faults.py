@@ -19,13 +19,13 @@ from testing.conftest import Connect
 from testing.plain_client import TIMEOUT, PlainClient, dechunk, events
 from testing.plain_client import connect as plain_connection
 
-from autoconfig.environments import EnvironmentRep
-from autoconfig.testing import DEMO_KEY, Emulator, event_bytes
+from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, event_bytes
 from autoconfig.testing.server import StreamServer
 
 PATH = "/relay_auto_config"
 PROMPT = 1.0  # seconds that close() may take
 SILENCE = 0.05  # seconds after which something that was held back would have come
+DESCRIPTORS = 2500  # for both ends of a thousand connections
 BACKLOG = 32 * 2**20  # bytes, more than all buffers between the emulator and a client hold
 
 
@@ -195,6 +195,23 @@ def test_requests_sees_the_three_ends_too(closing: ExitStack, how: str, error: s
             response.raw.read1(65536)
 
 
+@pytest.mark.parametrize("how", ["abrupt", "reset"])
+def test_a_client_that_does_not_read_can_be_dropped(served: tuple[Emulator, Connect], how: str) -> None:
+    emulator, connect = served
+    unread(emulator, connect)
+    emulator.drop_connections(how)
+    wait_until(lambda: len(emulator_threads()) == 1)  # only the one that listens
+
+
+def test_a_client_that_has_sent_its_last_is_not_waited_for() -> None:
+    """Even if a send to it is blocked, which nothing else would end."""
+    with Emulator() as emulator, PlainClient(emulator.uri, receive_buffer=4096) as client:
+        emulator.wait_for_connections(1)
+        emulator.send_raw(b"x" * BACKLOG)
+        client.socket.shutdown(socket.SHUT_WR)
+        emulator.wait_for_connections(0)
+
+
 def test_all_streams_are_dropped_and_new_ones_served(served: tuple[Emulator, Connect]) -> None:
     emulator, connect = served
     for _ in range(3):
@@ -286,7 +303,8 @@ def test_a_stall_does_not_keep_a_connection_from_being_dropped(how: str) -> None
             assert b":\n" not in client.read_rest().partition(b"event: put")[2]
 
 
-def test_no_answer_begins_twice_when_one_fails(closing: ExitStack) -> None:
+def test_an_environment_that_json_cannot_hold_changes_nothing(closing: ExitStack) -> None:
+    """Not even for clients that wait for their answer: each gets one, and only one."""
     emulator = closing.enter_context(Emulator())
     emulator.stall()
     clients = []
@@ -294,14 +312,17 @@ def test_no_answer_begins_twice_when_one_fails(closing: ExitStack) -> None:
         clients.append(closing.enter_context(PlainClient(emulator.uri)))
         emulator.wait_for_requests(count)
     unsendable = EnvironmentRep("env-1", env_name=b"no text")  # type: ignore[arg-type]
-    for call in (lambda: emulator.set_environment(unsendable), emulator.resume):
-        with pytest.raises(TypeError, match="not JSON serializable"):
-            call()
-    emulator.delete_environment("env-1")
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        emulator.set_environment(unsendable)
     emulator.resume()
-    clients[1].read_until(b"event: put")
+    for client in clients:
+        assert names(client, b"event: put") == ["put"]
+    emulator.stall()
+    emulator.resume()
     emulator.close()
-    assert clients[0].read_rest().count(b"HTTP/1.1") == 1
+    for client in clients:
+        assert client.read_rest().count(b"HTTP/1.1") == 1
+    assert emulator.environments == {}
 
 
 def test_a_client_that_leaves_during_a_stall_is_noticed(served: tuple[Emulator, Connect]) -> None:
@@ -314,7 +335,7 @@ def test_a_client_that_leaves_during_a_stall_is_noticed(served: tuple[Emulator, 
     open_stream.socket.close()
     waiting.socket.close()
     emulator.wait_for_connections(0)
-    wait_until(lambda: not emulator._service._waiting)
+    wait_until(lambda: not emulator._waiting)
     emulator.resume()
     assert emulator.requests[1].status is None
 
@@ -370,6 +391,32 @@ def test_a_client_that_sends_something_during_the_stream_cannot_use_the_connecti
     assert client.received.endswith(b"0\r\n\r\n")
 
 
+def test_a_client_that_does_not_wait_for_the_answer_gets_that_one_only(served: tuple[Emulator, Connect]) -> None:
+    emulator, connect = served
+    client = connect(method="GET / HTTP/1.1\r\nHost: emulator\r\n\r\nGET")
+    client.read_rest()
+    assert client.received.startswith(b"HTTP/1.1 404 ")
+    assert client.received.count(b"HTTP/1.1") == 1
+    assert b"Connection: close" in client.head
+    assert emulator.request_count == 1
+
+
+def test_a_thousand_streams_are_served() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < DESCRIPTORS:
+        pytest.skip("this process may not open enough files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, DESCRIPTORS), hard))
+    try:
+        with Emulator() as emulator, ExitStack() as clients:
+            opened = [clients.enter_context(PlainClient(emulator.uri)) for _ in range(1000)]
+            emulator.wait_for_connections(1000, timeout=60)
+            emulator.set_environment(EnvironmentRep("env-1"))
+            for client in opened:
+                assert names(client, b"event: patch") == ["put", "patch"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_handshake_that_never_comes_holds_nobody_up(
     certificate: tuple[Path, Path], trust: ssl.SSLContext, closing: ExitStack
 ) -> None:
@@ -393,13 +440,13 @@ def test_a_shortage_of_descriptors_is_logged_once_and_waited_out(
     closing: ExitStack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     accepting: queue.SimpleQueue[float] = queue.SimpleQueue()
-    get_request = StreamServer.get_request
+    accept = StreamServer._accept
 
-    def noted(server: StreamServer) -> object:
+    def noted(server: StreamServer) -> None:
         accepting.put(time.monotonic())
-        return get_request(server)
+        accept(server)
 
-    monkeypatch.setattr(StreamServer, "get_request", noted)
+    monkeypatch.setattr(StreamServer, "_accept", noted)
     emulator = closing.enter_context(Emulator())
     client = closing.enter_context(socket.socket())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -426,6 +473,10 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         pause.wait(0.005)
+
+
+def emulator_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("autoconfig-emulator")]
 
 
 def idle(emulator: Emulator, connect: Connect) -> None:
@@ -471,7 +522,7 @@ def test_close_is_prompt_in_every_state(
     before = time.monotonic()
     emulator.close()
     assert time.monotonic() - before < PROMPT
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("autoconfig-emulator")] == []
+    assert emulator_threads() == []
     assert emulator.connections == 0
 
 

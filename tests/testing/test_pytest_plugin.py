@@ -15,13 +15,21 @@ import autoconfig.testing
 pytest_plugins = ["pytester"]
 
 DEADLINE = 60.0  # seconds for a run of pytest
+FIXTURES = [
+    "autoconfig_emulator",
+    "autoconfig_emulator_options",
+    "autoconfig_env",
+    "follow",
+    "make_autoconfig_emulator",
+    "recording_handler",
+]
 FOLLOWING = """
     import threading
 
     from autoconfig import StreamManager
-    from autoconfig.testing import DEMO_KEY, environment_from_json
+    from autoconfig.testing import EnvironmentRep
 
-    ENVIRONMENT = environment_from_json("env-1", {"envName": "Production", "sdkKey": {"value": "sdk-1"}})
+    ENVIRONMENT = EnvironmentRep("env-1", env_name="Production")
 
 
     def test_follows(autoconfig_emulator, recording_handler):
@@ -46,7 +54,9 @@ FOLLOWING = """
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> pytest.Pytester:
     """A project whose tests run in this process, so that this test has to answer for what they leave behind."""
-    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider\n")
+    pytester.makeini(
+        "[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider -p no:randomly\n"
+    )
     return pytester
 
 
@@ -65,7 +75,7 @@ def test_a_marker_has_the_options(run: pytest.Pytester) -> None:
     run.makepyfile(
         """
         import pytest
-        from autoconfig import EnvironmentRep
+        from autoconfig.testing import EnvironmentRep
 
         pytestmark = pytest.mark.autoconfig_emulator(key="rel-module", heartbeat_interval=1.0)
 
@@ -98,7 +108,7 @@ def test_a_fixture_has_the_options(run: pytest.Pytester) -> None:
 
         @pytest.fixture
         def environments():
-            from autoconfig import EnvironmentRep
+            from autoconfig.testing import EnvironmentRep
             return [EnvironmentRep("env-1")]
 
 
@@ -177,16 +187,107 @@ def test_the_emulator_is_closed_after_a_test_that_fails(run: pytest.Pytester) ->
     run.runpytest_inprocess().assert_outcomes(passed=1, failed=1)
 
 
+def test_the_variables_name_the_emulator(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTO_CONFIG_KEY", "rel-before")
+    monkeypatch.setenv("no_proxy", "internal.example")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    run.makepyfile(
+        """
+        import os
+
+        def test_during(autoconfig_env, autoconfig_emulator):
+            assert os.environ["AUTO_CONFIG_KEY"] == autoconfig_emulator.key
+            assert os.environ["STREAM_URI"] == autoconfig_emulator.uri
+            assert os.environ["no_proxy"] == "internal.example,127.0.0.1,localhost,::1"
+            assert os.environ["NO_PROXY"] == "127.0.0.1,localhost,::1"
+
+        def test_after():
+            assert os.environ["AUTO_CONFIG_KEY"] == "rel-before"
+            assert "NO_PROXY" not in os.environ
+        """
+    )
+    run.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_follow_starts_managers_with_quick_retries(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a proxy in the environment that nobody could reach."""
+    for name in "http_proxy", "HTTP_PROXY":
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in "no_proxy", "NO_PROXY":
+        monkeypatch.delenv(name, raising=False)
+    run.makepyfile(
+        """
+        import threading
+
+        from autoconfig.testing import EnvironmentRep, RecordingHandler
+
+        def test_many_failures(autoconfig_emulator, follow, recording_handler):
+            follow(recording_handler)
+            recording_handler.wait_for("received_all_environments")
+            autoconfig_emulator.fail_next(503, times=8)
+            autoconfig_emulator.set_environment(EnvironmentRep("env-1"))
+            autoconfig_emulator.drop_connections()
+            recording_handler.wait_for("received_all_environments")
+
+        def test_several_profiles(make_autoconfig_emulator, follow):
+            for id in "env-1", "env-2":
+                handler = RecordingHandler()
+                follow(handler, emulator=make_autoconfig_emulator([EnvironmentRep(id)], key=f"rel-{id}"))
+                assert handler.wait_for("add_environment").env_id == id
+
+        def test_nothing_is_left():
+            assert not [thread for thread in threading.enumerate() if "autoconfig" in thread.name]
+        """
+    )
+    run.runpytest_inprocess().assert_outcomes(passed=3)
+
+
+def test_follow_reports_calls_that_failed(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import threading
+
+        from autoconfig import MessageHandler
+        from autoconfig.testing import EnvironmentRep
+
+        class Failing(MessageHandler):
+            def __init__(self):
+                self.went_on = threading.Event()
+
+            def add_environment(self, params):
+                if params.env_id == "env-1":
+                    raise ValueError("a bug")
+                self.went_on.set()
+
+        def provoke(emulator, follow, **options):
+            handler = Failing()
+            follow(handler, **options)
+            for id in "env-1", "env-2":
+                emulator.set_environment(EnvironmentRep(id))
+            assert handler.went_on.wait(5)
+
+        def test_reported(autoconfig_emulator, follow):
+            provoke(autoconfig_emulator, follow)
+
+        def test_expected(autoconfig_emulator, follow):
+            provoke(autoconfig_emulator, follow, may_fail=True)
+        """
+    )
+    result = run.runpytest_inprocess("-p", "no:logging")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_reported*", "*1 call(s) of the handler failed*"])
+
+
 def test_a_call_that_does_not_come_is_said_without_keys(run: pytest.Pytester) -> None:
     """In the whole of pytest's report, that is: not in the values of variables either."""
     run.makepyfile(
         """
         from autoconfig import StreamManager
-        from autoconfig.testing import environment_from_json
+        from autoconfig.testing import EnvironmentRep, SDKKeyRep
 
         def test_it(autoconfig_emulator, recording_handler):
             sdk_key = "-".join(["sdk", *"12345678"] * 2)
-            rep = environment_from_json("env-1", {"sdkKey": {"value": sdk_key}})
+            rep = EnvironmentRep("env-1", sdk_key=SDKKeyRep(sdk_key))
             del sdk_key
             autoconfig_emulator.set_environment(rep)
             with StreamManager(autoconfig_emulator.key, autoconfig_emulator.uri, recording_handler):
@@ -204,7 +305,7 @@ def test_a_call_that_does_not_come_is_said_without_keys(run: pytest.Pytester) ->
 
 def test_pytest_explains_the_fixtures_and_the_marker(run: pytest.Pytester) -> None:
     fixtures = run.runpytest_inprocess("--fixtures", "-q").stdout
-    for name in "autoconfig_emulator", "autoconfig_emulator_options", "recording_handler":
+    for name in FIXTURES:
         fixtures.fnmatch_lines([f"{name} *"])
     fixtures.no_fnmatch_line("*no docstring available*autoconfig*")
     run.runpytest_inprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.autoconfig_emulator(?*options): *"])
@@ -237,7 +338,7 @@ def test_the_module_imports_nothing_but_pytest() -> None:
             else []
         )
     }
-    assert imported == {"__future__", "collections.abc", "typing", "pytest"}
+    assert imported == {"__future__", "collections.abc", "contextlib", "os", "typing", "pytest"}
 
 
 def test_the_rest_needs_no_pytest() -> None:

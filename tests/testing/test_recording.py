@@ -5,8 +5,7 @@ import threading
 from datetime import datetime, timezone
 
 import pytest
-from support.managing import managed
-from support.samples import environment
+from msgspec.structs import replace
 
 from autoconfig import (
     AcceptedKey,
@@ -16,15 +15,25 @@ from autoconfig import (
     FilterID,
     FilterKey,
     FilterParams,
-    HandlerErrors,
     MessageHandler,
     MobileKey,
+    RetryPolicy,
     SDKKey,
+    StreamManager,
 )
-from autoconfig.testing import Emulator, RecordedCall, RecordingHandler
+from autoconfig.testing import Emulator, EnvironmentRep, KeyRep, RecordedCall, RecordingHandler, SDKKeyRep
 
 ONE, TWO = EnvironmentID("env-1"), EnvironmentID("env-2")
 MOBILE = FilterParams("shop", FilterID("f-1"), FilterKey("mobile"))
+
+
+def environment(id: str, version: int = 1) -> EnvironmentRep:
+    return EnvironmentRep(EnvironmentID(id), env_name=f"v{version}", sdk_key=SDKKeyRep(f"sdk-{id}"), version=version)
+
+
+def following(emulator: Emulator, handler: MessageHandler) -> StreamManager:
+    """Return a manager, to be used as a context manager."""
+    return StreamManager(emulator.key, emulator.uri, handler, retry_policy=RetryPolicy(max_delay=0.01))
 
 
 def params(id: str, version: int = 1) -> EnvironmentParams:
@@ -74,9 +83,7 @@ def test_hands_out_copies() -> None:
 
 def test_follows_a_stream() -> None:
     handler = RecordingHandler()
-    with Emulator([environment(ONE)]) as emulator, managed(emulator.uri, handler) as manager:
-        emulator.key = "rel-0f8b2c4d-5b1e-4c57-9a3e-2f6d81c09f2a"
-        manager.start()
+    with Emulator([environment(ONE)]) as emulator, following(emulator, handler):
         handler.wait_for("received_all_environments")
         assert handler.wait_for("add_environment").env_id == ONE
         emulator.set_environment(environment(ONE, 2))
@@ -84,6 +91,18 @@ def test_follows_a_stream() -> None:
         emulator.delete_environment(ONE)
         assert handler.wait_for("delete_environment") == ONE
     assert handler.environments == {}
+
+
+def test_records_a_refusal() -> None:
+    """Of an environment whose keys contradict each other, which the emulator serves all the same."""
+    handler = RecordingHandler()
+    contradictory = EnvironmentRep(TWO, sdk_key=SDKKeyRep("sdk-1"), sdk_keys=(KeyRep("default", "sdk-2"),))
+    with Emulator([environment(ONE), contradictory]) as emulator, following(emulator, handler):
+        id, reason = handler.wait_for("environment_refused")
+    assert id == TWO
+    assert "sdkKeys" in reason
+    assert handler.calls.count(("environment_refused", (id, reason))) == 1
+    assert list(handler.environments) == [ONE]
 
 
 def test_waits_for_a_call_that_is_still_to_come() -> None:
@@ -145,17 +164,13 @@ def test_the_error_lists_the_calls_without_secrets() -> None:
     ]
     expiry = datetime(2030, 1, 1, tzinfo=timezone.utc)
     handler.add_environment(
-        EnvironmentParams(
-            ONE,
-            params(ONE).identifiers,
-            SDKKey(secrets[0]),
-            MobileKey(secrets[1]),
-            ExpiringSDKKey(SDKKey(secrets[2]), expiry),
-            params(ONE).ttl,
-            False,
-            (AcceptedKey(secrets[3]),),
-            None,
-            {"future": secrets[3]},
+        replace(
+            params(ONE),
+            sdk_key=SDKKey(secrets[0]),
+            mobile_key=MobileKey(secrets[1]),
+            expiring_sdk_key=ExpiringSDKKey(SDKKey(secrets[2]), expiry),
+            _sdk_keys=(AcceptedKey(secrets[3]),),
+            extra={"future": secrets[3]},
         )
     )
     handler.received_all_environments()
@@ -244,10 +259,7 @@ def test_what_is_no_handler_is_an_error_at_once() -> None:
 def test_a_call_that_fails_on_a_stream_is_recorded_when_it_has_succeeded() -> None:
     inner = Failing()
     handler = RecordingHandler(inner)
-    errors = HandlerErrors()
-    with Emulator([environment(ONE)]) as emulator, managed(emulator.uri, handler, handler_errors=errors) as manager:
-        emulator.key = "rel-0f8b2c4d-5b1e-4c57-9a3e-2f6d81c09f2a"
-        manager.start()
+    with Emulator([environment(ONE)]) as emulator, following(emulator, handler):
         handler.wait_for("received_all_environments")
         emulator.set_environment(environment(ONE, 2))
         assert handler.wait_for("add_environment") == params(ONE, 2)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
@@ -30,26 +30,21 @@ from autoconfig import (
     EnvironmentID,
     EnvironmentParams,
     EnvironmentRegistry,
-    EnvironmentRep,
     ErrorInfo,
     ErrorKind,
     ExpiredKey,
-    ExpiringKeyRep,
     ExpiringSDKKey,
-    ExpiryWatcher,
     FilteredHandler,
     FilterExpander,
     FilterID,
     FilterKey,
     FilterParams,
-    FilterRep,
     ForkedError,
     HandlerErrors,
     HandlerFailure,
     HTTPConfig,
     Item,
     KeyRejectedError,
-    KeyRep,
     MessageHandler,
     MessageReceiver,
     MobileKey,
@@ -59,7 +54,6 @@ from autoconfig import (
     RegistryChange,
     RetryPolicy,
     SDKKey,
-    SDKKeyRep,
     StreamError,
     StreamManager,
     StreamState,
@@ -69,11 +63,15 @@ from autoconfig import (
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    FilterRep,
+    KeyRep,
     RecordedCall,
     RecordedRequest,
     RecordingHandler,
+    SDKKeyRep,
     configuration_from_json,
-    environment_json,
 )
 
 URI = "https://stream.example"
@@ -166,7 +164,7 @@ http_configs = [
     HTTPConfig(session_factory=Session),
     HTTPConfig(session_factory=lambda: requests.Session()),
 ]
-retry_policies = [RetryPolicy(), RetryPolicy(max_delay=5, jitter=0, reset_after=10, initial_delay=0.5)]
+retry_policies = [RetryPolicy(), RetryPolicy(max_delay=5, jitter=0, reset_after=10)]
 handler_errors = [HandlerErrors(), HandlerErrors(retry=None), HandlerErrors(RetryPolicy(), told)]
 
 
@@ -199,7 +197,7 @@ def make_managers() -> list[StreamManager]:
 def follow(manager: StreamManager) -> int:
     ready = manager.start()
     assert_type(ready, Future[None])
-    assert_type(manager.ready, Future[None])
+    assert_type(manager.connected, Future[None])
     ready.add_done_callback(lambda future: log.info("ready: %s", future.exception()))
     try:
         ready.result(timeout=10)
@@ -251,7 +249,9 @@ def explain(error: StreamError) -> str:
 
 
 def ask(registry: EnvironmentRegistry, key: str) -> EnvironmentParams | None:
-    assert_type(registry.wait_until_ready(timeout=5), bool)
+    registry.wait_until_ready(timeout=5)
+    for environment in registry:
+        assert_type(environment, EnvironmentParams)
     assert_type(registry.environments, Mapping[EnvironmentID, EnvironmentParams])
     assert_type(registry.filters, Mapping[FilterID, FilterParams])
     assert_type(registry.get("env-1"), EnvironmentParams | None)
@@ -270,6 +270,7 @@ class Filtered(FilteredHandler):
 def note(change: RegistryChange) -> None:
     if isinstance(change.after, EnvironmentParams):
         assert_type(change.action, Action)
+        assert_type(change.kind, Literal["environment", "filter"])
         look_at(change.after)
 
 
@@ -280,12 +281,12 @@ def expired(expired_key: ExpiredKey) -> None:
 def combine() -> list[StreamManager]:
     registry = EnvironmentRegistry()
     registry.add_listener(note)
-    with ExpiryWatcher(expired) as watcher:
-        return [
-            StreamManager("rel-1", URI, registry),
-            StreamManager("rel-1", URI, registry.wrap(HasTheMethods(), watcher)),
-            StreamManager("rel-1", URI, FilterExpander(Filtered())),
-        ]
+    registry.on_key_expired(expired)
+    return [
+        StreamManager("rel-1", URI, registry),
+        StreamManager("rel-1", URI, registry.wrap(HasTheMethods(), FilterExpander(Filtered()))),
+        StreamManager("rel-1", URI, FilterExpander(Filtered())),
+    ]
 
 
 # Versions, messages, the wire
@@ -374,4 +375,4 @@ def serve(file: Path) -> None:
     with Emulator(environments, filters, port=8080, certificate=certificate, framing="close") as emulator:
         assert_type(emulator.uri, str)
         emulator.replace([REP], {"f-1": FilterRep()})
-        emulator.send_event("put", str(environment_json(REP)))
+        emulator.send_event("put", str(REP.to_json()))

@@ -12,22 +12,25 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import attrs
 import pytest
 from announcer import Announcer
+from msgspec.structs import replace
 
 from autoconfig import (
     EnvironmentID,
-    EnvironmentRep,
-    ExpiringKeyRep,
     HandlerErrors,
     RetryPolicy,
     SDKKey,
-    SDKKeyRep,
     StreamManager,
     StreamState,
 )
-from autoconfig.testing import Emulator, RecordingHandler
+from autoconfig.testing import (
+    Emulator,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    RecordingHandler,
+    SDKKeyRep,
+)
 
 OLD_KEY, NEW_KEY = SDKKey("sdk-old"), SDKKey("sdk-new")
 STAGING = EnvironmentRep(
@@ -37,7 +40,7 @@ STAGING = EnvironmentRep(
     sdk_key=SDKKeyRep(OLD_KEY),
     version=1,
 )
-QA = attrs.evolve(STAGING, env_name="QA", version=2)
+QA = replace(STAGING, env_name="QA", version=2)
 
 
 @pytest.fixture
@@ -68,10 +71,10 @@ def test_a_new_key_is_announced_with_the_time_that_the_old_one_has(
     noon = ExpiringKeyRep(OLD_KEY, 1_893_499_200_000)
     announcer.add_environment(STAGING.to_params())
     announcer.update_environment(
-        attrs.evolve(STAGING, sdk_key=SDKKeyRep(NEW_KEY, noon)).to_params()
+        replace(STAGING, sdk_key=SDKKeyRep(NEW_KEY, noon)).to_params()
     )
     announcer.update_environment(
-        attrs.evolve(STAGING, sdk_key=SDKKeyRep(OLD_KEY)).to_params()
+        replace(STAGING, sdk_key=SDKKeyRep(OLD_KEY)).to_params()
     )
     new = "Shop / Staging has a new SDK key; the old one "
     assert announced == [
@@ -100,7 +103,7 @@ def manager(
     autoconfig_emulator: Emulator, calls: RecordingHandler
 ) -> Iterator[StreamManager]:
     """A manager that follows the emulator, and loses no time when something fails."""
-    quick = RetryPolicy(initial_delay=0.01)
+    quick = RetryPolicy(max_delay=0.01)
     with StreamManager(
         autoconfig_emulator.key,
         autoconfig_emulator.uri,

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from support.managing import KEY, QUICK, managed
 from support.recorder import Recorder
 from support.registry_readers import Readers, Rotation
-from support.registry_samples import Refusing, params, payload_filter
+from support.registry_samples import Stream, params, payload_filter
 
-from autoconfig import Action, EnvironmentID, FilterID, FilterKey, FilterRep, MessageHandler, SDKKey, StreamManager
-from autoconfig.environments import EnvironmentRep, SDKKeyRep
-from autoconfig.handler_errors import HandlerErrors
-from autoconfig.registry import EnvironmentRegistry, RegistryChange
-from autoconfig.registry.lookup import Table
+from autoconfig import (
+    Action,
+    AutoConfigError,
+    EnvironmentID,
+    EnvironmentParams,
+    FilterID,
+    FilterKey,
+    ForkedError,
+    KeyRejectedError,
+    MessageHandler,
+    NotReadyError,
+    SDKKey,
+    StreamManager,
+)
+from autoconfig.inner_handlers import attach
+from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
+from autoconfig.registry import EnvironmentRegistry, RegistryChange, SnapshotDict
 from autoconfig.testing import DEMO_KEY, Emulator
 
 E1 = EnvironmentID("e1")
@@ -49,6 +62,7 @@ def test_it_is_a_handler(registry: EnvironmentRegistry) -> None:
 def test_an_empty_one(registry: EnvironmentRegistry) -> None:
     assert (registry.environments, registry.filters, registry.is_ready) == ({}, {}, False)
     assert registry.get("e1") is None
+    assert (len(registry), list(registry), "e1" in registry) == (0, [], False)
     assert bool(registry) is True  # not an empty container, which `handler or default` would replace
 
 
@@ -59,7 +73,9 @@ def test_environments_and_filters_come_and_go(registry: EnvironmentRegistry) -> 
     registry.add_filter(payload_filter("f1"))
     assert registry.environments == {"e1": params("e1", name="new"), "e2": params("e2")}
     assert registry.filters == {"f1": payload_filter("f1")}
-    assert registry.get("e1") == registry.find_by_env_id("e1") == params("e1", name="new")
+    assert (len(registry), list(registry)) == (2, [params("e1", name="new"), params("e2")])
+    assert ("e2" in registry, "f1" in registry, 1 in registry) == (True, False, False)
+    assert registry.get("e1") == params("e1", name="new")
     registry.delete_environment(E1)
     registry.delete_filter(F1)
     assert (list(registry.environments), registry.filters, registry.get("e1")) == (["e2"], {}, None)
@@ -120,21 +136,87 @@ def test_the_repr_has_numbers_and_no_key(registry: EnvironmentRegistry) -> None:
 
 
 def test_it_is_ready_after_the_first_full_configuration(registry: EnvironmentRegistry) -> None:
-    assert registry.wait_until_ready(0) is False
-    assert registry.wait_until_ready(0.01) is False
+    for timeout in 0, 0.01:
+        with pytest.raises(NotReadyError, match=f"within {timeout} s") as raised:
+            registry.wait_until_ready(timeout)
+        assert isinstance(raised.value, TimeoutError)
     registry.received_all_environments()
-    assert (registry.is_ready, registry.wait_until_ready(), registry.wait_until_ready(0)) == (True, True, True)
+    registry.wait_until_ready()
+    registry.wait_until_ready(0)
+    assert registry.is_ready
 
 
 def test_everyone_who_waits_is_woken(registry: EnvironmentRegistry) -> None:
-    woken: queue.Queue[bool] = queue.Queue()
-    threads = [threading.Thread(target=lambda: woken.put(registry.wait_until_ready(5))) for _ in range(3)]
+    with waiting(registry, count=3) as outcomes:
+        registry.received_all_environments()
+        assert [outcomes.get(timeout=5) for _ in range(3)] == [None] * 3
+
+
+@contextmanager
+def waiting(registry: EnvironmentRegistry, count: int = 1) -> Iterator[queue.Queue[object]]:
+    """Let threads wait for the registry, and give what comes of it."""
+    outcomes: queue.Queue[object] = queue.Queue()
+
+    def wait() -> None:
+        try:
+            outcomes.put(registry.wait_until_ready(5))
+        except AutoConfigError as error:
+            outcomes.put(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(count)]
     for thread in threads:
         thread.start()
-    registry.received_all_environments()
-    assert [woken.get(timeout=5) for _ in threads] == [True] * 3
+    yield outcomes
     for thread in threads:
         thread.join(5)
+
+
+def test_a_wait_ends_with_the_managers_reason(registry: EnvironmentRegistry) -> None:
+    """Also one that began before the manager was started."""
+    stream, waits = Stream(), queue.Queue[Any]()
+
+    def wait(timeout: float | None) -> None:
+        waits.put(timeout)
+        raise KeyRejectedError(401)
+
+    stream.wait = wait
+    with waiting(registry) as outcomes:
+        attach(registry, stream.attached)
+        assert isinstance(outcomes.get(timeout=5), KeyRejectedError)
+    assert 4 < waits.get() <= 5
+    with pytest.raises(KeyRejectedError):
+        registry.wait_until_ready()
+    assert waits.get() is None
+
+
+def test_without_the_managers_object_the_wait_goes_on(registry: EnvironmentRegistry) -> None:
+    """The manager's threads run on when nobody holds it any more."""
+    attach(registry, Stream().attached)
+    with pytest.raises(NotReadyError):
+        registry.wait_until_ready(0.01)
+    with waiting(registry) as outcomes:
+        registry.received_all_environments()
+        assert outcomes.get(timeout=5) is None
+
+
+def test_it_is_not_ready_in_a_forked_process(registry: EnvironmentRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream()
+    stream.wait = lambda timeout: raises(ForkedError())
+    attach(registry, stream.attached)
+    registry.received_all_environments()
+    assert registry.is_ready
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    assert not registry.is_ready
+    with pytest.raises(ForkedError):
+        registry.wait_until_ready(5)
+    attach(registry, Stream().attached)  # although the parent's manager is running
+    registry.received_all_environments()
+    assert registry.is_ready
+
+
+def raises(error: Exception) -> None:
+    raise error
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf")])
@@ -155,6 +237,7 @@ def test_a_listener_is_told_what_was_and_what_is(registry: EnvironmentRegistry) 
     registry.add_filter(filter)
     registry.delete_filter(F1)
     registry.received_all_environments()
+    assert [change.kind for change in changes] == ["environment"] * 3 + ["filter"] * 2
     assert changes == [
         RegistryChange(Action.INSERT, None, old),
         RegistryChange(Action.UPDATE, old, new),
@@ -188,6 +271,16 @@ def test_a_listener_that_raises_disturbs_nobody(
     assert record.exc_info
     assert record.exc_info[1] is error
     assert "0123456789" not in caplog.text
+
+
+def test_no_listener_is_called_after_the_managers_end(registry: EnvironmentRegistry) -> None:
+    """Fault 7: also not the second one, when the first one closes the manager."""
+    stream = Stream()
+    attach(registry, stream.attached)
+    registry.add_listener(lambda change: setattr(stream, "stopped", True))
+    changes = changes_of(registry)
+    registry.add_environment(params("e1"))
+    assert changes == []
 
 
 def test_a_listener_can_be_removed_also_by_itself(registry: EnvironmentRegistry) -> None:
@@ -241,7 +334,7 @@ def test_a_wrapped_handler_may_ask_the_registry(registry: EnvironmentRegistry) -
         ("add_filter", True, True, False),
         ("received_all_environments", True, True, True),
         ("delete_environment", False, True, True),
-        ("delete_filter", False, True, True),
+        ("delete_filter", False, False, True),
     ]
     assert (registry.environments, registry.filters) == ({}, {})
 
@@ -258,53 +351,6 @@ def feed_all_calls(handler: MessageHandler) -> None:
 def test_a_wrapped_handler_is_checked(registry: EnvironmentRegistry, recorder: Recorder) -> None:
     with pytest.raises(TypeError, match="six methods"):
         registry.wrap(recorder, object())  # type: ignore[arg-type]
-
-
-Call = tuple[str, Any]
-
-
-@pytest.mark.parametrize(
-    ("call", "is_there"),
-    [
-        (("add_environment", params("e1")), False),
-        (("add_filter", payload_filter("f1")), False),
-        (("update_environment", params("e1")), True),
-        (("delete_environment", "e1"), False),
-        (("delete_filter", "f1"), True),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else None,
-)
-def test_what_a_refused_call_leaves_is_what_no_further_call_would_undo(
-    registry: EnvironmentRegistry, call: Call, is_there: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An addition that is overtaken by a deletion is never undone; nor is a filter's deletion by its coming back."""
-    name, argument = call
-    if not name.startswith("add"):
-        registry.add_environment(params("e1", name="old"))
-        registry.add_filter(payload_filter("f1"))
-    handler = Refusing(lambda *call: True)
-    wrapped = registry.wrap(handler)
-    with pytest.raises(ConnectionError):
-        getattr(wrapped, name)(argument)
-    table = registry.filters if "filter" in name else registry.environments
-    assert bool(table) is is_there
-    handler.refuses = lambda *call: False
-    getattr(wrapped, name)(argument)
-    assert bool(registry.filters if "filter" in name else registry.environments) is not name.startswith("delete")
-    assert caplog.records == []
-
-
-def test_an_addition_is_taken_back_from_all_that_had_it(
-    registry: EnvironmentRegistry, caplog: pytest.LogCaptureFixture
-) -> None:
-    stubborn = Refusing(lambda name, argument: name == "delete_environment")
-    wrapped = registry.wrap(stubborn, first := Recorder(), Refusing(lambda *call: True), last := Recorder())
-    with pytest.raises(ConnectionError, match="add_environment"):
-        wrapped.add_environment(params("e1"))
-    assert (first.names, last.names) == (["add_environment", "delete_environment"], [])
-    assert registry.environments == {}
-    (record,) = caplog.records
-    assert (record.name, record.exc_info is not None) == ("autoconfig", True)
 
 
 # Readers and the writer at the same time
@@ -373,31 +419,31 @@ class Interrupted(dict[str, int]):
 
 
 @pytest.fixture
-def table() -> Table[str, int]:
-    table: Table[str, int] = Table()
+def table() -> SnapshotDict[str, int]:
+    table: SnapshotDict[str, int] = SnapshotDict()
     table.items = Interrupted()
     table.set("a", 1)
     return table
 
 
-def interrupt(table: Table[str, int], meanwhile: Callable[[], object]) -> None:
+def interrupt(table: SnapshotDict[str, int], meanwhile: Callable[[], object]) -> None:
     assert isinstance(table.items, Interrupted)
     table.items.meanwhile = meanwhile
 
 
-def test_a_snapshot_that_a_change_overtakes_is_not_kept(table: Table[str, int]) -> None:
+def test_a_snapshot_that_a_change_overtakes_is_not_kept(table: SnapshotDict[str, int]) -> None:
     interrupt(table, lambda: table.set("b", 2))
     assert table.snapshot() == {"a": 1}
     assert table.snapshot() == {"a": 1, "b": 2}
 
 
-def test_a_snapshot_that_is_made_during_a_change_is_not_kept(table: Table[str, int]) -> None:
+def test_a_snapshot_that_is_made_during_a_change_is_not_kept(table: SnapshotDict[str, int]) -> None:
     interrupt(table, table.snapshot)
     table.set("b", 2)
     assert table.snapshot() == {"a": 1, "b": 2}
 
 
-def test_threads_that_make_a_snapshot_at_the_same_time_get_the_same(table: Table[str, int]) -> None:
+def test_threads_that_make_a_snapshot_at_the_same_time_get_the_same(table: SnapshotDict[str, int]) -> None:
     """Otherwise one that was made during a change, and has it, could be followed by one that has it not."""
     made: list[object] = []
     interrupt(table, lambda: made.append(table.snapshot()))
@@ -420,7 +466,7 @@ def test_it_follows_a_service(registry: EnvironmentRegistry, recorder: Recorder)
         Emulator([rep("e1"), rep("e2")], {"f1": FilterRep("shop", FilterKey("mobile"))}) as service,
         StreamManager(DEMO_KEY, service.uri, registry.wrap(recorder)),
     ):
-        assert registry.wait_until_ready(5)
+        registry.wait_until_ready(5)
         assert set(registry.environments) == {"e1", "e2"}
         assert registry.filters == {"f1": payload_filter("f1", "mobile")}
         service.rotate_sdk_key("e1", "sdk-new", timedelta(hours=1))
@@ -437,24 +483,40 @@ def test_it_follows_a_service(registry: EnvironmentRegistry, recorder: Recorder)
         assert (list(registry.environments), registry.filters) == (["e3"], {})
 
 
-def test_an_environment_that_is_deleted_while_its_addition_is_refused_is_not_there() -> None:
-    """The manager then makes no call for the deletion, because for all that it knows the handler never had it."""
-    registry = EnvironmentRegistry()
-    handler = Refusing(lambda name, argument: name == "add_environment")
-    failed = threading.Event()
-    errors = HandlerErrors(retry=QUICK, on_error=lambda failure: failed.set())
-    with Emulator([]) as service, managed_with(service, registry.wrap(handler), errors) as manager:
-        manager.start()
-        handler.wait_for("received_all_environments")
-        service.set_environment(rep("e1"))
-        assert failed.wait(5)
+def test_a_second_manager_is_refused_while_the_first_is_running(registry: EnvironmentRegistry) -> None:
+    """Fault 9: after the first one's end the registry forgets what the second one does not add."""
+    with Emulator([rep("e1"), rep("e2")]) as service:
+        first, second, third = [StreamManager(DEMO_KEY, service.uri, registry) for _ in range(3)]
+        with first:
+            registry.wait_until_ready(5)
+            with pytest.raises(RuntimeError, match="still running"):
+                second.start()
         service.delete_environment("e1")
-        service.send_put()
-        handler.wait_for("received_all_environments")
-        assert (registry.get("e1"), registry.find_by_sdk_key("sdk-e1")) == (None, None)
-    assert set(handler.names) == {"received_all_environments"}
+        with third:
+            registry.wait_until_ready(5)
+            assert (list(registry.environments), registry.find_by_sdk_key("sdk-e1")) == (["e2"], None)
 
 
-def managed_with(service: Emulator, handler: MessageHandler, errors: HandlerErrors) -> Any:
-    service.key = KEY
-    return managed(service.uri, handler, handler_errors=errors)
+def test_closing_in_a_handler_is_the_end_for_those_behind_it(registry: EnvironmentRegistry, recorder: Recorder) -> None:
+    """Fault 7, with a manager; what was not called is no failure."""
+    closing = Closing()
+    with Emulator([rep("e1"), rep("e2")]) as service:
+        closing.manager = StreamManager(DEMO_KEY, service.uri, registry.wrap(closing, recorder))
+        closing.manager.start()
+        assert closing.closed.wait(5)
+        assert closing.manager.join(5)
+        assert closing.manager.close()
+    assert (recorder.calls, closing.manager.status.failed_callbacks) == ([], 0)
+
+
+class Closing(MessageHandler):
+    """A handler that closes its manager."""
+
+    manager: StreamManager
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def add_environment(self, params: EnvironmentParams) -> None:
+        self.manager.close()
+        self.closed.set()

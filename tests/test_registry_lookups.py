@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,7 +64,7 @@ class Histories(RuleBasedStateMachine):
     def everything_is_found(self) -> None:
         assert self.registry.environments == self.model.environments
         for id in IDS:
-            assert self.registry.get(id) == self.registry.find_by_env_id(id) == self.model.environments.get(id)
+            assert self.registry.get(id) == self.model.environments.get(id)
         for proj in PROJECTS:
             for name in NAMES:
                 assert self.registry.find(proj, name) == (self.model.find(proj, name) if name else None)
@@ -96,7 +96,7 @@ def test_an_environment_is_found_by_all_that_it_goes_by() -> None:
     assert registry.find("shop", "production") is None
     assert registry.find_by_sdk_key("sdk-e1") == registry.find_by_mobile_key("mob-e1") == one
     assert registry.find_by_sdk_key("mob-e1") is registry.find_by_mobile_key("sdk-e1") is None
-    assert registry.find_by_env_id("e2") == other
+    assert registry.get("e2") == other
 
 
 def test_nothing_is_found_by_what_is_empty() -> None:
@@ -179,4 +179,4 @@ def test_the_same_name_for_many_takes_no_longer_than_different_ones() -> None:
 
 
 def _with_id(environment: EnvironmentParams, id: str) -> EnvironmentParams:
-    return attrs.evolve(environment, env_id=EnvironmentID(id))
+    return msgspec.structs.replace(environment, env_id=EnvironmentID(id))

@@ -1,0 +1,176 @@
+"""Forks that run no hook of Python's, forks while TLS contexts are made, and what happens before a fork: nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import autoconfig
+
+DEADLINE = 120  # seconds
+
+SETUP = """
+import ctypes, logging, os, signal, sys, threading, time
+from autoconfig import ClosedError, ForkedError, HTTPConfig, MessageHandler, StreamManager, StreamState
+from autoconfig.testing import DEMO_KEY, Emulator
+
+lines = []
+class Listing(logging.Handler):
+    def emit(self, record):
+        lines.append((record.levelname, record.getMessage()))
+logging.getLogger("autoconfig").addHandler(Listing())
+class Handler(MessageHandler):
+    pass
+def end_of(pid):
+    "Return the exit code of a child; 99 if it does not come to its end."
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return 99
+"""
+
+USE_AFTER_A_C_FORK = """
+service = Emulator()
+service.start()
+manager = StreamManager(DEMO_KEY, service.uri, Handler())
+future = manager.start()
+manager.wait_until_ready(10)
+def raised(call):
+    try:
+        call()
+    except Exception as error:
+        return type(error)
+pid = ctypes.PyDLL(None).fork()
+if not pid:
+    code = 1
+    try:
+        assert lines == [], lines
+        if first == "close":
+            assert manager.close() is True and manager.close(0) is True
+            assert lines == [], lines
+        if first == "wait":
+            assert raised(manager.wait_until_ready) is ForkedError
+        status = manager.status
+        assert (status.state, status.last_error.message) == (StreamState.OFF, str(ForkedError())), status
+        calls = [manager.start, manager.join, manager.wait_until_ready, lambda: manager.wait_for(StreamState.VALID),
+                 lambda: manager.add_status_listener(print)]
+        assert {raised(call) for call in calls} == {ForkedError}
+        assert manager.close() is True
+        assert [level for level, _ in lines] == ["WARNING"], lines
+        assert "has to make and start its own" in lines[0][1]
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+assert end_of(pid) == 0
+assert manager.status.state is StreamState.VALID and lines == []
+assert manager.close()
+service.close()
+"""
+
+FORK_WHILE_CONTEXTS_ARE_MADE = """
+import socket
+closed = socket.create_server(("127.0.0.1", 0))
+port = closed.getsockname()[1]
+closed.close()
+from autoconfig import RetryPolicy
+at_once = RetryPolicy(max_delay=0.001)
+manager = StreamManager(DEMO_KEY, f"https://127.0.0.1:{port}", Handler(), retry_policy=at_once)
+manager.start()
+for _ in range(20):
+    children = []
+    for _ in range(10):
+        pid = os.fork()
+        if not pid:
+            sys.exit(0)  # like any program, with the clean-up of OpenSSL
+        children.append(pid)
+    codes = {end_of(pid) for pid in children}
+    assert codes == {0}, codes
+assert manager.close()
+"""
+
+NOTHING_BEFORE_A_FORK = """
+import queue
+from logging.handlers import QueueHandler
+service = Emulator()
+service.start()
+log = logging.getLogger("autoconfig")
+stuck = queue.Queue()
+log.addHandler(QueueHandler(stuck))
+log.setLevel(logging.INFO)
+manager = StreamManager(DEMO_KEY, service.uri, Handler())
+manager.start()
+manager.wait_until_ready(10)
+lines.clear()
+def log_something():
+    log.info("a hook of somebody else's")
+    helper = threading.Thread(target=log.info, args=["and a thread of it"])
+    helper.start()
+    helper.join()
+os.register_at_fork(before=log_something)
+holding, release = threading.Event(), threading.Event()
+def hold():
+    with stuck.mutex:
+        holding.set()
+        release.wait()
+begun = time.monotonic()
+pid = os.fork()
+took = time.monotonic() - begun
+if not pid:
+    os._exit(0 if len(lines) == 2 and threading.active_count() == 1 else 1)
+assert end_of(pid) == 0
+assert took < 0.5, took
+assert [text for _, text in lines] == ["a hook of somebody else's", "and a thread of it"], lines
+assert manager.close()
+service.close()
+"""
+
+IMPORT_WITHOUT_FORKS = """
+import os
+del os.register_at_fork, os.fork
+import autoconfig
+autoconfig.StreamManager
+"""
+
+
+def run(program: str) -> None:
+    # Python 3.12 warns of every fork of a process with threads.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("first", ["close", "wait", "status"])
+def test_a_fork_that_c_code_makes_is_noticed_at_the_first_use(first: str) -> None:
+    """As uWSGI does it: no hook of Python's runs, so the process id is looked at."""
+    run(f"{SETUP}\nfirst = {first!r}\n{USE_AFTER_A_C_FORK}")
+
+
+def test_hundreds_of_forks_while_tls_contexts_are_made_end_like_any_program() -> None:
+    """At its end, OpenSSL waits for locks that a fork may have copied while another thread held them."""
+    run(SETUP + FORK_WHILE_CONTEXTS_ARE_MADE)
+
+
+def test_nothing_happens_before_a_fork_and_nothing_is_logged_by_it() -> None:
+    """So the hooks of others may log, and wait for threads that do."""
+    run(SETUP + NOTHING_BEFORE_A_FORK)
+
+
+def test_it_can_be_imported_where_there_are_no_forks() -> None:
+    """As on Windows."""
+    run(IMPORT_WITHOUT_FORKS)
+
+
+def test_nobody_takes_a_lock_of_loggings() -> None:
+    """Said of the source, because a lock that is taken only sometimes is easily missed by a test."""
+    text = (Path(autoconfig.__file__).parent / "forks.py").read_text("utf-8")
+    assert "import logging" not in text
+    assert "before=" not in text
