@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         StreamState,
         StreamStatus,
     )
+    from .store import ConfigurationStore
 
 __all__ = [
     "AcceptedKey",
@@ -60,6 +61,7 @@ __all__ = [
     "AutoConfigError",
     "AutoConfigKey",
     "ClosedError",
+    "ConfigurationStore",
     "ConnectionFailedError",
     "ContentSource",
     "EnvIdentifiers",
@@ -170,6 +172,7 @@ _NAMES = {
         "StreamState",
         "StreamStatus",
     ),
+    "store": ("ConfigurationStore",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -8,16 +8,17 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from .config import RetryPolicy
+from .exceptions import KeyRejectedError
 from .messages import Batch, CachedContent, EnvironmentRep, FilterRep, PutContent
 from .safe_logger import Logger
+from .status import StatusTracker
 from .stream.cancel import CancelToken
 from .stream.retry import Backoff
-from .tracking import StatusTracker
 from .validation import check_callable
 from .waiting import WaitingRoom
 
@@ -145,11 +146,28 @@ class CacheThread:
         self._finishing = False
         self._saved = 0  # of content.changes
 
-    def start(self, name: str) -> None:
+    def start(self) -> None:
         """Start the thread."""
         context = contextvars.Context()  # not the caller's, which may be that of one web request
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="autoconfig-cache", daemon=True)
         self._thread.start()
+
+    def read_with(self, read: Callable[[], None]) -> None:
+        """Do what the reader does; when the key is rejected, leave time to hand over what the store has."""
+        try:
+            read()
+        except KeyRejectedError:
+            deadline = time.monotonic() + _LOAD_PATIENCE
+            while not self._loaded and time.monotonic() < deadline and not self._token.wait(_GLANCE):
+                pass
+            raise
+
+    def dispatch_with(self, dispatch: Callable[[], None]) -> None:
+        """Do what the dispatcher does; at its end, nothing more will change."""
+        try:
+            dispatch()
+        finally:
+            self.finish()
 
     def finish(self) -> None:
         """Let the thread save what has changed, and end; takes no lock."""
@@ -175,12 +193,6 @@ class CacheThread:
         with suppress(RuntimeError):
             thread.join(max(0.0, grace - time.monotonic()))
         return not self._is_unsaved()
-
-    def wait_until_loaded(self) -> None:
-        """Wait a little until what the store has was handed over."""
-        deadline = time.monotonic() + _LOAD_PATIENCE
-        while not self._loaded and time.monotonic() < deadline and not self._token.wait(_GLANCE):
-            pass
 
     def _is_unsaved(self) -> bool:
         return self._saved != self.content.changes
