@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ from .validation import (
 
 Path = str | os.PathLike[str]
 
+_SOCKS = frozenset({"socks5", "socks5h"})
 # What the protocol itself sets; overriding these could only break the stream or replace the key.
 _RESERVED_HEADERS = frozenset({"accept", "accept-encoding", "authorization", "cache-control", "host", "last-event-id"})
 
@@ -46,13 +49,18 @@ class RetryPolicy:
     How long to wait before the next attempt to connect.
 
     The first delay is the manager's ``initial_retry_delay`` (or ``HandlerErrors.initial_delay``), or what the service's
-    last ``retry:`` line said; it doubles with each attempt.
+    last ``retry:`` line said, but not less than half a second unless the manager's own first delay is. It doubles with
+    each attempt. After an answer that is unlikely to mend itself (4xx but for 400, 408 and 429), the first delay is 300
+    times as long, and the longest 120 times ``max_delay``.
 
     Attributes:
         max_delay: The longest delay, in seconds.
         jitter: The largest part of a delay that is taken off at random, from 0 (none) to 1 (all), so that many clients
             do not return at the same moment.
-        reset_after: How many seconds a connection must last before the delay starts again at the first one.
+        reset_after: For how many seconds the stream must have been good before the delay starts again at the first
+            one. The time of each connection that delivered at least one message counts, and is added up, so that a
+            proxy that cuts each after 55 s does no harm. One that ends right after its first message adds next to
+            nothing.
 
     Raises:
         TypeError: A value is not a number.
@@ -104,10 +112,33 @@ def _existing(_: Any, attribute: attrs.Attribute[Any], value: str | tuple[str, .
             raise ValueError(f"{attribute.name}: there is no file {shown}")
 
 
-def _http_url(_: Any, attribute: attrs.Attribute[Any], value: str | None) -> None:
+def _proxy_url(_: Any, attribute: attrs.Attribute[Any], value: str | None) -> None:
     if value is None:
         return
-    check_url(attribute.name, value)
+    scheme = str(value).partition("://")[0].lower()
+    if scheme not in _SOCKS:
+        check_url(attribute.name, value, "an http://, https://, socks5:// or socks5h://")
+        return
+    check_url(attribute.name, f"http{value[len(scheme) :]}", f"a {scheme}://")
+    if not find_spec("socks"):
+        raise ValueError(f"{attribute.name}: a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'")
+
+
+def _tls_context(config: HTTPConfig, attribute: attrs.Attribute[Any], value: ssl.SSLContext | None) -> None:
+    if value is None:
+        return
+    check_instance(attribute.name, value, ssl.SSLContext)
+    if config.ca_certs or config.client_cert:
+        raise ValueError("ssl_context is used as it is: load ca_certs and client_cert into it instead of giving both")
+
+
+def _key_password(config: HTTPConfig, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    if value is None:
+        return
+    if not check_instance(attribute.name, value, str):
+        raise ValueError(f"{attribute.name} must not be empty")
+    if not config.client_cert:
+        raise ValueError(f"{attribute.name} is for the key in client_cert, which is not given")
 
 
 def _to_headers(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -147,6 +178,10 @@ def _mask_headers(headers: Mapping[str, str]) -> str:
     return repr(dict.fromkeys(headers, "…"))
 
 
+def _mask_text(text: str | None) -> str:
+    return "None" if text is None else "'…'"
+
+
 def _callable(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None:
         check_callable(attribute.name, value)
@@ -162,11 +197,12 @@ class HTTPConfig:
 
     Attributes:
         proxy_url: The ``http://`` or ``https://`` URL of a proxy for everything, whatever the environment says; may
-            hold a user and a password (percent-encoded). Masked in the repr. For SOCKS set ``ALL_PROXY`` or bring a
-            session.
+            hold a user and a password (percent-encoded). Masked in the repr. Or that of a SOCKS proxy, ``socks5://``,
+            or ``socks5h://`` if the proxy is to look up the name; this needs the extra ``socks``.
         ca_certs: A file of CA certificates (PEM) or a directory of them, or several; trusted instead of the default
             ones.
-        client_cert: A file with the client's certificate and key, or a pair of files.
+        client_cert: A file with the client's certificate and key, or a pair of files. It is shown to the service only,
+            never to a proxy or to where a redirect leads.
         connect_timeout: Seconds for a TCP connection to one address, a TLS handshake, and a proxy's answer, each.
         read_timeout: Seconds without a complete line after which the stream counts as dead. The service sends a
             heartbeat every three minutes.
@@ -178,13 +214,18 @@ class HTTPConfig:
         session_factory: Called in the reader's thread before each attempt for a new ``requests.Session``, which the
             library closes; :meth:`StreamManager.close` cannot interrupt it. For proxies or sign-on schemes that need
             adapters or ``session.auth`` of their own.
+        ssl_context: A TLS context that is used as it is for https to the service, instead of ``ca_certs`` and
+            ``client_cert``. For hardware keys, or authorities that the default flags refuse. Proxies, and other hosts
+            that a redirect leads to, are not met with it.
+        client_key_password: The passphrase of the key in ``client_cert``. Masked in the repr. Without it, a key that
+            has a passphrase is a failed attempt; nobody is asked on a terminal.
 
     Raises:
         TypeError: A value has the wrong type.
         ValueError: A value is out of its range, or a file does not exist; the text names the field.
     """
 
-    proxy_url: str | None = attrs.field(default=None, validator=_http_url, repr=_mask_url)
+    proxy_url: str | None = attrs.field(default=None, validator=_proxy_url, repr=_mask_url)
     ca_certs: tuple[str, ...] | None = attrs.field(default=None, converter=_to_ca_certs, validator=_existing)
     client_cert: str | tuple[str, ...] | None = attrs.field(
         default=None, converter=_to_client_cert, validator=_existing
@@ -199,3 +240,7 @@ class HTTPConfig:
     session_factory: Callable[[], requests.Session] | None = attrs.field(
         default=None, validator=_callable, repr=lambda factory: type(factory).__name__
     )
+    ssl_context: ssl.SSLContext | None = attrs.field(
+        default=None, validator=_tls_context, repr=lambda context: type(context).__name__
+    )
+    client_key_password: str | None = attrs.field(default=None, validator=_key_password, repr=_mask_text)

@@ -145,15 +145,20 @@ def _delete_each(ids: set[K], delete: Callable[[K], None], errors: list[BaseExce
             note_error(errors, error)
 
 
+# By their methods and not by their class, because the client pool is one, and what measures a handler hands them on.
+
+
 def attach(handler: object, stream: AttachedStream) -> None:
     """Attach a handler to its manager's stream, if it is a ready-made one; see :meth:`ReadyMadeHandler._attach`."""
-    if isinstance(handler, ReadyMadeHandler):
-        handler._attach(stream)
+    method = getattr(handler, "_attach", None)
+    if method is not None:
+        method(stream)
 
 
 def detach(handler: object, stream: AttachedStream, deadline: float) -> bool:
     """Tell a ready-made handler that its manager was closed; see :meth:`ReadyMadeHandler._detach`."""
-    return not isinstance(handler, ReadyMadeHandler) or handler._detach(stream, deadline)
+    method = getattr(handler, "_detach", None)
+    return method is None or bool(method(stream, deadline))
 
 
 class Unknown(enum.Enum):

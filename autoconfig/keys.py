@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def key_reader(source: KeySource) -> Callable[[], str]:
         return lambda: source
     if isinstance(source, os.PathLike):
         path = Path(source)
-        return lambda: _checked(path.read_text("utf-8").strip())
+        return lambda: _checked(_text(path.read_bytes()).strip())
     if callable(source):
         return lambda: _checked(source())
     raise TypeError(f"key must be a string, a path or a function, not {type(source).__name__}")
@@ -42,6 +43,11 @@ def show_key(source: KeySource) -> str:
     if isinstance(source, str):
         return mask(source)
     return f"the key in {os.fspath(source)!r}" if isinstance(source, os.PathLike) else "a key that is asked for"
+
+
+def _text(data: bytes) -> str:
+    """Return what is in a file, without the byte order mark that some editors and shells write."""
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def _checked(key: str) -> str:

@@ -60,11 +60,11 @@ def is_http_url(url: str) -> bool:
         return False
 
 
-def check_url(name: str, value: str) -> None:
+def check_url(name: str, value: str, wanted: str = "an http:// or https://") -> None:
     """
     Check that the value is an absolute http or https URL with a host.
 
-    The error's text does not hold the URL, which may hold a password.
+    The error's text does not hold the URL, which may hold a password; it says what kind was wanted.
 
     Raises:
         TypeError: It is not a string.
@@ -73,7 +73,7 @@ def check_url(name: str, value: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
     if not is_http_url(value) or not value.isprintable() or " " in value:
-        raise ValueError(f"{name} must be an http:// or https:// URL with a host")
+        raise ValueError(f"{name} must be {wanted} URL with a host")
 
 
 def is_header_name(text: str) -> bool:

@@ -45,11 +45,11 @@ def measure(url: str) -> dict[str, float]:
 
     signal.alarm(LIMIT)
     logging.getLogger("autoconfig").setLevel(logging.CRITICAL + 1)  # 20,000 tracebacks are no part of the question
-    never = RetryPolicy(initial_delay=3600, max_delay=3600, jitter=0)
+    never = HandlerErrors(RetryPolicy(max_delay=3600, jitter=0), initial_delay=3600)
     sink = FailingSink(PATCHES)
     sink.start()
     handler = cast(MessageHandler, handler_of(sink))
-    with StreamManager("rel-benchmark", url, handler, handler_errors=HandlerErrors(retry=never)):
+    with StreamManager("rel-benchmark", url, handler, handler_errors=never):
         sink.finished.wait()
     return {"each": (sink.cpu - sink.cpu_of_puts[0]) / PATCHES * 1e6, "waiting": sink.failed}
 

@@ -10,7 +10,20 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
 import autoconfig
+import autoconfig.clients
+import autoconfig.metrics
+import autoconfig.otel
 import autoconfig.testing
+import autoconfig.testing.flags
+
+PUBLIC = (
+    autoconfig,
+    autoconfig.clients,
+    autoconfig.metrics,
+    autoconfig.otel,
+    autoconfig.testing,
+    autoconfig.testing.flags,
+)
 
 project = "autoconfig"
 release = importlib.metadata.version("ld-autoconfig")
@@ -47,7 +60,22 @@ doctest_global_setup = "from examples import *"
 
 # The pages are built without a network, hence without the inventories of other projects: names from outside this
 # package cannot be resolved. Names of this package must be.
-_outside = "|".join([*sorted(sys.stdlib_module_names), "attr", "attrs", "pytest", "requests", "urllib3", "sseclient"])
+_outside = "|".join(
+    [
+        *sorted(sys.stdlib_module_names),
+        *(
+            "attr",
+            "attrs",
+            "ldclient",
+            "opentelemetry",
+            "prometheus_client",
+            "pytest",
+            "requests",
+            "sseclient",
+            "urllib3",
+        ),
+    ]
+)
 nitpick_ignore_regex = [
     (r"py:.*", rf"(?:{_outside})\..*"),
     (r"py:mod", rf"(?:{_outside})"),
@@ -62,7 +90,7 @@ def name_as_imported(app, doctree):
         module, _, name = node.get("reftarget", "").rpartition(".")
         if node.get("refdomain") != "py" or not (module.startswith("autoconfig.") or module == ""):
             continue
-        for public in (autoconfig, autoconfig.testing):
+        for public in PUBLIC:
             if name in public.__all__:
                 if node.astext() == node["reftarget"]:
                     node.children = [nodes.Text(name)]
@@ -94,7 +122,7 @@ def skip_fields(app, what, name, obj, skip, options):
 def check_completeness(app, env):
     """Warn of public names that no page describes."""
     described = env.domains["py"].objects
-    for module in (autoconfig, autoconfig.testing):
+    for module in PUBLIC:
         for name in set(module.__all__) - {"__version__"}:
             if f"{module.__name__}.{name}" not in described:
                 logging.getLogger(__name__).warning("%s.%s is on no page", module.__name__, name)

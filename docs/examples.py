@@ -15,6 +15,7 @@ from autoconfig.testing import Emulator
 from autoconfig.testing.demo import DOCS, ENVIRONMENTS, EUROPE, FILTERS, PRODUCTION, STAGING  # noqa: F401  # for the pages
 
 pages = Path(__file__).parent
+clients = bool(find_spec("ldclient"))
 plugin = bool(find_spec("pytest") and find_spec("autoconfig.testing.pytest_plugin"))
 
 

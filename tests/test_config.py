@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import ssl
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,10 +41,26 @@ WRONG_TYPES: list[tuple[str, Any]] = [
     ("max_event_bytes", True),
     ("session_factory", 5),
     ("session_factory", requests.codes),
+    ("ssl_context", True),
+    ("ssl_context", __file__),
+    ("client_key_password", b"secret"),
+    ("client_key_password", 5),
 ]
 WRONG_VALUES: list[tuple[str, Any]] = [
     *[(name, value) for name in SECONDS for value in (0, -1, math.nan, math.inf, 1e12)],
-    *[("proxy_url", url) for url in ("", "proxy:3128", "socks5://proxy", "http://", "http://proxy:0", "http://pro xy")],
+    *[
+        ("proxy_url", url)
+        for url in (
+            "",
+            "proxy:3128",
+            "socks4://proxy",
+            "socks5://",
+            "socks5h://:1080",
+            "http://",
+            "http://proxy:0",
+            "http://pro xy",
+        )
+    ],
     *[("ca_certs", value) for value in ("", [], [""], "/no/such/file", [__file__, "/no/such/file"], "nul\x00")],
     *[("client_cert", value) for value in ("", (), "/no/such/file", (__file__, "/no/such/file"), (__file__,) * 3)],
     *[("headers", {name: "a"}) for name in ("", "X A", "X-A:", "X\n", "Ä", "X\x00", *RESERVED)],
@@ -51,6 +68,7 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     *[("headers", {"X-A": value}) for value in ("", " a", "a ", "a\r\nX-B: b", "ä", "a\x00")],
     *[("user_agent", value) for value in ("", " a", "a\n", "ä")],
     *[("max_event_bytes", value) for value in (0, -1)],
+    *[("client_key_password", value) for value in ("", "for no key")],
 ]
 WRONG_POLICIES: list[tuple[str, Any, type[Exception]]] = [
     *[(name, value, TypeError) for name in ("max_delay", "jitter", "reset_after") for value in (None, "1", True)],
@@ -77,6 +95,8 @@ def test_the_defaults_of_how_to_connect() -> None:
         "user_agent": None,
         "max_event_bytes": 64 * 2**20,
         "session_factory": None,
+        "ssl_context": None,
+        "client_key_password": None,
     }
 
 
@@ -160,6 +180,36 @@ def test_the_repr_masks_the_proxys_credentials(url: str, shown: str) -> None:
     assert f"(proxy_url={shown}, ca_certs=None, " in repr(HTTPConfig(proxy_url=url))
 
 
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5H"])
+def test_a_proxy_may_be_one_of_socks(scheme: str) -> None:
+    """With user and password, which are masked as ever."""
+    config = HTTPConfig(proxy_url=f"{scheme}://user:{SECRET}@proxy:1080")
+    assert "://…@proxy:1080" in repr(config)
+    assert SECRET not in repr(config)
+
+
+def test_a_socks_proxy_without_pysocks_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to get it."""
+    monkeypatch.setattr("autoconfig.config.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"^proxy_url: .*pip install 'ld-autoconfig\[socks\]'$"):
+        HTTPConfig(proxy_url="socks5://proxy:1080")
+
+
+@pytest.mark.parametrize("option", ["ca_certs", "client_cert"])
+def test_a_context_stands_in_place_of_files(option: str) -> None:
+    """It is used as it is, so nothing could be loaded into it."""
+    with pytest.raises(ValueError, match="ssl_context is used as it is"):
+        HTTPConfig(ssl_context=ssl.create_default_context(), **{option: __file__})  # type: ignore[arg-type]
+
+
+def test_the_repr_masks_the_keys_password() -> None:
+    """And shows of a context that there is one."""
+    text = repr(HTTPConfig(client_cert=__file__, client_key_password=SECRET))
+    assert "client_key_password='…'" in text
+    assert SECRET not in text
+    assert "ssl_context=SSLContext" in repr(HTTPConfig(ssl_context=ssl.create_default_context()))
+
+
 def test_the_repr_masks_the_values_of_headers() -> None:
     """Their names are shown."""
     text = repr(HTTPConfig(headers={"X-Token": SECRET, "X-B": "b-value"}))
@@ -236,10 +286,13 @@ def test_options_that_differ_in_one_field_differ(field: attrs.Attribute[Any]) ->
         "user_agent": "agent",
         "max_event_bytes": 1,
         "session_factory": requests.Session,
+        "ssl_context": ssl.create_default_context(),
+        "client_key_password": SECRET,
     }
-    changed = attrs.evolve(HTTPConfig(), **{field.name: other[field.name]})
-    assert changed != HTTPConfig()
-    assert attrs.evolve(changed, **{field.name: getattr(HTTPConfig(), field.name)}) == HTTPConfig()
+    plain = HTTPConfig(client_cert=__file__ if field.name == "client_key_password" else None)
+    changed = attrs.evolve(plain, **{field.name: other[field.name]})
+    assert changed != plain
+    assert attrs.evolve(changed, **{field.name: getattr(plain, field.name)}) == plain
 
 
 def test_the_session_factory_is_not_called_here() -> None:

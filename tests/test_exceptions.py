@@ -29,7 +29,7 @@ EXAMPLES = [
     ClosedError("closed before the first connection"),
     ForkedError(),
     StreamError("text"),
-    ConnectionFailedError("ConnectionRefusedError: Connection refused"),
+    ConnectionFailedError("Connection refused"),
     UnexpectedStatusError(503),
     StreamEndedError("the service ended the stream"),
     EventTooLargeError(64 * 2**20),

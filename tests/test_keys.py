@@ -183,3 +183,24 @@ def test_a_hundred_characters_of_foreign_text_are_shown() -> None:
 @given(st.text("0123456789abcdef-", min_size=32, max_size=36), st.text('é\n {"', max_size=120), st.text(max_size=50))
 def test_no_key_is_shown_whole(secret: str, before: str, after: str) -> None:
     assert secret not in show(f"{before}sdk-{secret}{after}")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"\ufeff{KEY}",
+        f"\ufeff{KEY}\r\n",
+        f"{KEY}\n",
+        f"{KEY}\r\n",
+        f"{KEY}  \t\n\n",
+        f"\n\n  {KEY}\r\n\r\n",
+        f"{KEY}\x00"[:-1],
+    ],
+    ids=["mark", "mark and CRLF", "LF", "CRLF", "spaces", "blank lines", "plain"],
+)
+def test_what_editors_leave_in_a_file_is_no_part_of_the_key(written: str, tmp_path: Path) -> None:
+    """PowerShell writes UTF-16."""
+    path = tmp_path / "key"
+    for data in written.encode(), written.removeprefix("\ufeff").encode("utf-16"):
+        path.write_bytes(data)
+        assert key_reader(path)() == KEY

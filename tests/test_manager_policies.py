@@ -19,7 +19,8 @@ from support.recorder import Recorder
 from support.samples import environment, payload_filter
 from support.scripted_server import ScriptedServer
 
-from autoconfig import HandlerErrors, KeyRejectedError, RetryPolicy, StreamManager, StreamState, calls
+from autoconfig import HandlerErrors, KeyRejectedError, RetryPolicy, StreamManager, StreamState
+from autoconfig.dispatch import calls
 from autoconfig.keys import KeySource
 from autoconfig.testing import Emulator
 
@@ -123,7 +124,7 @@ def test_a_file_that_is_not_there_is_tried_again(tmp_path: Path, caplog: pytest.
         wait_until(lambda: manager.status.failed_attempts)
         path.write_text(KEY)
         assert manager.wait_for(StreamState.VALID, SECONDS)
-    assert "cannot read the key: FileNotFoundError: No such file or directory" in caplog.text
+    assert "cannot read the key: No such file or directory" in caplog.text
 
 
 def test_a_function_is_asked_in_the_readers_thread_before_each_attempt() -> None:

@@ -16,7 +16,7 @@ from support.samples import patch_item, put_item
 from support.scripted_server import ScriptedServer
 
 from autoconfig import ErrorKind, NotReadyError, StreamManager, StreamState
-from autoconfig.dispatcher import Dispatcher
+from autoconfig.dispatch.dispatcher import Dispatcher
 from autoconfig.environments import EnvironmentParams
 from autoconfig.stream.reader import StreamReader
 

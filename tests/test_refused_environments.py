@@ -18,7 +18,7 @@ from autoconfig.status import RefusedEnvironment
 
 ANCHOR = "sdkKeys does not hold the key of sdkKey.value"
 VALUE = "sdkKeys has an entry without a value"
-QUICK = RetryPolicy(max_delay=0.02, jitter=0.0, initial_delay=0.02)
+QUICK = RetryPolicy(max_delay=0.02, jitter=0.0)
 SECRET = "sdk-4b0c7e52-91af-4d3e-8c26-a7d1f05b9e38"
 
 

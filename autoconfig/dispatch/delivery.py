@@ -207,7 +207,7 @@ class Delivery(Generic[T]):
         if self._policy is not None:
             if failed.backoff is None or failed.attempts == 0:
                 failed.backoff = Backoff(self._first_delay, self._policy)
-            delay = failed.backoff.next_delay(0.0, None)
+            delay = failed.backoff.next_delay()
             self._retries.schedule(failed, time.monotonic() + delay)
             failed.attempts += 1
         self._calls.failed(HandlerFailure(callback.name, failed.id, error, failed.attempts or 1, delay))

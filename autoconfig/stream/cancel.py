@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
 import socket
@@ -84,7 +85,7 @@ class CancelToken:
 
     def abandon(self) -> None:
         """
-        In a forked child: close its descriptors of the parent's sockets, so that the parent alone says when they end.
+        In a forked child: let go of the parent's sockets, so that the parent alone says when they end.
 
         They are not shut down, which would end the parent's connection, and no lock is waited for, because a thread of
         the parent may have held it. A fork inside a callback leaves the dispatcher running in the child, so the token
@@ -93,20 +94,25 @@ class CancelToken:
         self._cancelled = True
         self._waiting.wake()
         self._lock = threading.RLock()
-        for watched in self._sockets:
-            watched.abandon()
-        self._sockets = []
+        watched, self._sockets, self._owned = self._sockets, [], []
+        for one in watched:
+            one.abandon()
 
 
 class _Watched:
-    """A socket and its duplicate."""
+    """
+    A socket and a duplicate of it.
+
+    The duplicate is of the class below ``socket.socket``, which gevent and eventlet leave alone. One of theirs would
+    tell an event loop of each call, and a forked child must not do that before its loop has been renewed.
+    """
 
     def __init__(self, original: socket.socket | int) -> None:
         self._original = original if isinstance(original, socket.socket) else None
         self._descriptor = original if isinstance(original, int) else original.fileno()
         copied = os.dup(self._descriptor)
         try:
-            self._duplicate = socket.socket(fileno=copied)
+            self._duplicate = _socket.socket(fileno=copied)
         except OSError:  # it is no socket
             os.close(copied)
             raise
@@ -121,8 +127,21 @@ class _Watched:
             self._original.close()
 
     def abandon(self) -> None:
+        """
+        Close the duplicate, and put something that has ended in the original's place.
+
+        Its number stays in use, because an event loop may watch it, and whoever has the socket object closes it.
+        """
         with contextlib.suppress(OSError):
             # Else it was closed, and its number may be used again.
             if os.path.sameopenfile(self._duplicate.fileno(), self._descriptor):
-                os.close(self._descriptor)
+                _put_ended_pipe(self._descriptor)
         self._duplicate.close()
+
+
+def _put_ended_pipe(descriptor: int) -> None:
+    """Let the number mean a pipe that nobody writes to any more, which every event loop takes."""
+    ended, writing = os.pipe()
+    os.close(writing)
+    os.dup2(ended, descriptor, inheritable=False)
+    os.close(ended)

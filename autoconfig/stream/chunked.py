@@ -2,41 +2,28 @@
 The body of an answer in chunks, as much of it at a time as has come.
 
 ``read1()`` of ``http.client`` returns one chunk a call, and each call gives the other threads a turn; a burst of events
-in chunks of their own takes three times as long that way. There is no public way to what lies below the chunks, so this
-one is taken only where everything is found as expected.
+in chunks of their own takes three times as long that way.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from http.client import HTTPResponse, IncompleteRead
-from typing import Any
+from http.client import IncompleteRead
+from typing import Protocol
 
 _SIZE = rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
 _PART = rb"[ \t]*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
 _FIRST, _FIRST_PART = re.compile(_SIZE), re.compile(_PART)
 _NEXT = re.compile(rb"\r?\n" + _SIZE)  # the line end of the chunk before, and the size of this one
 _NEXT_PART = re.compile(rb"\r?(?:\n" + _PART + rb")?")
-_LONGEST_LINE = 65536  # bytes of a size with its extensions; as in http.client
+_LONGEST_LINE = 8192  # bytes of a size with its extensions
 
 
-def chunked_body(raw: Any) -> ChunkedBody | None:
-    """
-    Return the body of an answer whose headers were read and nothing else.
+class Source(Protocol):
+    """The bytes of a connection."""
 
-    Args:
-        raw: The answer, as urllib3 has it.
-
-    Returns:
-        ``None`` if it is not chunked, is compressed, or is not what urllib3 is known to make of it.
-    """
-    answer = getattr(raw, "_fp", None)
-    if not isinstance(answer, HTTPResponse) or not answer.chunked or answer.chunk_left is not None:
-        return None
-    if "Content-Encoding" in raw.headers or not isinstance(answer.fp, io.BufferedReader):
-        return None
-    return ChunkedBody(answer.fp)
+    def read1(self, size: int = ..., /) -> bytes:
+        """Return what has come, waiting only if that is nothing."""
 
 
 class ChunkedBody:
@@ -47,7 +34,7 @@ class ChunkedBody:
         source: The bytes of the connection after the headers.
     """
 
-    def __init__(self, source: io.BufferedReader) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self._pending = b""  # the beginning of a size
         self._left = 0  # bytes of the present chunk that are still to come

@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
+import requests.sessions
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from ..config import HTTPConfig
 from ..exceptions import ConnectionFailedError, KeyRejectedError, StreamEndedError, UnexpectedStatusError
@@ -19,11 +21,9 @@ from ..identifiers import show
 from ..keys import BadKeyError
 from ..validation import is_http_url
 from ..version import __version__
-from .adapter import InterruptibleAdapter
 from .cancel import CancelToken
-from .chunked import chunked_body
 from .failures import describe
-from .sockets import Deadline
+from .transport import Deadline, InterruptibleAdapter, TLSContexts
 
 PATH = "relay_auto_config"
 EVENT_STREAM = "text/event-stream"
@@ -74,6 +74,7 @@ class Connector:
         self._config = config
         self._token = token
         self._deadline = Deadline(config.read_timeout)
+        self._contexts = TLSContexts(config, token)
 
     @contextmanager
     def connect(self, last_event_id: str) -> Iterator[Iterator[bytes]]:
@@ -97,10 +98,10 @@ class Connector:
     def _session(self) -> requests.Session:
         # A session for each attempt: no connection, cookie or proxy decision of an earlier one is used again.
         try:
-            session = (self._config.session_factory or requests.Session)()
+            session = (self._config.session_factory or _session_class())()
             for prefix, adapter in list(session.adapters.items()):
                 if type(adapter) is HTTPAdapter:  # an adapter of the user's own stays
-                    session.mount(prefix, InterruptibleAdapter(self._token, self._deadline, self._config.ca_certs))
+                    session.mount(prefix, self._adapter())
             # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
             session.auth = session.auth or _keep_headers
             # Even when it is not to follow a redirect, requests reads its body to the end, if it sees where it leads.
@@ -110,6 +111,9 @@ class Connector:
             reason = describe(error)
         raise ConnectionFailedError(f"cannot make a session: {reason}")
 
+    def _adapter(self) -> InterruptibleAdapter:
+        return InterruptibleAdapter(self._token, self._deadline, self._contexts, self._config.ssl_context)
+
     def _request(self, session: requests.Session, last_event_id: str) -> requests.Response:
         key = self._read()
         url, headers, cert = self._url, self._headers(key, last_event_id), self._config.client_cert
@@ -117,12 +121,14 @@ class Connector:
             response = self._get(session, url, headers, cert)
             if response.status_code not in _REDIRECTS:
                 return response
-            location = response.headers.get("Location")
+            locations = set(_values(response, "Location"))
             response.close()  # unread: its body may be endless
             self._token.release()  # a duplicate would keep the connection open
-            if location is None:
+            if not locations:
                 raise UnexpectedStatusError(response.status_code)
-            url = _redirected(url, location)
+            if len(locations) > 1:
+                raise ConnectionFailedError("a redirect to several places at once")
+            url = _redirected(url, locations.pop())
             if key in unquote(url):
                 raise ConnectionFailedError("a redirect that holds the key")
             if _origin(url) != _origin(self._url):
@@ -187,8 +193,7 @@ class Connector:
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
         self._deadline.renew()
-        body = chunked_body(response.raw)
-        read = body.read1 if body else partial(response.raw.read1, decode_content=True)
+        read = partial(response.raw.read1, decode_content=True)
         unfinished = 0  # bytes since the last sign of life
         while not self._token.cancelled:
             piece, reason = b"", "the service ended the stream"
@@ -201,7 +206,7 @@ class Connector:
             if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
                 self._deadline.renew()
                 unfinished = 0
-            elif self._deadline.passed:
+            elif self._deadline.left <= 0:
                 raise StreamEndedError(f"no complete line for {self._config.read_timeout:g} s")
             if not piece:
                 raise StreamEndedError(reason)
@@ -214,6 +219,15 @@ def _forget_credentials(session: requests.Session) -> None:
     session.cert = None
     session.headers = requests.utils.default_headers()
     session.params = {}
+    for adapter in session.adapters.values():
+        if isinstance(adapter, InterruptibleAdapter):
+            adapter.own_context = None
+
+
+def _session_class() -> type[requests.Session]:
+    """Return requests' own class, also if a package such as requests-cache has put another one into its place."""
+    classes = requests.sessions.Session.__mro__
+    return next(one for one in reversed(classes) if one.__module__ == "requests.sessions" and one.__name__ == "Session")
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -231,9 +245,37 @@ def _check(response: requests.Response) -> None:
         raise KeyRejectedError(status)
     if status != requests.codes.ok:
         raise UnexpectedStatusError(status)
-    content_type = response.headers.get("Content-Type", "")
-    if content_type.partition(";")[0].strip().lower() != EVENT_STREAM:
-        raise ConnectionFailedError(f"the answer is not an event stream but {show(content_type)}")
+    content_types = _values(response, "Content-Type")
+    if {one.partition(";")[0].strip().lower() for one in content_types} != {EVENT_STREAM}:
+        found = " and ".join(show(one) for one in content_types[:3]) or "something that names no Content-Type"
+        raise ConnectionFailedError(f"the answer is not an event stream but {found}")
+    _check_codings(response)
+
+
+def _check_codings(response: requests.Response) -> None:
+    """Check that the bytes can be decoded: what urllib3 does not know, it passes on as it is."""
+    transfer = [one for one in _codings(response, "Transfer-Encoding") if one != "chunked"]
+    content = _codings(response, "Content-Encoding")
+    for coding in [*transfer, *(one for one in content if one not in HTTPResponse.CONTENT_DECODERS)]:
+        raise ConnectionFailedError(f"the answer is encoded as {show(coding)}, which cannot be decoded")
+    # Where there are several, urllib3 takes each, "identity" too, for one that it knows.
+    if content and response.raw:
+        response.raw.headers["Content-Encoding"] = ", ".join(content)
+
+
+def _codings(response: requests.Response, name: str) -> list[str]:
+    """Return the encodings that a header names, without those that change nothing."""
+    found = [one.strip().lower() for one in ",".join(_values(response, name)).split(",")]
+    return [one for one in found if one not in ("", "identity")]
+
+
+def _values(response: requests.Response, name: str) -> list[str]:
+    """Return all values of a header, which may come several times."""
+    headers = getattr(response.raw, "headers", None)
+    if isinstance(headers, HTTPHeaderDict):
+        return list(headers.getlist(name))
+    value = response.headers.get(name)  # an adapter of the user's own made the answer
+    return [] if value is None else [value]
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

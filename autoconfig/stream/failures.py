@@ -1,30 +1,72 @@
-"""What went wrong, in words that can be logged."""
+"""What failed, in words, and the log lines about it: where a series of failures begins and where it ends."""
 
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import re
 import socket
 import ssl
+import time
 
 import requests.exceptions
 import urllib3.exceptions
 
+from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
+from ..safe_logger import Logger
+from .retry import is_unlikely_to_mend
+
+NEEDS_PYSOCKS = "a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'"
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_FILE = ("Could not find a suitable TLS CA certificate bundle", "Could not find the TLS")  # requests' words
+_BROKEN_OFF = "the connection broke off in the middle of the answer"
+_BAD_URL = "the URL is malformed"
 # For errors whose innermost cause says nothing to anyone, or changes with the version of a package.
 _WORDS: dict[type[BaseException], str] = {
     urllib3.exceptions.ReadTimeoutError: "nothing was received in time",
     urllib3.exceptions.ConnectTimeoutError: "no connection in time",
     urllib3.exceptions.DecodeError: "the answer's compression is broken",
+    urllib3.exceptions.ProxySchemeUnknown: "the proxy's URL has a scheme that is not known",
+    urllib3.exceptions.InvalidHeader: "a header of the answer is malformed",
     http.client.RemoteDisconnected: "the connection was closed without an answer",
-    http.client.IncompleteRead: "the connection broke off in the middle of the answer",
-    urllib3.exceptions.InvalidChunkLength: "the connection broke off in the middle of the answer",
+    http.client.IncompleteRead: _BROKEN_OFF,
+    urllib3.exceptions.InvalidChunkLength: _BROKEN_OFF,
+    http.client.LineTooLong: "a line of the answer's headers is too long",
     http.client.HTTPException: "the answer is not HTTP",
     urllib3.exceptions.ProtocolError: "the answer is not HTTP, or broke off",
-    requests.exceptions.InvalidURL: "the URL is malformed",
+    requests.exceptions.InvalidProxyURL: "the proxy's URL is malformed",
+    requests.exceptions.InvalidURL: _BAD_URL,
+    urllib3.exceptions.LocationValueError: _BAD_URL,
+    requests.exceptions.MissingSchema: _BAD_URL,
+    requests.exceptions.InvalidSchema: "the session has no adapter for the URL",
+    requests.exceptions.InvalidHeader: "a header of the request has a value that cannot be sent",
+    TimeoutError: "nothing was received in time",
 }
+
+
+# By the end of OpenSSL's own names, which stay in the text: they can be searched for.
+_TLS_WORDS = {
+    "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
+    "PROTOCOL_VERSION": "the other side speaks other versions of TLS only",
+    "UNSUPPORTED_PROTOCOL": "the other side speaks other versions of TLS only",
+    "HANDSHAKE_FAILURE": "the other side refused the handshake",
+    "CERTIFICATE_REQUIRED": "the other side demands a client certificate",
+    "UNKNOWN_CA": "the other side does not know the authority of the client's certificate",
+    "UNEXPECTED_EOF_WHILE_READING": "the connection was closed",
+}
+
+
+class ExplainedError(http.client.HTTPException):
+    """
+    A failure in words of our own, which hold nothing that came from the network or the caller.
+
+    It is an ``HTTPException`` so that urllib3 closes the connection that raised it.
+    """
+
+
+class ReconnectRequestedError(StreamError):
+    """The service sent a ``reconnect`` event."""
 
 
 def describe(error: BaseException) -> str:
@@ -40,29 +82,48 @@ def describe(error: BaseException) -> str:
 
 
 def _describe_chain(chain: list[BaseException]) -> str:
+    for one in chain:
+        if isinstance(one, ExplainedError):
+            return str(one)
     cause = chain[-1]
-    name = type(cause).__name__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return _joined(name, getattr(cause, "verify_message", None))
     if isinstance(cause, ssl.SSLError):
-        return _joined(name, getattr(cause, "reason", None))
-    if isinstance(cause, socket.gaierror):
-        return _joined(name, cause.strerror)  # its numbers are not those of errno
-    if isinstance(cause, OSError):
-        if tunnel := _TUNNEL.search(str(cause)):
-            return f"it refused the connection with status {tunnel[1]}"
-        if str(cause).startswith(_NO_FILE):
-            return "there is no file of CA certificates, or of the client's certificate, under the name that was given"
-        if isinstance(cause.errno, int) and cause.strerror:  # what a user's function raises may hold anything
-            return _joined(name, os.strerror(cause.errno))
+        return _describe_tls(cause)
+    if isinstance(cause, socket.gaierror):  # its numbers are not those of errno
+        return _joined("cannot look up the name", cause.strerror)
+    if isinstance(cause, OSError) and (words := _describe_os_error(cause)):
+        return words
+    if type(cause) is http.client.HTTPException and str(cause).startswith("got more than"):
+        return "the answer has too many headers"
+    if isinstance(cause, requests.exceptions.InvalidSchema) and str(cause).startswith("Missing dependencies for SOCKS"):
+        return NEEDS_PYSOCKS
     for kind, words in _WORDS.items():
         if any(isinstance(one, kind) for one in chain):
             return words
-    return name
+    return f"unexpected error ({type(cause).__name__})"
 
 
-def _joined(name: str, words: str | None) -> str:
-    return f"{name}: {words}" if words else name
+def _describe_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _joined("the certificate is not accepted", getattr(error, "verify_message", None))
+    reason = getattr(error, "reason", None)
+    if not isinstance(reason, str):
+        return "TLS failed"
+    words = next((words for end, words in _TLS_WORDS.items() if reason.endswith(end)), None)
+    return f"TLS failed: {words} (OpenSSL: {reason})" if words else f"TLS failed (OpenSSL: {reason})"
+
+
+def _describe_os_error(error: OSError) -> str | None:
+    if tunnel := _TUNNEL.search(str(error)):
+        return f"it refused the connection with status {tunnel[1]}"
+    if str(error).startswith(_NO_FILE):
+        return "there is no file of CA certificates, or of the client's certificate, under the name that was given"
+    if isinstance(error.errno, int) and error.strerror:  # what a user's function raises may hold anything
+        return os.strerror(error.errno)
+    return None
+
+
+def _joined(subject: str, words: str | None) -> str:
+    return f"{subject}: {words}" if words else subject
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -75,3 +136,59 @@ def _chain(error: BaseException) -> list[BaseException]:
             return chain
         chain.append(inner)
         error = inner
+
+
+class RefusedMessageError(MalformedMessageError):
+    """A message whose environments contradict themselves; the dispatcher logs which, at ERROR."""
+
+
+class FailureLog:
+    """
+    Logs failures of one stream.
+
+    Args:
+        logger: Where to.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self._log = logger
+        self._failures = 0  # since the last message
+        self._since = 0.0  # monotonic
+        self._said: set[object] = set()  # of these failures: types, or statuses, that were said loudly
+
+    def failed(self, error: BaseException, delay: float) -> None:
+        """
+        Log why a connection ended.
+
+        The first failure of each kind in a series is an ERROR if it is the data's or the key's fault, and a WARNING if
+        another attempt is unlikely to mend it. Else the first of the series is a WARNING. Further ones are DEBUG lines:
+        they come as often as there are attempts.
+        """
+        if isinstance(error, ReconnectRequestedError):
+            self._log.info("The service asked for a new connection")
+            return
+        text = str(error) if isinstance(error, StreamError | KeyRejectedError) else describe(error)
+        self._log.log(self._level(error), "The stream failed: %s; next attempt in %.1f s", text, delay)
+        if not self._failures:
+            self._since = time.monotonic()
+        self._failures += 1
+
+    def recovered(self) -> None:
+        """Log that the stream delivers again, if it had failed."""
+        if self._failures:
+            lasted = time.monotonic() - self._since
+            self._log.info("The stream is back after %.1f s and %d failed attempts", lasted, self._failures)
+            self._failures = 0
+            self._said.clear()
+
+    def _level(self, error: BaseException) -> int:
+        kind = getattr(error, "status", type(error))
+        first = kind not in self._said
+        loud = isinstance(error, MalformedMessageError | EventTooLargeError | KeyRejectedError)
+        if first and loud and not isinstance(error, RefusedMessageError):
+            self._said.add(kind)
+            return logging.ERROR
+        if first and is_unlikely_to_mend(error):
+            self._said.add(kind)
+            return logging.WARNING
+        return logging.DEBUG if self._failures else logging.WARNING

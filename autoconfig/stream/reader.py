@@ -12,9 +12,9 @@ from ..messages import Batch
 from ..safe_logger import Logger
 from ..status import StatusTracker
 from .cancel import CancelToken
+from .failures import FailureLog, ReconnectRequestedError
 from .retry import RetryPlan
 from .source import Received, Source
-from .trouble import ReconnectRequestedError, TroubleLog
 
 
 class StreamReader:
@@ -54,7 +54,7 @@ class StreamReader:
         self._status = status
         self._stop_on_rejection = stop_on_rejection
         self._on_connected = on_connected
-        self._trouble = TroubleLog(logger)
+        self._failures = FailureLog(logger)
 
     def run(self) -> None:
         """
@@ -75,10 +75,10 @@ class StreamReader:
                 if isinstance(error, KeyRejectedError) and self._stop_on_rejection:
                     raise
                 failure = error.with_traceback(None)  # whose frames would keep the answer
-            good_for = max(0.0, time.monotonic() - connected_at)
-            delay = self._plan.next_delay(failure, good_for, self._source.retry)
+            lasted = max(0.0, time.monotonic() - connected_at)
+            delay = self._plan.next_delay(failure, lasted, self._source.retry)
             if failure and not self._token.cancelled:
-                self._trouble.failed(failure, delay)
+                self._failures.failed(failure, delay)
                 self._status.disconnected(None if isinstance(failure, ReconnectRequestedError) else failure, delay)
             self._token.wait(delay)
 
@@ -96,7 +96,7 @@ class StreamReader:
         if received.refusal:
             self._status.invalid_data(received.refusal)
         if received.events and received.messages:
-            self._trouble.recovered()
+            self._failures.recovered()
             self._plan.delivered()
         if received.messages and not self._token.cancelled:
             self._status.handed_over()

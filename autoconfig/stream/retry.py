@@ -9,13 +9,28 @@ from functools import partial
 import attrs
 
 from ..config import RetryPolicy
-from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError
+from ..exceptions import KeyRejectedError, UnexpectedStatusError
 from ..validation import LONGEST
 
 _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float overflows
 # The slow profile: 5 minutes for 1 s, 1 hour for 30 s.
 _SLOWER_START, _SLOWER_MAXIMUM = 300, 120
-_TOLERATED = 2  # malformed events in a row after which the slow profile begins
+# Seconds. Else a service that sends `retry: 1` on each connection would be asked hundreds of times a second.
+_LEAST_BASE = 0.5
+# Client errors that another attempt may mend. A 401 or 403 that is no refusal of the key comes from another host, to
+# which a redirect led, such as a portal.
+_PASSING = frozenset({400, 401, 403, 408, 429})
+
+# Reads the operating system's random numbers each time. A generator with a state of its own would be copied by a fork,
+# and all workers would then return at the same moments.
+_chance = random.SystemRandom().random
+
+
+def is_unlikely_to_mend(failure: BaseException | None) -> bool:
+    """Return whether another attempt will probably fail the same way: a refused key, and most other 4xx answers."""
+    if isinstance(failure, UnexpectedStatusError):
+        return 400 <= failure.status < 500 and failure.status not in _PASSING
+    return isinstance(failure, KeyRejectedError)
 
 
 class Backoff:
@@ -24,31 +39,24 @@ class Backoff:
 
     Args:
         initial_delay: The first delay, in seconds.
-        policy: Maximum, jitter, and when to start anew.
+        policy: The maximum and the jitter.
         random: Returns a number from 0 to 1; for tests.
     """
 
-    def __init__(self, initial_delay: float, policy: RetryPolicy, random: Callable[[], float] = random.random) -> None:
+    def __init__(self, initial_delay: float, policy: RetryPolicy, random: Callable[[], float] = _chance) -> None:
         self._base = initial_delay
         self._policy = policy
         self._random = random
         self._doublings = 0
 
-    def next_delay(self, good_for: float, retry: int | None) -> float:
-        """
-        Return how many seconds to wait after a connection ended or could not be made.
+    def restart(self, base: float | None = None) -> None:
+        """Begin again with the first delay, or with this one, in seconds."""
+        self._doublings = 0
+        if base is not None:
+            self._base = base
 
-        Args:
-            good_for: How many seconds the connection was good; 0 if there was none.
-            retry: What the last ``retry:`` line of that connection said, in milliseconds. A positive number becomes the
-                new base and starts the doubling anew (the relay's behaviour); anything else is ignored.
-        """
-        if 0 < good_for >= self._policy.reset_after:
-            self._doublings = 0
-        if retry is not None and retry > 0:
-            # Capped here, because a number of any size may come and a float has an end.
-            self._base = min(retry, self._policy.max_delay * 1000) / 1000
-            self._doublings = 0
+    def next_delay(self) -> float:
+        """Return how many seconds to wait before the next attempt."""
         delay = min(self._base * 2.0**self._doublings, self._policy.max_delay)
         self._doublings = min(self._doublings + 1, _MOST_DOUBLINGS)
         return float(delay * (1 - self._policy.jitter * self._random()))
@@ -56,11 +64,11 @@ class Backoff:
 
 class RetryPlan:
     """
-    Chooses the delay after each attempt to connect, by what ended it.
+    Chooses the delay after each attempt to connect, by what the connection delivered and how it ended.
 
-    Errors that repeating does not fix have a slower profile: a refused key, and data that is malformed twice in a row.
-    It begins at 5 minutes and grows to 1 hour with the default policy, and in proportion with others (the relay's
-    behaviour since 2026), so that a bad payload does not become a storm of reconnections.
+    An answer that is unlikely to mend itself has a slower profile, which begins at 5 minutes and grows to 1 hour with
+    the default policy, and in proportion with others. Malformed data has short delays: only a new connection can
+    show that it was mended.
 
     Args:
         initial_delay: The first delay, in seconds.
@@ -68,24 +76,46 @@ class RetryPlan:
         random: Returns a number from 0 to 1; for tests.
     """
 
-    def __init__(self, initial_delay: float, policy: RetryPolicy, random: Callable[[], float] = random.random) -> None:
+    def __init__(self, initial_delay: float, policy: RetryPolicy, random: Callable[[], float] = _chance) -> None:
         slow = attrs.evolve(policy, max_delay=min(policy.max_delay * _SLOWER_MAXIMUM, LONGEST))
+        self._policy = policy
+        self._least_base = min(initial_delay, _LEAST_BASE)
         self._normal = Backoff(initial_delay, policy, random)
         self._make_slow = partial(Backoff, initial_delay * _SLOWER_START, slow, random)
         self._slow: Backoff | None = None
-        self._malformed = 0  # in a row
+        self._retry: int | None = None  # what the last `retry:` line said
+        self._delivered = False  # on the present connection
+        self._good_for = 0.0  # seconds, of all connections since the delays last started anew
 
     def delivered(self) -> None:
-        """Note that the stream delivered something that was right."""
-        self._malformed = 0
+        """Note that the present connection delivered a message that could be used."""
+        self._delivered = True
         self._slow = None
 
-    def next_delay(self, failure: BaseException | None, good_for: float, retry: int | None) -> float:
-        """Return how many seconds to wait; see :meth:`Backoff.next_delay`."""
-        delay = self._normal.next_delay(good_for, retry)
-        if isinstance(failure, MalformedMessageError | EventTooLargeError):
-            self._malformed += 1
-        if isinstance(failure, KeyRejectedError) or self._malformed >= _TOLERATED:
+    def next_delay(self, failure: BaseException | None, lasted: float, retry: int | None) -> float:
+        """
+        Return how many seconds to wait after a connection ended or could not be made.
+
+        Args:
+            failure: Why it ended.
+            lasted: How many seconds it was there; 0 if it could not be made. It counts if it delivered a message; see
+                ``RetryPolicy.reset_after``.
+            retry: What its last ``retry:`` line said, in milliseconds. A positive number that is not that of the line
+                before becomes the new first delay and starts the doubling anew; anything else is ignored.
+        """
+        if self._delivered:
+            self._delivered = False
+            self._good_for += lasted
+            if self._good_for >= self._policy.reset_after:
+                self._good_for = 0.0
+                self._normal.restart()
+        if retry is not None and retry > 0 and retry != self._retry:
+            self._retry = retry
+            # Compared before it is divided: a number of any size may come, and a float has an end.
+            seconds = min(retry, self._policy.max_delay * 1000) / 1000
+            self._normal.restart(max(seconds, self._least_base))
+        delay = self._normal.next_delay()
+        if is_unlikely_to_mend(failure):
             self._slow = self._slow or self._make_slow()
-            return self._slow.next_delay(0.0, None)
+            return self._slow.next_delay()
         return delay

@@ -14,7 +14,7 @@ from ..safe_logger import Logger
 from .connection import Connector
 from .decoding import UnknownPath, decode
 from .events import EventParser, ServerSentEvent
-from .trouble import ReconnectRequestedError, RefusedMessageError
+from .failures import ReconnectRequestedError, RefusedMessageError
 
 _MESSAGES = {name.encode(): name for name in (PUT_EVENT, PATCH_EVENT, DELETE_EVENT)}
 _RECONNECT = RECONNECT_EVENT.encode()

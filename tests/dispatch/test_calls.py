@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import pytest
@@ -149,7 +150,7 @@ def test_without_a_limit_no_call_is_slow(clock: Clock, caplog: pytest.LogCapture
         clock.now += 1e9
 
     one = HandlerCalls(
-        Failing(work), CancelToken(), errors=HandlerErrors(), slow_after=None, status=StatusTracker(LOG), logger=LOG
+        Failing(work), CancelToken(), errors=HandlerErrors(), slow_after=math.inf, status=StatusTracker(LOG), logger=LOG
     )
     one.begin()
     one.call(one.method("add_environment"), "argument")

@@ -17,7 +17,7 @@ from autoconfig import HandlerErrors, HandlerFailure, MessageHandler, RetryPolic
 from autoconfig.messages import Message
 from autoconfig.safe_logger import Logger, SafeLogger
 
-STEADY = RetryPolicy(max_delay=60.0, jitter=0.0, initial_delay=1.0)
+STEADY = RetryPolicy(max_delay=60.0, jitter=0.0)
 REFUSED = put(refused={"e1": "contradiction"})
 FOREIGN = put(foreign={"e1": "e9"})
 NUDGE = delete_filter("nudge", 1)  # leads to no call; after each batch the dispatcher looks for what is due

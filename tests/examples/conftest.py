@@ -14,7 +14,8 @@ from types import ModuleType
 import pytest
 from examples.running import Example
 
-from autoconfig import EnvironmentID, EnvironmentRep, MobileKey, SDKKey, SDKKeyRep
+from autoconfig import EnvironmentID, MobileKey, SDKKey
+from autoconfig.messages import EnvironmentRep, SDKKeyRep
 from autoconfig.testing import DEMO_KEY, Emulator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

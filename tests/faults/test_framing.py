@@ -93,7 +93,7 @@ WHOLE = squeezed(SMALL.wire + HALF)
     Fault("gzip_with_a_bad_checksum", encoded("gzip", squeezed(SMALL.wire, end=True)[:-8] + b"\0" * 8), CORRUPT),
     Fault("deflate", encoded("deflate", squeezed(SMALL.wire + HALF, wbits=15)), ENDED, brings=[SMALL]),
     Fault("raw_deflate", encoded("deflate", squeezed(SMALL.wire + HALF, wbits=-15)), ENDED, brings=[SMALL]),
-    Fault("unknown_encoding", encoded("rot13", SMALL.wire + HALF), ENDED, brings=[SMALL]),
+    Fault("unknown_encoding", encoded("rot13", SMALL.wire + HALF), "encoded as 'rot13', which cannot be decoded"),
     Fault("a_dozen_encodings", encoded(", ".join(["gzip"] * 12), WHOLE), CORRUPT),
 )
 def test_broken_compression(fault: Fault, chunked: bool) -> None:

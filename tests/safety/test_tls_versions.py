@@ -88,7 +88,7 @@ def test_a_server_of_tls_1_1_is_refused(
         pytest.skip("the local OpenSSL does not speak TLS 1.1 at all")
     options = trusting(trust, authority, monkeypatch) | proxied(route, authority, stack)
     follow(front.url(), **options)
-    assert "SSL" in log.wait_for_failure()
+    assert "TLS failed" in log.wait_for_failure()
     assert server.requests == []
     front.listener.wait_for_failure()
 

@@ -15,7 +15,7 @@ from support.connecting import LONG, connector, promptly, read, read_from
 from support.raw_server import EVENT_STREAM, RawServer, Step, answer, chunk
 
 from autoconfig import ConnectionFailedError, KeyRejectedError, StreamEndedError, UnexpectedStatusError
-from autoconfig.stream import sockets
+from autoconfig.stream import transport
 from autoconfig.stream.cancel import CancelToken
 
 CHUNKED = {**EVENT_STREAM, "Transfer-Encoding": "chunked"}
@@ -27,7 +27,7 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        patch.setattr(sockets, "time", SimpleNamespace(monotonic=lambda: self.now))
+        patch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 def compressed(*events: bytes) -> list[bytes]:

@@ -170,3 +170,16 @@ def test_a_factory_that_fails_is_a_failure_of_the_attempt(factory: Any) -> None:
             read(server.url, 1, session_factory=factory)
         assert KEY not in str(caught.value)
         assert server.requests == []
+
+
+def test_a_session_that_a_package_put_into_the_place_of_requests_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that caches would read the stream to its end before it handed anything over."""
+
+    class CachedSession(requests.Session):
+        def __init__(self) -> None:
+            raise AssertionError("used")
+
+    for module in requests, requests.sessions:
+        monkeypatch.setattr(module, "Session", CachedSession)
+    with RawServer(STREAM) as server:
+        assert read(server.url, 1) == LINE

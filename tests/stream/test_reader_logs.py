@@ -118,7 +118,7 @@ def test_an_error_that_nobody_foresaw_is_told_by_its_kind_alone(caplog: pytest.L
     """Its text could hold anything."""
     Run([LookupError("rel-0f8b2c4d")])
     assert "rel-0f8b2c4d" not in caplog.text
-    check(lines_of(caplog), ("WARNING", "unexpected LookupError"))
+    check(lines_of(caplog), ("WARNING", "unexpected error (LookupError)"))
 
 
 def test_a_refused_key_is_for_others_to_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,13 +27,13 @@ def test_every_end_of_a_connection_counts_alike(ending: list[Step]) -> None:
 
 def test_delays_start_anew_after_a_minute_of_good_service(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    run = Run(REFUSED, REFUSED, [clock.goes_on(60.0)], REFUSED)
+    run = Run(REFUSED, REFUSED, [PUT, clock.goes_on(60.0)], REFUSED)
     assert run.delays == [1, 2, 1, 2]
 
 
 def test_delays_go_on_after_less_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    assert Run(REFUSED, REFUSED, [clock.goes_on(59.9)], REFUSED).delays == [1, 2, 4, 8]
+    assert Run(REFUSED, REFUSED, [PUT, clock.goes_on(59.9)], REFUSED).delays == [1, 2, 4, 8]
 
 
 def test_the_time_that_connecting_takes_is_not_good_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,19 +49,19 @@ def test_the_time_that_connecting_takes_is_not_good_service(monkeypatch: pytest.
 @pytest.mark.parametrize(
     "stream",
     [
-        pytest.param([b"retry: 250\n\n"], id="alone"),
-        pytest.param([b"retry: 250\n" + PUT], id="with-an-event"),
-        pytest.param([b"retry: 250\n"], id="in-an-incomplete-event"),
-        pytest.param([b"retry: 9000\n\n", b"retry: 250\n\n"], id="last-of-several"),
-        pytest.param([b"retry: 250\n\n" + MALFORMED], id="before-a-malformed-event"),
+        pytest.param([b"retry: 500\n\n"], id="alone"),
+        pytest.param([b"retry: 500\n" + PUT], id="with-an-event"),
+        pytest.param([b"retry: 500\n"], id="in-an-incomplete-event"),
+        pytest.param([b"retry: 9000\n\n", b"retry: 500\n\n"], id="last-of-several"),
+        pytest.param([b"retry: 500\n\n" + MALFORMED], id="before-a-malformed-event"),
     ],
 )
 def test_a_retry_line_sets_the_delay_and_starts_the_doubling_anew(stream: list[Step]) -> None:
     """For the wait after its own connection already, and for all later ones."""
-    assert Run(REFUSED, REFUSED, stream, REFUSED, REFUSED).delays == [1, 2, 0.25, 0.5, 1]
+    assert Run(REFUSED, REFUSED, stream, REFUSED, REFUSED).delays == [1, 2, 0.5, 1, 2]
 
 
-@pytest.mark.parametrize("line", [b"retry: 0\n\n", b"retry: -5\n\n", b"retry: 1s\n\n", b"retry\n\n", b"retry: 250"])
+@pytest.mark.parametrize("line", [b"retry: 0\n\n", b"retry: -5\n\n", b"retry: 1s\n\n", b"retry\n\n", b"retry: 500"])
 def test_a_retry_line_that_says_nothing_is_ignored(line: bytes) -> None:
     assert Run(REFUSED, [line], REFUSED).delays == [1, 2, 4]
 

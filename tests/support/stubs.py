@@ -15,10 +15,11 @@ import pytest
 from autoconfig import KeyRejectedError, RetryPolicy, StreamEndedError
 from autoconfig.messages import Batch, Message
 from autoconfig.status import StatusTracker
-from autoconfig.stream import reader, trouble
+from autoconfig.stream import failures, reader
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.connection import Connector
 from autoconfig.stream.retry import RetryPlan
+from autoconfig.stream.source import EventStream
 
 Step = bytes | BaseException | Callable[[], object]
 """A piece of a stream, an error in place of one, or something to be done in between."""
@@ -93,7 +94,7 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 5000.0
-        for module in reader, trouble:
+        for module in reader, failures:
             patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def goes_on(self, seconds: float) -> Callable[[], None]:
@@ -136,12 +137,11 @@ def make_reader(
     """Return a reader whose delays are not left to chance."""
     logger = logging.getLogger("autoconfig")
     return reader.StreamReader(
-        connector,
+        EventStream(connector, max_event_bytes, logger),
         batches,
         token,
         plan or steady_plan(),
         StatusTracker(logger),
-        max_event_bytes=max_event_bytes,
         stop_on_rejection=stop_on_rejection,
         on_connected=on_connected,
         logger=logger,

@@ -15,7 +15,7 @@ from autoconfig import (
     StreamEndedError,
     UnexpectedStatusError,
 )
-from autoconfig.stream.trouble import ReconnectRequestedError, TroubleLog
+from autoconfig.stream.failures import FailureLog, ReconnectRequestedError
 
 REFUSED = ConnectionFailedError("refused")
 KEY = "rel-0f8b2c4d-5b1e-4c57-9a3e-2f6d81c09f2a"
@@ -25,16 +25,16 @@ DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logg
 
 
 @pytest.fixture
-def trouble(caplog: pytest.LogCaptureFixture) -> TroubleLog:
+def trouble(caplog: pytest.LogCaptureFixture) -> FailureLog:
     caplog.set_level(DEBUG)
-    return TroubleLog(logging.getLogger("autoconfig"))
+    return FailureLog(logging.getLogger("autoconfig"))
 
 
 @pytest.mark.parametrize(
     "error", [REFUSED, UnexpectedStatusError(503), StreamEndedError("reset"), RuntimeError()], ids=repr
 )
 def test_the_first_failure_of_a_series_is_a_warning(
-    error: Exception, trouble: TroubleLog, caplog: pytest.LogCaptureFixture
+    error: Exception, trouble: FailureLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An outage of a night is one line of those that people read."""
     for _ in range(3):
@@ -44,7 +44,7 @@ def test_the_first_failure_of_a_series_is_a_warning(
 
 @LOUD
 def test_what_a_retry_does_not_mend_is_an_error_once_in_a_series(
-    error: Exception, trouble: TroubleLog, caplog: pytest.LogCaptureFixture
+    error: Exception, trouble: FailureLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also if the series began with something else; with repeated ones people would stop to read."""
     for one in REFUSED, error, REFUSED, error:
@@ -54,7 +54,7 @@ def test_what_a_retry_does_not_mend_is_an_error_once_in_a_series(
 
 @LOUD
 def test_after_recovery_it_is_an_error_again(
-    error: Exception, trouble: TroubleLog, caplog: pytest.LogCaptureFixture
+    error: Exception, trouble: FailureLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
         trouble.failed(error, 1.0)
@@ -62,7 +62,7 @@ def test_after_recovery_it_is_an_error_again(
     assert [record.levelno for record in caplog.records] == [ERROR, INFO] * 2
 
 
-def test_each_kind_of_it_is_an_error_of_its_own(trouble: TroubleLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_kind_of_it_is_an_error_of_its_own(trouble: FailureLog, caplog: pytest.LogCaptureFixture) -> None:
     for error in GRAVE:
         trouble.failed(error, 1.0)
     assert [record.levelno for record in caplog.records] == [ERROR] * 3
@@ -75,14 +75,14 @@ def test_each_kind_of_it_is_an_error_of_its_own(trouble: TroubleLog, caplog: pyt
         (UnexpectedStatusError(503), "unexpected HTTP status 503"),
         (KeyRejectedError(401), "the service rejected the auto-configuration key (HTTP status 401)"),
         (EventTooLargeError(5), "an event is larger than the limit of 5 bytes (HTTPConfig.max_event_bytes)"),
-        (RuntimeError(KEY), "unexpected RuntimeError"),
-        (SystemExit(KEY), "unexpected SystemExit"),
-        (ConnectionResetError(104, KEY), "unexpected ConnectionResetError: Connection reset by peer"),
+        (RuntimeError(KEY), "unexpected error (RuntimeError)"),
+        (SystemExit(KEY), "unexpected error (SystemExit)"),
+        (ConnectionResetError(104, KEY), "Connection reset by peer"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "text",
 )
 def test_a_line_says_what_failed_and_when_it_is_tried_again(
-    error: BaseException, text: str, trouble: TroubleLog, caplog: pytest.LogCaptureFixture
+    error: BaseException, text: str, trouble: FailureLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of errors that nobody foresaw, nothing that could hold a secret."""
     trouble.failed(error, 2.51)
@@ -90,7 +90,7 @@ def test_a_line_says_what_failed_and_when_it_is_tried_again(
 
 
 def test_recovery_is_said_with_how_long_it_took(
-    trouble: TroubleLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    trouble: FailureLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the first failure of the series on."""
     clock = Clock(monkeypatch)
@@ -102,7 +102,7 @@ def test_recovery_is_said_with_how_long_it_took(
     assert caplog.record_tuples == [("autoconfig", INFO, "The stream is back after 12.0 s and 3 failed attempts")]
 
 
-def test_recovery_is_said_once(trouble: TroubleLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_recovery_is_said_once(trouble: FailureLog, caplog: pytest.LogCaptureFixture) -> None:
     trouble.failed(REFUSED, 1.0)
     trouble.recovered()
     caplog.clear()
@@ -110,12 +110,12 @@ def test_recovery_is_said_once(trouble: TroubleLog, caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-def test_without_trouble_there_is_no_recovery(trouble: TroubleLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_trouble_there_is_no_recovery(trouble: FailureLog, caplog: pytest.LogCaptureFixture) -> None:
     trouble.recovered()
     assert caplog.records == []
 
 
-def test_after_recovery_a_new_series_begins(trouble: TroubleLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_recovery_a_new_series_begins(trouble: FailureLog, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         trouble.failed(REFUSED, 1.0)
         trouble.failed(REFUSED, 1.0)
@@ -123,13 +123,13 @@ def test_after_recovery_a_new_series_begins(trouble: TroubleLog, caplog: pytest.
     assert [record.levelno for record in caplog.records] == [WARNING, DEBUG, INFO] * 2
 
 
-def test_a_request_to_reconnect_is_no_trouble(trouble: TroubleLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_to_reconnect_is_no_trouble(trouble: FailureLog, caplog: pytest.LogCaptureFixture) -> None:
     trouble.failed(ReconnectRequestedError(), 1.0)
     trouble.recovered()
     assert caplog.record_tuples == [("autoconfig", INFO, "The service asked for a new connection")]
 
 
-def test_a_request_to_reconnect_does_not_end_a_series(trouble: TroubleLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_to_reconnect_does_not_end_a_series(trouble: FailureLog, caplog: pytest.LogCaptureFixture) -> None:
     trouble.failed(REFUSED, 1.0)
     trouble.failed(ReconnectRequestedError(), 1.0)
     trouble.failed(REFUSED, 1.0)

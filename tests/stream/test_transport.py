@@ -13,13 +13,13 @@ import pytest
 import requests
 import urllib3.connection
 from support import tls
-from support.connecting import WatchfulToken, connector, read, read_from
+from support.connecting import WatchfulToken, connector, promptly, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 
-from autoconfig import ConnectionFailedError
-from autoconfig.stream.adapter import InterruptibleAdapter
-from autoconfig.stream.sockets import Deadline
+from autoconfig import ConnectionFailedError, HTTPConfig
+from autoconfig.stream import transport
+from autoconfig.stream.transport import Deadline, InterruptibleAdapter, TLSContexts
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]
@@ -172,7 +172,8 @@ def test_no_further_address_is_tried_after_cancel(monkeypatch: pytest.MonkeyPatc
 def test_the_options_of_the_socket_are_urllib3s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small requests go out at once: no delay."""
     with RawServer(STREAM) as server, requests.Session() as session:
-        session.mount("http://", InterruptibleAdapter(token := WatchfulToken(), Deadline(5)))
+        token = WatchfulToken()
+        session.mount("http://", InterruptibleAdapter(token, Deadline(5), TLSContexts(HTTPConfig(), token)))
         try:
             with session.get(server.url, stream=True) as response:
                 sock = socket.socket(fileno=socket.dup(response.raw.fileno()))
@@ -180,3 +181,95 @@ def test_the_options_of_the_socket_are_urllib3s(monkeypatch: pytest.MonkeyPatch)
                     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         finally:
             token.release()
+
+
+def test_options_of_four_items_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """urllib3-future says of each option what kind of socket it is for."""
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1, "tcp")]
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "default_socket_options", options)
+    with RawServer(STREAM) as server:
+        assert read(server.url, 1) == LINE
+
+
+def test_a_connection_that_somebody_forbids_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages such as pytest-socket put a ``connect()`` of their own into the class."""
+
+    def forbidden(*_: object) -> None:
+        raise RuntimeError("no connections here")
+
+    monkeypatch.setattr(socket.socket, "connect", forbidden)
+    with RawServer(STREAM) as server:
+        try:
+            with pytest.raises(ConnectionFailedError, match="RuntimeError"):
+                read(server.url, 1)
+            assert server.connections == 0
+        finally:
+            monkeypatch.undo()
+
+
+class CountingSocket(socket.socket):
+    """Counts how often its timeout is set."""
+
+    changes = 0
+
+    def settimeout(self, value: float | None) -> None:
+        self.changes += 1
+        super().settimeout(value)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[CountingSocket, socket.socket]]:
+    """A connection: our end, which counts, and the peer's."""
+    first, second = socket.socketpair()
+    with CountingSocket(fileno=first.detach()) as ours, second:
+        yield ours, second
+
+
+def test_reading_sets_no_timeout_while_there_is_progress(ends: tuple[CountingSocket, socket.socket]) -> None:
+    """Each would be a system call, twice for every read."""
+    ours, theirs = ends
+    ours.settimeout(5.0)
+    ours.changes = 0
+    deadline = Deadline(5.0)
+    deadline.renew()
+    with transport._Reads(ours, deadline) as reads:
+        for _ in range(100):
+            theirs.send(b"x")
+            assert reads.read(10) == b"x"
+            deadline.renew()
+    assert ours.changes == 0
+
+
+def test_a_trickle_is_read_until_the_deadline_and_not_longer(ends: tuple[CountingSocket, socket.socket]) -> None:
+    """After that there may be progress again, with the whole time."""
+    ours, theirs = ends
+    ours.settimeout(5.0)
+    deadline = Deadline(0.2)
+    deadline.renew()
+    with transport._Reads(ours, deadline) as reads:
+        theirs.send(b"x")
+        assert reads.read(10) == b"x"
+        with promptly(), pytest.raises(TimeoutError):
+            reads.read(10)
+        with pytest.raises(TimeoutError, match="deadline"):
+            reads.read(10)
+        deadline.renew()
+        theirs.send(b"y")
+        assert reads.read(10) == b"y"
+
+
+def test_a_timeout_that_was_shortened_is_not_the_next_reads(
+    ends: tuple[CountingSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was progress since, so that the next byte may take as long as ever."""
+    ours, theirs = ends
+    ours.settimeout(60.0)
+    deadline = Deadline(60.0)
+    deadline.renew()
+    with transport._Reads(ours, deadline) as reads:
+        reads._set_timeout(0.01)
+        writer = threading.Timer(0.2, theirs.send, [b"x"])
+        writer.start()
+        assert reads.read(10) == b"x"
+        writer.join()
+    assert ours.gettimeout() == pytest.approx(60.0, abs=1.0)

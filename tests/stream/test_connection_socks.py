@@ -1,0 +1,89 @@
+"""SOCKS proxies: by an option or by the environment, with and without PySocks."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support import tls
+from support.connecting import WatchfulToken, connector, promptly, read
+from support.raw_server import RawServer, Step, answer
+from support.socks import SocksProxy
+
+from autoconfig import ConnectionFailedError
+
+LINE = b":\n"
+STREAM: list[Step] = [answer(), LINE]
+SECRET = "hunter2-4d3e8c26a7d1"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_the_service_is_reached_through_it(
+    scheme: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = WatchfulToken()
+    context = tls.server_context() if scheme == "https" else None
+    with RawServer(STREAM, context=context) as server, SocksProxy() as proxy:
+        url = f"socks5://someone:{SECRET}@{proxy.address}"
+        if way == "environment":
+            monkeypatch.setenv("ALL_PROXY", url)
+            monkeypatch.delenv("NO_PROXY", raising=False)
+            monkeypatch.delenv("no_proxy", raising=False)
+        config = {"proxy_url": url} if way == "option" else {}
+        one = connector(server.url, token, ca_certs=tls.write_authority(tmp_path), **config)
+        with one.connect("") as pieces:
+            assert next(pieces) == LINE
+        assert proxy.users == [("someone", SECRET)]
+        assert proxy.asked == ["127.0.0.1"]
+    assert token.connected[0]
+
+
+def test_the_proxy_looks_names_up_if_it_is_to() -> None:
+    with RawServer(STREAM) as server, SocksProxy({"stream.example": server.port}) as proxy:
+        assert read("http://stream.example", 2, proxy_url=f"socks5h://{proxy.address}") == LINE
+        assert proxy.asked == ["stream.example"]
+
+
+def test_one_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    with SocksProxy(silent=True) as proxy, promptly(), pytest.raises(ConnectionFailedError, match="in time"):
+        read("http://127.0.0.1:9", 1, proxy_url=f"socks5://{proxy.address}", connect_timeout=0.2)
+
+
+def test_one_that_is_not_there_is_said_so() -> None:
+    with SocksProxy() as proxy:
+        pass
+    with pytest.raises(ConnectionFailedError, match="Connection refused"):
+        read("http://127.0.0.1:9", 1, proxy_url=f"socks5://{proxy.address}")
+
+
+def test_an_answer_that_does_not_come_through_it_is_interrupted() -> None:
+    token = WatchfulToken()
+    gate = threading.Event()
+    with RawServer([gate]) as server, SocksProxy() as proxy:
+        one = connector(server.url, token, proxy_url=f"socks5://{proxy.address}", read_timeout=60.0)
+        canceller = threading.Thread(target=lambda: (token.asked.wait(5), token.cancel()))
+        canceller.start()
+        with promptly(), pytest.raises(ConnectionFailedError), one.connect(""):
+            pass
+        canceller.join()
+        token.close()  # as who has cancelled does
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_without_pysocks_a_proxy_of_the_environment_is_a_clear_failure(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise __import__("requests").exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+
+    monkeypatch.setattr("requests.adapters.SOCKSProxyManager", missing)  # as requests does after a failed import
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(ConnectionFailedError) as caught:
+        read(f"{scheme}://stream.example", 1)
+    assert str(caught.value) == "a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'"
