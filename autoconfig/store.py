@@ -255,4 +255,4 @@ class CacheThread:
             reason = f"{reason}, {os.strerror(error.errno)}"
         self._log.log(level, "Cannot %s the cache: %s; it is tried again", what, reason)
         trouble = trouble or Backoff(_FIRST_DELAY, RetryPolicy())
-        return trouble, trouble.next_delay(0.0, None)
+        return trouble, trouble.next_delay()
