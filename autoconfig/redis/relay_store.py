@@ -72,7 +72,7 @@ class RelayStore:
             try:
                 kind, id, data = self._decode(field, value)
                 items[kind][id] = data
-            except (ValueError, RecursionError):
+            except Exception:  # whoever wrote it may have another idea of its form
                 unusable += 1
         if unusable:
             text = "Cannot use %d of %d entries of the cache %r: damaged, or written with another key or form"
