@@ -27,6 +27,7 @@ from autoconfig import (
 )
 from autoconfig.status import StatusTracker
 from autoconfig.stream.reader import StreamReader
+from autoconfig.stream.source import EventStream
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
 NETWORK, ANSWER, DATA, UNKNOWN = ErrorKind
@@ -66,12 +67,11 @@ class Story(PatientToken):
     def follow(self, *attempts: Attempt, max_event_bytes: int = 2**20) -> list[StreamStatus]:
         """Let a reader follow the script; return the status after each attempt."""
         StreamReader(
-            StubConnector(self, attempts),
+            EventStream(StubConnector(self, attempts), max_event_bytes, logging.getLogger("autoconfig")),
             queue.Queue(),
             self,
             steady_plan(),
             self.tracker,
-            max_event_bytes=max_event_bytes,
             stop_on_rejection=False,
             on_connected=lambda: None,
             logger=logging.getLogger("autoconfig"),
