@@ -18,7 +18,7 @@ import msgspec
 
 from .config import RetryPolicy
 from .exceptions import ConnectionFailedError, MalformedMessageError
-from .handler import MessageHandler
+from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
 from .loose_json import convert, load
 from .manager import StreamManager
@@ -92,6 +92,7 @@ class ArchiveSource(StreamManager):
     ) -> None:
         check_seconds("poll", poll)
         archive = Path(path)
+        check_handler(handler)
         self._set_up(
             handler,
             lambda token, _: _Archive(archive, poll, token),
