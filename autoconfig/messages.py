@@ -129,18 +129,18 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
 
     def contradiction(self) -> str | None:
         """Return what is contradictory in the lists of keys, for which the environment is refused; else ``None``."""
-        if self.sdk_keys:
-            values = [key.value for key in self.sdk_keys]
-            if "" in values:
-                return "sdkKeys has an entry without a value"
-            if self.sdk_key.value not in values:
-                return "sdkKeys does not hold the key of sdkKey.value"
-        if self.mobile_keys:
-            values = [key.value for key in self.mobile_keys]
-            if "" in values:
-                return "mobileKeys has an entry without a value"
-            if self.mob_key not in values:
-                return "mobileKeys does not hold the key of mobKey"
+        anchors = ("sdkKeys", self.sdk_keys, self.sdk_key.value), ("mobileKeys", self.mobile_keys, self.mob_key)
+        for name, keys, anchor in anchors:
+            if not keys:
+                continue
+            found = False
+            for key in keys:
+                value = key.value
+                if not value:
+                    return f"{name} has an entry without a value"
+                found = found or value == anchor
+            if not found:
+                return f"{name} does not hold the key of {'sdkKey.value' if name == 'sdkKeys' else 'mobKey'}"
         return None
 
     def to_params(self, id: str = "", shared: dict[str, str] | None = None) -> EnvironmentParams:

@@ -142,9 +142,3 @@ def test_imports_nothing_undeclared(module: str) -> None:
 @pytest.mark.parametrize("room", ["archive", "cache", "cli", "encryption", "redis", "testing"])
 def test_the_core_needs_no_optional_room(room: str) -> None:
     assert room not in CORE
-
-
-def test_the_package_only_hands_names_on() -> None:
-    body = ast.parse(MODULES[FACADE].read_text("utf-8")).body
-    extra = [node for node in body if not isinstance(node, ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Expr)]
-    assert not extra, f"line {extra[0].lineno} is more than an import, an assignment or a docstring"

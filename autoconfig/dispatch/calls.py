@@ -111,8 +111,11 @@ class HandlerCalls:
         exc_info = type(error), error, error.__traceback__  # not the error alone, which may be false as a condition
         self._log.error(text, failure.callback, show(failure.id), again, exc_info=exc_info)
         if self._errors.on_error:
+            self.running = "on_error"  # close() waits for it, too
             try:
                 self._errors.on_error(failure)
             except BaseException:
                 self._log.exception("HandlerErrors.on_error failed")
+            finally:
+                self.running = None
         self.begin()  # what the log and on_error took is no part of the next call

@@ -206,7 +206,7 @@ class Connector:
             if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
                 self._deadline.renew()
                 unfinished = 0
-            elif self._deadline.left <= 0:
+            elif self._deadline.passed:
                 raise StreamEndedError(f"no complete line for {self._config.read_timeout:g} s")
             if not piece:
                 raise StreamEndedError(reason)

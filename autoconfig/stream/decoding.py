@@ -181,13 +181,10 @@ def _patch(data: bytes) -> PatchMessageData | UnknownPath:
     except _REFUSALS:
         return _other_patch(data)
     parent, _, id = patch.path.rpartition("/")
-    return _environment_patch(id, patch.data) if parent == _ENVIRONMENTS else _other_patch(data)
-
-
-def _environment_patch(id: str, rep: EnvironmentRep) -> PatchMessageData:
-    if (rep.sdk_keys or rep.mobile_keys) and rep.env_id == id:
-        return PatchMessageData(id, rep, rep.contradiction())
-    return PatchMessageData(id, rep)
+    if parent != _ENVIRONMENTS:
+        return _other_patch(data)
+    rep = patch.data
+    return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
 
 
 def _other_patch(data: bytes) -> PatchMessageData | UnknownPath:
@@ -204,7 +201,8 @@ def _other_patch(data: bytes) -> PatchMessageData | UnknownPath:
         raise ValueError("data is missing")
     if kind is ItemKind.FILTER:
         return PatchMessageData(id, _item(patch.data, FilterRep, _exact_filter))
-    return _environment_patch(id, _environment(patch.data))
+    rep = _environment(patch.data)
+    return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
 
 
 def _delete(data: bytes) -> DeleteMessageData | UnknownPath:

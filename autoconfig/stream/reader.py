@@ -84,20 +84,17 @@ class StreamReader:
 
     def _follow(self, stream: Iterator[Received]) -> None:
         self._status.connected()
+        good = False  # once a message has come that can be used
         for received in stream:
-            self._status.received_bytes()
-            if received.events or received.messages:
-                self._hand_over(received)
-            del received  # a name would keep a large put until the next piece comes
-
-    def _hand_over(self, received: Received) -> None:
-        if received.events:
-            self._status.delivered(received.events)
-        if received.refusal:
-            self._status.invalid_data(received.refusal)
-        if received.events and received.messages:
-            self._failures.recovered()
-            self._plan.delivered()
-        if received.messages and not self._token.cancelled:
-            self._status.handed_over()
-            self._batches.put(received.messages)
+            messages = received.messages
+            self._status.received(received.events, bool(messages))
+            if received.refusal:
+                self._status.invalid_data(received.refusal)
+            if messages:
+                if received.events and not good:
+                    good = True
+                    self._failures.recovered()
+                    self._plan.delivered()
+                if not self._token.cancelled:
+                    self._batches.put(messages)
+            del received, messages  # a name would keep a large put until the next piece comes
