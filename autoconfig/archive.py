@@ -16,19 +16,24 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from .config import RetryPolicy
+from .cache import replacement
+from .config import HTTPConfig, RetryPolicy
 from .exceptions import ConnectionFailedError, MalformedMessageError
 from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
+from .identifiers import AutoConfigKey
+from .keys import KeySource, key_reader
 from .loose_json import convert, load
 from .manager import StreamManager
 from .messages import PUT_EVENT, EnvironmentRep, PutContent
 from .safe_logger import Logger
 from .stream.cancel import CancelToken
+from .stream.connection import Connector
 from .stream.retry import RetryPlan
 from .stream.source import Received
-from .validation import check_seconds
+from .validation import check_seconds, check_url
 
+SERVICE = "https://sdk.launchdarkly.com"
 _CHECKSUM = "checksum.md5"
 _MAX_FILE = 200 * 2**20  # bytes; the relay's limit
 _MAX_ENVIRONMENT = 2**20  # bytes of the file of one environment, which is read into memory; the service's have 1 KiB
@@ -103,6 +108,45 @@ class ArchiveSource(StreamManager):
             handler_errors=handler_errors,
             slow_callback=slow_callback,
         )
+
+
+def fetch_archive(
+    key: AutoConfigKey | KeySource,
+    path: str | os.PathLike[str],
+    *,
+    uri: str = SERVICE,
+    http_config: HTTPConfig | None = None,
+) -> int:
+    """
+    Download the archive, and put it in the place of a file once its checksum is right; blocks until then.
+
+    Args:
+        key: The auto-configuration key, a file that holds it, or a function that returns it.
+        path: The file; only its owner can read it, because it holds SDK keys.
+        uri: The base URI of LaunchDarkly's SDK endpoint; ``https://sdk.launchdarkly.us`` for the federal instance.
+        http_config: Proxies, certificates, timeouts.
+
+    Returns:
+        How many environments are in it.
+
+    Raises:
+        KeyRejectedError: The service refused the key.
+        StreamError: It cannot be downloaded; or :class:`BadArchiveError`: what came cannot be used.
+        OSError: The file cannot be written.
+    """
+    check_url("uri", uri)
+    token = CancelToken()
+    url = f"{uri.rstrip('/')}/relay/latest-all"
+    connector = Connector(key_reader(key), url, http_config or HTTPConfig(), token, "*/*")
+    try:
+        with connector.download() as pieces, replacement(Path(path)) as file:
+            for piece in pieces:
+                if file.write(piece) and file.tell() > _MAX_TOTAL:
+                    raise BadArchiveError(f"it has more than {_MAX_TOTAL} bytes")
+            file.seek(0)
+            return len(read_archive(file)[0])
+    finally:
+        token.close()
 
 
 class _Known(NamedTuple):

@@ -12,10 +12,10 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .messages import CachedContent, EnvironmentRep, FilterRep, PutContent
 from .safe_logger import SafeLogger
@@ -108,7 +108,8 @@ class FileStore:
         data = self._seal(b"".join(_document(content, datetime.now(timezone.utc))))
         if len(data) > self._max_bytes:
             raise ValueError(f"the configuration takes {len(data)} bytes, more than max_bytes")
-        replace_file(self._path, data)
+        with replacement(self._path) as file:
+            file.write(data)
 
     def _read(self) -> bytes:
         descriptor = os.open(self._path, _OPEN)
@@ -175,11 +176,13 @@ class _UnusableError(Exception):
     """The file is not used. The text says why and holds no content."""
 
 
-def replace_file(path: Path, data: bytes) -> None:
+@contextmanager
+def replacement(path: Path) -> Iterator[IO[bytes]]:
     """
-    Put a new file in the place of an old one in one step; only its owner can read and write it.
+    Write a new file in the ``with`` block and put it in the place of the old one in one step.
 
-    Whoever reads meanwhile finds the old file or the new one, also after a crash of the machine.
+    Only its owner can read and write it. Whoever reads meanwhile finds the old file or the new one, also after a crash
+    of the machine. If the block raises, nothing is changed.
 
     Raises:
         OSError: It cannot be written; the old file is unchanged.
@@ -187,8 +190,8 @@ def replace_file(path: Path, data: bytes) -> None:
     # In the same directory, because a rename is one step only within a file system.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
+        with open(descriptor, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, path)

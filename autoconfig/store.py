@@ -227,7 +227,7 @@ class CacheThread:
                 return
 
     def _hand_over(self, cached: CachedContent) -> None:
-        self._status.handed_over()
+        self._status.loaded_from_cache()
         while not self._token.cancelled:
             with suppress(queue.Full):
                 self._batches.put([cached], timeout=0.5)
