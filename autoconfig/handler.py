@@ -27,6 +27,9 @@ class MessageHandler(Protocol):
     newest state, or one deletion if the item is gone; after a failed update, an update or a deletion; after a failed
     deletion, a deletion until one succeeds, and only then an addition. A handler need not undo what it did before it
     raised.
+
+    A seventh method is optional: ``environment_refused(id, reason)`` is called when the service sends an environment
+    whose keys contradict each other. The handler keeps what it has of that environment.
     """
 
     def add_environment(self, params: EnvironmentParams) -> None:

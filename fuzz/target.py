@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 from reference import CheckingHandler, Stream, read
 
-from autoconfig import HandlerErrors, MalformedMessageError, RetryPolicy
+from autoconfig import HandlerErrors, RetryPolicy
 from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
+from autoconfig.exceptions import MalformedMessageError
 from autoconfig.frozen import FrozenDict, FrozenList
 from autoconfig.messages import (
     Batch,
@@ -29,11 +30,11 @@ from autoconfig.messages import (
     PutContent,
 )
 from autoconfig.safe_logger import Adapter
+from autoconfig.status import StatusTracker
 from autoconfig.stream import decoding
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.decoding import UnknownPath
 from autoconfig.stream.events import EventParser, ServerSentEvent
-from autoconfig.status import StatusTracker
 
 CONTROL_BYTES = 8  # the largest event, three lengths of pieces, four bytes of calls that raise
 _UNLIMITED = 64 * 2**20

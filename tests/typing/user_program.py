@@ -54,12 +54,11 @@ from autoconfig import (
     RegistryChange,
     RetryPolicy,
     SDKKey,
-    StreamError,
     StreamManager,
     StreamState,
     StreamStatus,
-    UnexpectedStatusError,
 )
+from autoconfig.exceptions import StreamError, UnexpectedStatusError
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
