@@ -46,8 +46,13 @@ def requirements(section: str, key: str, path: str = "setup.cfg") -> list[str]:
 
 
 PAGES = [path for path in files() if path.suffix == ".md"]
-# The commands on the README's first screen. Those for installing from an index come later and cannot be run here.
-COMMANDS = [line for block in fenced_blocks(ROOT / "README.md", "sh")[:2] for line in block.splitlines()]
+# The README's commands for a clone. Those for installing from an index cannot be run here.
+COMMANDS = [
+    line
+    for block in fenced_blocks(ROOT / "README.md", "sh")
+    for line in block.splitlines()
+    if not line.startswith("pip install ")
+]
 
 
 def test_the_version_stands_in_one_place() -> None:
