@@ -12,7 +12,7 @@ from examples.conftest import PRODUCTION, STAGING, Start
 from autoconfig.testing import Emulator
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-FIRST, SECOND = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+FIRST, SECOND, _ = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def write(tmp_path: Path) -> Callable[[str], str]:
 def test_the_first_prints_what_is_there_and_ends(start: Start, write: Callable[[str], str]) -> None:
     program = start(write(FIRST))
     assert program.ended() == 0
-    assert program.output == "added Shop Production\nadded Shop Staging\n"
+    assert program.output == f"{PRODUCTION.to_params()}\n{STAGING.to_params()}\n"
 
 
 def test_the_second_prints_every_change(start: Start, write: Callable[[str], str], service: Emulator) -> None:
     program = start(write(SECOND))
-    assert PRODUCTION.env_id in program.line("added")
-    assert STAGING.env_id in program.line("added")
+    assert program.line("added") == f"added {PRODUCTION.to_params()}"
+    assert program.line("added") == f"added {STAGING.to_params()}"
     service.set_environment(PRODUCTION)
-    assert PRODUCTION.env_id in program.line("updated")
+    assert program.line("updated") == f"updated {PRODUCTION.to_params()}"
     service.delete_environment(STAGING.env_id)
     assert program.line("deleted") == f"deleted {STAGING.env_id}"
     program.interrupt()
