@@ -107,7 +107,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 def test_the_lowest_environment_has_the_floors() -> None:
     extras = setup_cfg()["options.extras_require"].keys() - {"docs", "examples", "tests"}
     needed = [requirements("options.extras_require", extra) for extra in extras]
-    floors = sum(needed, requirements("options", "install_requires"))
+    floors = set(sum(needed, requirements("options", "install_requires")))
     pins = requirements("testenv:lowest", "deps", path="tox.ini")
     assert pins == sorted((line.split(",")[0].replace(">=", "==") for line in floors), key=str.lower)
 

@@ -9,14 +9,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("prometheus_client")
+pytest.importorskip("ldclient")
 
+from ldclient.config import Config
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -33,9 +34,14 @@ from autoconfig import (
     StreamManager,
     StreamState,
 )
+<<<<<<< HEAD:tests/metrics/test_prometheus.py
+from autoconfig.clients import ClientPool, ClientState, ClientStatus
+=======
 from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
+>>>>>>> suite:tests/test_metrics.py
 from autoconfig.metrics import StreamCollector, TimedHandler
-from autoconfig.testing import Emulator
+from autoconfig.testing import Emulator, EnvironmentRep, FilterRep, SDKKeyRep
+from autoconfig.testing.flags import FlagService
 
 NAME = re.compile(r"autoconfig_[a-z]+(_[a-z]+)*")
 KEYS = ["sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7", "sdk-99d0ab3c-6f1e-4a2b-9c8d-7e6f5a4b0c63", "mob-1234567890123456"]
@@ -88,19 +94,19 @@ def make(service: Emulator) -> Iterator[Callable[..., StreamManager]]:
 def scrape() -> Iterator[Scrape]:
     """Scrapes a collector over HTTP; returns each sample's value by its name and its labels."""
     with ExitStack() as closing:
+        registry = CollectorRegistry()
+        server, thread = start_http_server(0, "127.0.0.1", registry)
+        closing.callback(thread.join)
+        closing.callback(server.server_close)
+        closing.callback(server.shutdown)
+        uri = f"http://127.0.0.1:{server.server_port}/metrics"
 
         def scrape(collector: StreamCollector, accept: str = "text/plain") -> dict[tuple[str, ...], float]:
-            registry = CollectorRegistry()
             registry.register(collector)
-            server, thread = start_http_server(0, "127.0.0.1", registry)
-            closing.callback(thread.join)
-            closing.callback(server.server_close)
-            closing.callback(server.shutdown)
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{server.server_port}/metrics", headers={"Accept": accept}
-            )
+            request = urllib.request.Request(uri, headers={"Accept": accept})
             with urllib.request.urlopen(request, timeout=5) as answer:
                 text = answer.read().decode()
+            registry.unregister(collector)
             assert not [key for key in KEYS if key in text]
             parse = parse_open_metrics if "openmetrics" in accept else parse_text
             families = list(parse(text))
@@ -147,7 +153,7 @@ def test_each_state_of_a_stream(make: Callable[..., StreamManager], service: Emu
     assert state() == "INTERRUPTED"
     assert found["autoconfig_stream_failed_attempts", "main"] > 1
     assert found["autoconfig_stream_errors_total", "main", "NETWORK_ERROR"] > 1
-    assert found["autoconfig_stream_last_error_timestamp_seconds", "main", "NETWORK_ERROR"] > 1.7e9
+    assert found["autoconfig_stream_last_error_timestamp_seconds", "main", "NETWORK_ERROR", ""] > 1.7e9
 
     manager.close()
     assert state() == "OFF"
@@ -205,43 +211,88 @@ def test_calls_are_timed_and_counted_when_they_fail(make: Callable[..., StreamMa
         def add_filter(self, params: Any) -> None:
             raise OSError("database away")
 
-        def environment_refused(self, id: str, reason: str) -> str:
-            return "inner"
-
     handlers = {"main": TimedHandler(Failing()), "idle": TimedHandler(Recorder())}
     manager = make(handlers["main"])
     manager.start()
     until(lambda: manager.status.failed_callbacks)
     found = scrape(StreamCollector({"main": manager}, handlers=handlers))
-    name = "autoconfig_handler_duration_seconds_count"
-    assert found[name, "main", "add_environment"] == 1
-    assert found[name, "main", "add_filter"] >= 1
-    assert found["autoconfig_handler_failures_total", "main"] >= 1
+    calls, failures = "autoconfig_handler_duration_seconds_count", "autoconfig_handler_callback_failures_total"
+    assert found[calls, "main", "add_environment"] == 1
     assert found["autoconfig_handler_duration_seconds_bucket", "main", "add_environment", "+Inf"] == 1
-    assert handlers["main"].environment_refused("1", "x") == "inner"
-    assert not hasattr(handlers["idle"], "environment_refused")
+    assert found["autoconfig_handler_failures_total", "main"] >= 1
+    assert found[calls, "main", "add_filter"] == found[failures, "main", "add_filter"] >= 1
+    assert (failures, "main", "add_environment") not in found
+    assert not [key for key in found if key[1] == "idle"]
+
+
+def test_a_timed_handler_makes_one_call_for_each_and_raises_what_that_raises() -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    class Refused:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def call(*arguments: Any) -> None:
+                calls.append((name, *arguments))
+                raise KeyError(name)
+
+            return call
+
+    timed = TimedHandler(Refused())
+    names = [name for name in vars(TimedHandler) if not name.startswith("_")]
+    assert len(names) == 7
+    for name in names:
+        arguments = {"received_all_environments": (), "environment_refused": ("1", "why")}.get(name, ("1",))
+        with pytest.raises(KeyError, match=name):
+            getattr(timed, name)(*arguments)
+        assert calls.pop() == (name, *arguments)
+        assert not calls
+    TimedHandler(Recorder()).environment_refused(EnvironmentID("1"), "the inner handler has no such method")
     with pytest.raises(TypeError, match="six methods"):
         TimedHandler(object())
 
 
-class PoolState(Enum):
-    WORKING = 1
-    REFUSED = 2
+def test_a_timed_registry_belongs_to_its_stream(make: Callable[..., StreamManager], service: Emulator) -> None:
+    registry = EnvironmentRegistry()
+    timed = TimedHandler(registry)
+    manager = make(timed)
+    manager.start()
+    registry.wait_until_ready(5)
+    with pytest.raises(RuntimeError, match="belongs to a manager that is still running"):
+        make(timed).start()
+    manager.close()
+    assert registry.get("1")
+    service.delete_environment("1")
+    make(timed).start()
+    registry.wait_until_ready(5)
+    assert registry.get("1") is None  # what the earlier manager has left is deleted
 
 
 def test_the_states_of_clients(scrape: Scrape) -> None:
-    statuses = {number: SimpleNamespace(state=PoolState.WORKING, retired=number) for number in range(3)}
+    working, refused = (ClientStatus(state, KEYS[0], 1, None) for state in (ClientState.WORKING, ClientState.REFUSED))
 
     def forked() -> Any:
         raise ForkedError
 
-    pools = {"main": SimpleNamespace(status=lambda: statuses), "forked": SimpleNamespace(status=forked)}
-    found = scrape(StreamCollector({}, pools=pools))
-    assert found == {
-        ("autoconfig_clients", "main", "WORKING"): 3,
-        ("autoconfig_clients", "main", "REFUSED"): 0,
-        ("autoconfig_retired_clients", "main"): 3,
+    pools = {
+        "main": SimpleNamespace(status=lambda: {1: working, 2: working, 3: refused}),
+        "forked": SimpleNamespace(status=forked),
     }
+    found = scrape(StreamCollector({}, pools=pools))
+    states = {key[2]: value for key, value in found.items() if key[:2] == ("autoconfig_clients", "main")}
+    assert states == {**dict.fromkeys(ClientState.__members__, 0), "WORKING": 2, "REFUSED": 1}
+    assert found["autoconfig_retired_clients", "main"] == 3
+    assert not [key for key in found if key[1] == "forked"]
+
+
+def test_a_real_pool(make: Callable[..., StreamManager], scrape: Scrape) -> None:
+    with (
+        FlagService() as flags,
+        ClientPool(lambda params: Config(params.sdk_key, send_events=False, **flags.uris)) as pool,
+    ):
+        manager = make(pool)
+        manager.start()
+        assert pool.wait_until_ready(5)
+        assert scrape(StreamCollector({}, pools={"main": pool}))["autoconfig_clients", "main", "WORKING"] == 1
+        manager.close()
 
 
 def test_nothing_is_started_or_registered_by_itself() -> None:

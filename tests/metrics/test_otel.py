@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import re
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("opentelemetry.sdk")
+pytest.importorskip("ldclient")
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from support.recorder import Recorder
+from support.samples import environment
 
-from autoconfig import RetryPolicy, StreamManager, StreamState
+from autoconfig import EnvironmentRegistry, RetryPolicy, StreamManager, StreamState
+from autoconfig.clients import ClientState, ClientStatus
 from autoconfig.otel import instrument
 from autoconfig.testing import Emulator
+
+KEYS = ("sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7", "sdk-1", "mob-1")
 
 
 def read(reader: InMemoryMetricReader) -> dict[tuple[Any, ...], float]:
@@ -35,10 +42,14 @@ def read(reader: InMemoryMetricReader) -> dict[tuple[Any, ...], float]:
 def test_the_three_names_that_relay_dashboards_know_and_ours() -> None:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
-    with Emulator() as service:
-        manager = StreamManager(service.key, service.uri, Recorder(), retry_policy=RetryPolicy(max_delay=0.05))
+    with Emulator([environment("1")]) as service:
+        service.rotate_sdk_key("1", KEYS[0], timedelta(hours=1))
+        registry = EnvironmentRegistry()
+        pool: Any = SimpleNamespace(status=lambda: {1: ClientStatus(ClientState.REFUSED, "", 2, "HTTP 401")})
+        manager = StreamManager(service.key, service.uri, registry, retry_policy=RetryPolicy(max_delay=0.05))
         other = StreamManager("rel-another-key-0123456789", service.uri, Recorder())
-        instrument({"main": manager, "other": other}, meter=provider.get_meter("autoconfig"))
+        meter = provider.get_meter("autoconfig")
+        instrument({"main": manager, "other": other}, registries={"main": registry}, pools={"main": pool}, meter=meter)
         found = read(reader)
         states = {state: found["launchdarkly.relay.autoconfig.state", "main", state.value] for state in StreamState}
         assert {state for state, value in states.items() if value} == {StreamState.INITIALIZING}
@@ -64,5 +75,16 @@ def test_the_three_names_that_relay_dashboards_know_and_ours() -> None:
             assert found["autoconfig.stream.errors", "other", "ERROR_RESPONSE"] == 1
             assert found["autoconfig.stream.connections", "main"] == 1
             assert found["autoconfig.handler.failures", "main"] == 0
-        assert service.key not in json.dumps([list(map(str, key)) for key in found])
+            assert found["autoconfig.content", "main", "STREAM"] > 1.7e9
+            assert found["autoconfig.environments", "main"] == 1
+            assert found["autoconfig.expiring_sdk_keys", "main"] == 1
+            assert found["autoconfig.next_key_expiry", "main"] > 1.7e9
+            assert found["autoconfig.clients", "main", "REFUSED"] == 1
+            assert found["autoconfig.retired_clients", "main"] == 2
+            assert ("autoconfig.content", "other") not in [key[:2] for key in found]
+        told = str(list(found))
+        assert not [key for key in (service.key, "rel-another-key-0123456789", *KEYS) if key in told]
+        assert all(
+            re.fullmatch(r"(launchdarkly\.relay\.)?autoconfig(\.[a-z_]+)+|autoconfig\.[a-z_]+", n) for n, *_ in found
+        )
     provider.shutdown()
