@@ -12,12 +12,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from examples.conftest import NEW_KEY, PRODUCTION, SECRETS, STAGING, Start, load
 from examples.running import Example, wait_until
+from msgspec.structs import replace
 
-from autoconfig import AutoConfigKey, EnvironmentID, KeyRejectedError, SDKKey, SDKKeyRep, StreamManager, StreamState
+from autoconfig import AutoConfigKey, EnvironmentID, KeyRejectedError, SDKKey, StreamManager, StreamState
+from autoconfig.messages import SDKKeyRep
 from autoconfig.testing import Emulator
 
 
@@ -88,7 +89,7 @@ def test_a_reader_never_sees_a_part(run: Callable[..., Example], service: Emulat
 
 
 def test_a_whole_configuration_is_written_once(run: Callable[..., Example], service: Emulator, target: Path) -> None:
-    many = [attrs.evolve(STAGING, env_id=EnvironmentID(f"env-{number}")) for number in range(500)]
+    many = [replace(STAGING, env_id=EnvironmentID(f"env-{number}")) for number in range(500)]
     service.replace(many)
     sidecar = run()
     sidecar.line("wrote 500 environments")
@@ -108,7 +109,7 @@ def test_a_reconnection_that_brings_nothing_new_writes_nothing(
     service.wait_for_requests(2)
     service.wait_for_connections(1)
     service.send_put()
-    service.set_environment(attrs.evolve(STAGING, secure_mode=True))
+    service.set_environment(replace(STAGING, secure_mode=True))
     sidecar.line("wrote 2 environments")
     assert target.stat().st_ino != before
     assert sidecar.output.count("wrote") == 2
@@ -240,11 +241,11 @@ def test_nothing_gets_into_the_variables_that_is_not_one_value(
     run: Callable[..., Example], service: Emulator, target: Path
 ) -> None:
     """A key with a line break could bring in a variable of its own; a second name like the first, other keys."""
-    line_break = attrs.evolve(
+    line_break = replace(
         STAGING, env_id=EnvironmentID("1"), env_key="evil", sdk_key=SDKKeyRep(SDKKey("sdk-1\nLD_PRELOAD=evil.so"))
     )
-    same_name = attrs.evolve(STAGING, env_id=EnvironmentID("6b"), env_key="stag_ing", proj_key="a")
-    other = attrs.evolve(same_name, env_id=EnvironmentID("6c"), env_key="ing", proj_key="a-stag")
+    same_name = replace(STAGING, env_id=EnvironmentID("6b"), env_key="stag_ing", proj_key="a")
+    other = replace(same_name, env_id=EnvironmentID("6c"), env_key="ing", proj_key="a-stag")
     service.replace([line_break, same_name, other])
     sidecar = run("--format", "env", "--reveal")
     sidecar.line("left out 'SHOP_EVIL'")
