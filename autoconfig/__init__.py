@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .status import StatusListener as StatusListener
     from .status import StreamState as StreamState
     from .status import StreamStatus as StreamStatus
+    from .store import ConfigurationStore as ConfigurationStore
 
 # Where each name comes from. A module is imported when one of its names is first used, because pytest loads our plugin,
 # and so this package, in every run. Type checkers read the imports above; a test holds the two equal.
@@ -109,6 +110,7 @@ _MODULES = {
     "StatusListener": "status",
     "StreamState": "status",
     "StreamStatus": "status",
+    "ConfigurationStore": "store",
 }
 
 __all__ = ["__version__", *_MODULES]

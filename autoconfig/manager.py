@@ -11,7 +11,9 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import Literal
 
@@ -27,11 +29,12 @@ from .keys import KeySource, key_reader, show_key
 from .messages import Batch
 from .safe_logger import Logger, SafeLogger, log_aside
 from .status import StatusListener, StatusTracker, StreamState, StreamStatus
+from .store import CacheThread, ConfigurationStore, check_store
 from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
-from .stream.source import EventStream
+from .stream.source import EventStream, Source
 from .threads import StreamThreads
 from .validation import check_instance, check_number, check_seconds, check_url
 
@@ -67,6 +70,10 @@ class StreamManager:
         handler_errors: What happens after a call of the handler that raised; default :class:`HandlerErrors`.
         slow_callback: A call of the handler that took longer than this many seconds is logged at WARNING when it
             returns; ``None`` turns that off.
+        cache: Where the last known configuration outlives the process, such as :class:`autoconfig.cache.FileStore`. It
+            is served until the service has sent its own, which then counts, whatever the versions; also when the key is
+            rejected. A third thread loads it and saves what the stream brings, at most five times a second; the stream
+            never waits for it. ``StreamStatus.content`` says what the handler has.
 
     Raises:
         TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
@@ -87,6 +94,7 @@ class StreamManager:
         on_rejected_key: Literal["stop", "retry"] = "stop",
         handler_errors: HandlerErrors | None = None,
         slow_callback: float | None = 5.0,
+        cache: ConfigurationStore | None = None,
     ) -> None:
         read_key = key_reader(key)
         check_url("stream_uri", stream_uri)
@@ -99,37 +107,70 @@ class StreamManager:
         policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         if on_rejected_key not in ("stop", "retry"):
             raise ValueError(f"on_rejected_key must be 'stop' or 'retry', not {on_rejected_key!r}")
+        url = endpoint(stream_uri, protocol_version)
+        shown = show_key(key)
+        self._set_up(
+            handler,
+            lambda token, log: EventStream(Connector(read_key, url, config, token), config.max_event_bytes, log),
+            RetryPlan(initial_retry_delay, policy),
+            name=shown,
+            shown=f"{shown} at {url.partition('?')[0]}",
+            stop_on_rejection=on_rejected_key == "stop",
+            logger=logger,
+            handler_errors=handler_errors,
+            slow_callback=slow_callback,
+            cache=cache,
+        )
+
+    def _set_up(
+        self,
+        handler: MessageHandler,
+        make_source: Callable[[CancelToken, SafeLogger], Source],
+        plan: RetryPlan,
+        *,
+        name: str,
+        shown: str,
+        logger: Logger | None,
+        handler_errors: HandlerErrors | None,
+        slow_callback: float | None,
+        stop_on_rejection: bool = True,
+        cache: ConfigurationStore | None = None,
+    ) -> None:
+        """Make the parts. This is the constructor's second half, and that of managers that follow another source."""
         errors = HandlerErrors() if handler_errors is None else handler_errors
         check_instance("handler_errors", errors, HandlerErrors)
         slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)
-
+        if cache is not None:
+            check_store(cache)
         self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
-        url = endpoint(stream_uri, protocol_version)
-        self._key = show_key(key)
-        self._shown = f"{self._key} at {url.partition('?')[0]}"
+        self._key, self._shown = name, shown
         self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
         self._warned_in: int | None = None  # the fork that was warned
-        self._status = StatusTracker(log)
+        self._status = status = StatusTracker(log)
         token = CancelToken()
         batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
-        calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=self._status, logger=log)
-        self._threads = StreamThreads(batches, token, calls, self._status, log)
-        self._dispatcher = Dispatcher(calls, errors, batches, self._status, log)
+        calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=log)
+        self._threads = threads = StreamThreads(batches, token, calls, status, log)
+        self._cache = None if cache is None else CacheThread(cache, batches, token, status, log)
+        observer = self._cache.content if self._cache else None
+        self._dispatcher = Dispatcher(calls, errors, batches, status, log, observer)
         self._reader = StreamReader(
-            EventStream(Connector(read_key, url, config, token), config.max_event_bytes, log),
+            make_source(token, log),
             batches,
             token,
-            RetryPlan(initial_retry_delay, policy),
-            self._status,
-            stop_on_rejection=on_rejected_key == "stop",
-            on_connected=self._threads.note_connected,
+            plan,
+            status,
+            stop_on_rejection=stop_on_rejection,
+            on_connected=threads.note_connected,
             logger=log,
         )
+        self._attach_to(handler, weakref.ref(threads))
+
+    def _attach_to(self, handler: MessageHandler, threads: weakref.ref[StreamThreads]) -> None:
         self._handler = handler
         # Both weak, so that a handler keeps neither the manager nor the threads alive.
-        threads = weakref.ref(self._threads)
         self._attached_stream = AttachedStream(
             lambda: (found := threads()) is None or found.stopped, weakref.WeakMethod(self.wait_until_ready)
         )
@@ -164,7 +205,11 @@ class StreamManager:
             self._started = True
             try:
                 attach(self._handler, self._attached_stream)
-                self._threads.start(self._reader.run, self._dispatcher.run, self._key)
+                read, dispatch = self._reader.run, self._dispatcher.run
+                if self._cache:
+                    self._cache.start()
+                    read, dispatch = partial(self._cache.read_with, read), partial(self._cache.dispatch_with, dispatch)
+                self._threads.start(read, dispatch, self._key)
             except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
                 self.close()
                 raise
@@ -194,7 +239,8 @@ class StreamManager:
         the stream is off all the same. In a forked child it does nothing.
 
         Args:
-            timeout: How many seconds to wait for a running callback; everything else has at least 0.3 s to end.
+            timeout: How many seconds to wait for a running callback, and for the cache to be saved if it does not have
+                the last changes; everything else has at least 0.3 s to end.
 
         Returns:
             Whether all ended. If not, a WARNING says what did not; that thread is a daemon and ends by itself.
@@ -210,10 +256,21 @@ class StreamManager:
             with self._lock:
                 self._closed = True
             ended = self._threads.stop(deadline)
+            ended = self._finish_saving(deadline) and ended
             return detach(self._handler, self._attached_stream, deadline) and ended
         except BaseException:  # Ctrl-C
             self._threads.cancel()
             raise
+
+    def _finish_saving(self, deadline: float) -> bool:
+        """Wait until the cache has what the handler was last told of; return whether it has."""
+        if self._cache is None:
+            return True
+        self._cache.finish()
+        saved = self._cache.wait(deadline)
+        if not saved:
+            log_aside(self._log, logging.WARNING, "Gave up waiting for the cache; it does not have the last changes")
+        return saved
 
     def join(self, timeout: float | None = None) -> bool:
         """

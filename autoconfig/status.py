@@ -294,6 +294,10 @@ class StatusTracker:
         if self._running.state is not StreamState.VALID or self._running.failed_attempts:
             self._change(state=StreamState.VALID, failed_attempts=0)
 
+    def loaded_from_cache(self) -> None:
+        """Note that what a cache had goes into the queue; called in the cache's thread."""
+        self._handed_over.append(time.monotonic())
+
     def configuration_received(
         self, source: ContentSource = ContentSource.STREAM, saved_at: datetime | None = None
     ) -> None:

@@ -15,7 +15,9 @@ import attrs
 
 from ..environments import EnvironmentParams, FilterParams
 from ..exceptions import KeyRejectedError
+from ..handler import MessageHandler
 from ..identifiers import FilterID
+from ..inner_handlers import HandlersInARow
 from ..registry import EnvironmentRegistry
 from ..status import StreamState, StreamStatus
 from . import FAILURE, KEY_REJECTED
@@ -177,14 +179,24 @@ class _Remarks(logging.Handler):
 
 
 class Stream:
-    """A source that is followed while the ``with`` block runs."""
+    """
+    A source that is followed while the ``with`` block runs.
 
-    def __init__(self, source: Source, **settings: Any) -> None:
+    Args:
+        source: The source.
+        also: A handler that is called too, after each event is noted.
+        settings: More for its manager.
+    """
+
+    def __init__(self, source: Source, also: MessageHandler | None = None, **settings: Any) -> None:
         self._source = source
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log = logging.getLogger("autoconfig.stream")
         self._remarks = _Remarks(self._events.put)
-        self.manager = source.manager(CallHandler(self._events.put), logger=self._log, **settings)
+        handler: MessageHandler = CallHandler(self._events.put)
+        if also is not None:
+            handler = HandlersInARow(handler, also)
+        self.manager = source.manager(handler, logger=self._log, **settings)
         self.manager.add_status_listener(self._events.put)
 
     def __enter__(self) -> Stream:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 DEFAULT_URI = "https://stream.launchdarkly.com"
 SNAPSHOT_TIMEOUT = 30.0  # seconds
 DOCTOR_TIMEOUT = 10.0  # seconds
+EXEC_TIMEOUT = 60.0  # seconds
+ARCHIVE_URI = "https://sdk.launchdarkly.com"
+ARCHIVE_TIMEOUT = 60.0  # seconds
 DEFAULT_PORT = 8765
 DEFAULT_INTERVAL = 4.0  # seconds: time to read what has changed
 
@@ -93,6 +96,31 @@ class Connection:
         http_config = attrs.evolve(http_config, **settings.pop("http", {}))
         key = self._key_file or AutoConfigKey(self.key)
         return StreamManager(key, self.uri, handler, http_config, logger=logger, **settings)
+
+
+class Archive:
+    """
+    An archive of the Relay Proxy's offline mode.
+
+    Attributes:
+        name: Its path.
+        key_name: The option.
+    """
+
+    key_name = "--archive"
+
+    def __init__(self, path: str, others: dict[str, str | None]) -> None:
+        for name, value in others.items():
+            if value is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise CommandError("--archive", f"cannot be given together with {option}", "give one of the two", USAGE)
+        self.name = path
+
+    def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
+        """Return what follows the archive."""
+        from ..archive import ArchiveSource
+
+        return ArchiveSource(self.name, handler, logger=logger, **settings)
 
 
 def _check(check: Callable[[str, str], None], name: str, value: str, fix: str) -> None:
@@ -189,6 +217,11 @@ FILE = _File()
 
 
 class _Group(click.Group):
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        # click's mark of a paragraph that keeps its lines is a control character, which a raw docstring cannot hold.
+        cmd.help = (cmd.help or "").replace("\\b\n", "\b\n")
+        super().add_command(cmd, name)
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -285,7 +318,7 @@ def command(summary: str) -> Callable[[Command], click.Command]:
         verbose = click.option(
             "-v", "--verbose", count=True, help="Show on stderr what the library logs; -vv for every detail."
         )
-        return cli.command(function.__name__, short_help=summary)(verbose(run_module))
+        return cli.command(function.__name__.replace("_", "-"), short_help=summary)(verbose(run_module))
 
     return decorate
 
@@ -301,29 +334,49 @@ def json_option(what: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as a JSON object in a line of its own.")
 
 
-def source_options(timeout: str, default: float | None = None) -> Callable[[Command], Command]:
+_uri_option = click.option(
+    "--uri", metavar="URI", help=f"The service's base URI [env: STREAM_URI; default: {DEFAULT_URI}]."
+)
+_key_option = click.option(
+    "--key", metavar="KEY", help="The auto-configuration key, rel-… [env: AUTO_CONFIG_KEY]. Prefer the variable: every "
+    "user of this machine can see arguments.",
+)  # fmt: skip
+_key_file_option = click.option(
+    "--key-file", metavar="FILE", type=FILE, help="A file that holds the key, read again at each connection "
+    "[env: AUTO_CONFIG_KEY_FILE].",
+)  # fmt: skip
+_proxy_option = click.option("--proxy", metavar="URL", help="The proxy [env: HTTPS_PROXY, HTTP_PROXY, NO_PROXY].")
+_ca_file_option = click.option(
+    "--ca-file", metavar="FILE", type=FILE, help="CA certificates (PEM) to trust instead of the usual ones "
+    "[env: REQUESTS_CA_BUNDLE].",
+)  # fmt: skip
+_CONNECTION = (_uri_option, _key_option, _key_file_option, _proxy_option, _ca_file_option)
+_OF_CONNECTION = ("uri", "key", "key_file", "proxy", "ca_file")
+_ARCHIVE = click.option(
+    "--archive", metavar="FILE", type=FILE,
+    help="Follow this archive of the Relay Proxy's offline mode (.tar.gz) instead of the service.",
+)  # fmt: skip
+
+
+def source_options(
+    timeout: str, default: float | None = None, *, archive: bool = False
+) -> Callable[[Command], Command]:
     """
     Add the options that say what is followed, and ``--timeout``.
 
     The function gets ``source``, which returns the :class:`Source` or raises a :class:`CommandError`.
     """
-    options = [
-        click.option("--uri", metavar="URI", help=f"The service's base URI [env: STREAM_URI; default: {DEFAULT_URI}]."),
-        click.option("--key", metavar="KEY", help="The auto-configuration key, rel-… [env: AUTO_CONFIG_KEY]. Prefer "
-                     "the variable: every user of this machine can see arguments."),
-        click.option("--key-file", metavar="FILE", type=FILE, help="A file that holds the key, read again at "
-                     "each connection [env: AUTO_CONFIG_KEY_FILE]."),
-        click.option("--proxy", metavar="URL", help="The proxy [env: HTTPS_PROXY, HTTP_PROXY, NO_PROXY]."),
-        click.option("--ca-file", metavar="FILE", type=FILE, help="CA certificates (PEM) to trust instead of "
-                     "the usual ones [env: REQUESTS_CA_BUNDLE]."),
-        click.option("--timeout", type=SECONDS, metavar="SECONDS", default=default, help=timeout),
-    ]  # fmt: skip
+    last = click.option("--timeout", type=SECONDS, metavar="SECONDS", default=default, help=timeout)
+    options = [*_CONNECTION, *([_ARCHIVE] if archive else []), last]
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
-        def with_source(**given: Any) -> dict[str, Any]:
-            of_source = {name: given.pop(name) for name in ("uri", "key", "key_file", "proxy", "ca_file")}
-            return function(source=functools.partial(Connection, of_source), **given)
+        def with_source(archive: str | None = None, **given: Any) -> dict[str, Any]:
+            of_source = {name: given.pop(name) for name in _OF_CONNECTION}
+            make = functools.partial(Connection, of_source) if archive is None else functools.partial(
+                Archive, archive, of_source
+            )  # fmt: skip
+            return function(source=make, **given)
 
         for option in reversed(options):
             with_source = option(with_source)
@@ -347,7 +400,7 @@ def demo(**options: Any) -> dict[str, Any]:
 
 
 @command("Follow a stream: a live table, or one line a change.")
-@source_options("Give up, with exit code 4, if not connected by then [default: go on trying for ever].")
+@source_options("Give up, with exit code 4, if not connected by then [default: go on trying for ever].", archive=True)
 @click.option("--project", "projects", multiple=True, metavar="PROJECT",
               help="Show only what belongs to the project of this key or name; may be repeated.")  # fmt: skip
 @click.option("--plain", is_flag=True, help="Print lines on a terminal too, instead of the table.")
@@ -367,7 +420,9 @@ def watch(**options: Any) -> dict[str, Any]:
 
 @command("Print all environments once, and end.")
 @source_options(
-    f"Give up, with exit code 4, if not complete by then [default: {SNAPSHOT_TIMEOUT:g}].", SNAPSHOT_TIMEOUT
+    f"Give up, with exit code 4, if not complete by then [default: {SNAPSHOT_TIMEOUT:g}].",
+    SNAPSHOT_TIMEOUT,
+    archive=True,
 )
 @click.option("--format", "form", type=click.Choice(["table", "json", "relay-env"]), default=None,
               help="relay-env: LD_ENV_…=… lines for a Relay Proxy; needs --reveal [default: table].")  # fmt: skip
@@ -390,6 +445,93 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
             "--format relay-env", "would write masked keys, which no Relay Proxy can use", "add --reveal", USAGE
         )
     return {"form": "json" if as_json else form or "table", **options}
+
+
+@command("Keep a file in step, or run a command for each change.")
+@source_options(
+    f"Give up, with exit code 4, if not complete by then [default: with --once {SNAPSHOT_TIMEOUT:g}].", archive=True
+)
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=FILE,
+    help="Write all environments to FILE, keys in full, whenever something has changed.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "dotenv", "relay-env"]),
+    default="json",
+    show_default=True,
+    help="What FILE is: JSON as snapshot prints it; LAUNCHDARKLY_SDK_KEY_…=… lines; or "
+    "LD_ENV_…=… lines for a Relay Proxy.",
+)
+@click.option("--exec", "command", metavar="CMD", help="Run CMD in a shell for each change, one at a time.")
+@click.option(
+    "--exec-timeout",
+    "command_timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    default=EXEC_TIMEOUT,
+    help="Kill CMD when it takes longer; it counts as failed then [default: 60].",
+)
+@click.option("--once", is_flag=True, help="End when all is in step.")
+def sync(output: str | None, command: str | None, once: bool, timeout: float | None, **options: Any) -> dict[str, Any]:
+    r"""
+    Keep a file in step with the environments, or run a command for each change, until SIGTERM or Ctrl-C.
+
+    FILE is replaced in one step, has mode 0600, and stays when this ends. It is written when the configuration is
+    complete and something in it is new, so a restart without the service leaves it alone.
+
+    CMD is told of an environment or filter by variables, and on stdin by the JSON that watch --json --reveal prints:
+
+    \b
+      AUTOCONFIG_EVENT        add_environment, update_environment,
+                              delete_environment, add_filter, delete_filter,
+                              received_all_environments (all is complete)
+      AUTOCONFIG_ID           the id of the environment or filter
+      AUTOCONFIG_PROJECT      the key of its project
+      AUTOCONFIG_ENVIRONMENT  the key of the environment
+      AUTOCONFIG_FILTER       the key of the filter
+      AUTOCONFIG_SDK_KEY      the SDK key; AUTOCONFIG_MOBILE_KEY likewise
+
+    A CMD that fails is run again after a second, later after a minute at most, until it succeeds or a newer change
+    takes its place; only the one for received_all_environments is not. Changes of others go on meanwhile. Ended by
+    SIGTERM, the exit code is 0.
+    """
+    if output is None and command is None:
+        raise CommandError("sync", "there is nothing to do", "add --output FILE, or --exec CMD, or both", USAGE)
+    timeout = SNAPSHOT_TIMEOUT if once and timeout is None else timeout
+    return {"output": output, "command": command, "once": once, "timeout": timeout, **options}
+
+
+@command("Download the archive of the Relay Proxy's offline mode.")
+@click.option("--uri", metavar="URI", help=f"LaunchDarkly's SDK endpoint [default: {ARCHIVE_URI}].")
+@_key_option
+@_key_file_option
+@_proxy_option
+@_ca_file_option
+@click.option("--output", metavar="FILE", type=FILE, required=True, help="Where to; it is replaced in one step.")
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    default=ARCHIVE_TIMEOUT,
+    help="How long the service may be silent [default: 60].",
+)
+def fetch_archive(uri: str | None, output: str, timeout: float, **connection: Any) -> dict[str, Any]:
+    r"""
+    Download the archive of the Relay Proxy's offline mode, for places without a network.
+
+    The auto-configuration profile has to allow it. The archive holds SDK keys and flags, so FILE has mode 0600. Its
+    checksum is verified before FILE is replaced. snapshot, watch and sync take it: --archive FILE.
+
+    \b
+      autoconfig fetch-archive --output ld.tar.gz
+      autoconfig sync --archive ld.tar.gz --output environments.json
+    """
+    source = functools.partial(Connection, {**connection, "uri": uri or ARCHIVE_URI})
+    return {"source": source, "output": output, "timeout": timeout}
 
 
 @command("Check the way to the service step by step, and say what to do.")

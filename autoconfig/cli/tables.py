@@ -211,7 +211,7 @@ def _columns(width: int, last: str, key: int) -> dict[str, int]:
     if width - 2 * key >= _WIDE - 2 * _KEY:
         columns |= {"Mobile key": key, "TTL": 9}
     columns[last] = 14 if last == "Changed" else 6
-    room = width - sum(columns.values()) - 2 * len(columns)
+    room = width - sum(columns.values()) - 2 * (len(columns) + 1)  # older versions of rich pad the last one too
     if room < _SPLIT:
         return {"Environment": max(4, room), **columns}
     return {"Project": room * 2 // 5, "Environment": room - room * 2 // 5 - 2, **columns}

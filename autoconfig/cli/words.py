@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
@@ -266,12 +267,7 @@ def relay_variables(environments: Iterable[EnvironmentParams]) -> Iterator[str]:
     With these variables the Relay Proxy is configured when it has no auto-configuration key. Each environment is known
     by the keys of its project and its own; where that is not unique, by its id too.
     """
-    environments = list(environments)
-    uses = Counter(map(_variable, environments))
-    for params in environments:
-        name = _variable(params)
-        if uses[name] > 1:
-            name += f"_{_NO_NAME.sub('_', params.env_id)}"
+    for name, params in _named(environments):
         yield f"LD_ENV_{name}={printable(params.sdk_key)}"
         if params.mobile_key:
             yield f"LD_MOBILE_KEY_{name}={printable(params.mobile_key)}"
@@ -280,6 +276,24 @@ def relay_variables(environments: Iterable[EnvironmentParams]) -> Iterator[str]:
             yield f"LD_SECURE_MODE_{name}=true"
         if params.ttl > timedelta(0):
             yield f"LD_TTL_{name}={params.ttl // timedelta(minutes=1)}m"
+
+
+def dotenv_variables(environments: Iterable[EnvironmentParams]) -> Iterator[str]:
+    """Yield lines ``NAME=VALUE`` for shells and readers of ``.env`` files, quoted where a value needs it."""
+    for name, params in _named(environments):
+        values = {"SDK_KEY": params.sdk_key, "MOBILE_KEY": params.mobile_key, "CLIENT_SIDE_ID": params.env_id}
+        for kind, value in values.items():
+            if value:
+                yield f"LAUNCHDARKLY_{kind}_{name}={shlex.quote(printable(value))}"
+
+
+def _named(environments: Iterable[EnvironmentParams]) -> Iterator[tuple[str, EnvironmentParams]]:
+    """Yield environments with the end of their variables' names, which is no other's."""
+    environments = list(environments)
+    uses = Counter(map(_variable, environments))
+    for params in environments:
+        name = _variable(params)
+        yield (f"{name}_{_NO_NAME.sub('_', params.env_id)}" if uses[name] > 1 else name), params
 
 
 def _variable(params: EnvironmentParams) -> str:

@@ -78,23 +78,22 @@ class StreamReader:
             lasted = max(0.0, time.monotonic() - connected_at)
             delay = self._plan.next_delay(failure, lasted, self._source.retry)
             if failure and not self._token.cancelled:
-                self._failures.failed(failure, delay)
+                self._failures.failed(failure, delay, self._status.failed_attempts)
                 self._status.disconnected(None if isinstance(failure, ReconnectRequestedError) else failure, delay)
             self._token.wait(delay)
 
     def _follow(self, stream: Iterator[Received]) -> None:
         self._status.connected()
-        good = False  # once a message has come that can be used
+        good = False  # once an event has come that can be used
         for received in stream:
             messages = received.messages
+            if received.events and not good:
+                good = True
+                self._failures.recovered(self._status.failed_attempts)
+                self._plan.delivered()
             self._status.received(received.events, bool(messages))
             if received.refusal:
                 self._status.invalid_data(received.refusal)
-            if messages:
-                if received.events and not good:
-                    good = True
-                    self._failures.recovered()
-                    self._plan.delivered()
-                if not self._token.cancelled:
-                    self._batches.put(messages)
+            if messages and not self._token.cancelled:
+                self._batches.put(messages)
             del received, messages  # a name would keep a large put until the next piece comes
