@@ -34,11 +34,7 @@ from autoconfig import (
     StreamManager,
     StreamState,
 )
-<<<<<<< HEAD:tests/metrics/test_prometheus.py
 from autoconfig.clients import ClientPool, ClientState, ClientStatus
-=======
-from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
->>>>>>> suite:tests/test_metrics.py
 from autoconfig.metrics import StreamCollector, TimedHandler
 from autoconfig.testing import Emulator, EnvironmentRep, FilterRep, SDKKeyRep
 from autoconfig.testing.flags import FlagService
