@@ -28,8 +28,9 @@ class MessageHandler(Protocol):
     deletion, a deletion until one succeeds, and only then an addition. A handler need not undo what it did before it
     raised.
 
-    A seventh method is optional: ``environment_refused(id, reason)`` is called when the service sends an environment
-    whose keys contradict each other. The handler keeps what it has of that environment.
+    A handler may have one more method, ``environment_refused(id, reason)``. It is called when the service sends an
+    environment whose keys contradict each other, once for each reason: what was known of the environment stays. If it
+    raises, it is not called again.
     """
 
     def add_environment(self, params: EnvironmentParams) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import autoconfig
+from autoconfig import messages
 
 CONTRACT = [
     "Action",
@@ -20,7 +21,6 @@ CONTRACT = [
     "EnvIdentifiers",
     "EnvironmentID",
     "EnvironmentParams",
-    "EnvironmentRegistry",
     "ExpiringSDKKey",
     "FilterID",
     "FilterKey",
@@ -35,6 +35,22 @@ CONTRACT = [
     "SDKKey",
     "StreamManager",
     "__version__",
+]
+
+WIRE = [
+    "DELETE_EVENT",
+    "PATCH_EVENT",
+    "PUT_EVENT",
+    "RECONNECT_EVENT",
+    "DeleteMessageData",
+    "EnvironmentRep",
+    "ExpiringKeyRep",
+    "FilterRep",
+    "ItemKind",
+    "KeyRep",
+    "PatchMessageData",
+    "PutContent",
+    "SDKKeyRep",
 ]
 
 RIGHT = '''
@@ -114,6 +130,16 @@ WRONG = {
 def test_everything_that_is_promised_can_be_imported() -> None:
     assert [name for name in CONTRACT if not hasattr(autoconfig, name)] == []
     assert set(CONTRACT) <= set(autoconfig.__all__)
+
+
+def test_the_classes_of_the_wire_are_in_a_module_of_their_own() -> None:
+    """Most applications need none of them."""
+    assert [name for name in WIRE if not hasattr(messages, name)] == []
+    assert not set(WIRE) & set(autoconfig.__all__)
+
+
+def test_the_list_has_each_name_once() -> None:
+    assert len(set(autoconfig.__all__)) == len(autoconfig.__all__)
 
 
 def test_a_star_import_brings_the_list_and_nothing_else() -> None:
