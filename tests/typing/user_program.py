@@ -63,7 +63,6 @@ from autoconfig.messages import (
     ExpiringKeyRep,
     FilterRep,
     ItemKind,
-    KeyRep,
     PatchMessageData,
     PutContent,
     SDKKeyRep,
@@ -71,6 +70,7 @@ from autoconfig.messages import (
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
+    KeyRep,
     RecordedCall,
     RecordedRequest,
     RecordingHandler,
