@@ -21,7 +21,6 @@ CONTRACT = [
     "EnvIdentifiers",
     "EnvironmentID",
     "EnvironmentParams",
-    "EnvironmentRegistry",
     "ExpiringSDKKey",
     "FilterID",
     "FilterKey",
