@@ -17,6 +17,7 @@ import errno
 import io
 import math
 import os
+import queue
 import socket
 import ssl
 import time
@@ -240,6 +241,30 @@ class InterruptibleAdapter(HTTPAdapter):
         """Set nothing: all that the base class would set is in the TLS context already."""
 
 
+class _IdleConnections(queue.LifoQueue[Any]):
+    """
+    The idle connections of a pool, without a lock.
+
+    urllib3 closes them when the interpreter exits, in a forked child too. If the reader held their lock at the fork,
+    that child would never exit.
+    """
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if len(self.queue) >= self.maxsize:
+            raise queue.Full
+        self.queue.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return self.queue.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+
+# What takes urllib3's place may have another kind of queue.
+_QUEUE = _IdleConnections if HTTPConnectionPool.QueueCls is queue.LifoQueue else HTTPConnectionPool.QueueCls
+
+
 def _pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, type[HTTPConnectionPool]]:
     """Return urllib3's classes of pools, with connections that the token knows and that mind the deadline."""
     read = _answer_class(deadline)
@@ -261,9 +286,11 @@ def _pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, type[HTTP
             deadline.renew()
 
     class Pool(HTTPConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = Connection
 
     class SecurePool(HTTPSConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = SecureConnection
 
     return {"http": Pool, "https": SecurePool}
@@ -292,9 +319,11 @@ def _socks_pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, typ
             deadline.renew()
 
     class Pool(HTTPConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = Connection
 
     class SecurePool(HTTPSConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = SecureConnection
 
     return {"http": Pool, "https": SecurePool}
