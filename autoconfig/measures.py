@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
 
 from .environments import EnvironmentParams
 from .exceptions import ForkedError
@@ -33,7 +35,8 @@ class Kind(Enum):
     """Seconds since 1970."""
 
 
-class Measure(NamedTuple, Generic[S]):
+@attrs.frozen
+class Measure(Generic[S]):
     """
     A number that a source has, or several with labels.
 
