@@ -25,6 +25,7 @@ MobileKey = NewType("MobileKey", str)
 
 _PREFIX = re.compile(r"(?:api|mob|rel|sdk)-")
 _LONGEST = 100  # characters of foreign text in a log line
+_LOOKED_AT = 100 * _LONGEST  # characters of it; an event's name, for instance, can have millions
 _SHOWN = 4  # characters of a secret's end that are shown, to tell keys apart
 _SHORTEST = 16  # a secret part shorter than this shows nothing of itself: four characters would be too much of it
 # At the beginning of a word, or in the middle of one if it is long: an escape such as \n or %3D may come before a key.
@@ -62,7 +63,8 @@ def show(text: str) -> str:
 
     That is quoted, in ASCII, at most 100 characters of it, and with everything masked that looks like a key.
     """
-    return ascii(mask_keys(text[:_LONGEST]))
+    # Masked before it is cut, because a key of which only the beginning is left does not look like one.
+    return ascii(mask_keys(text[:_LOOKED_AT])[:_LONGEST])
 
 
 def mask_repr(secret: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
@@ -73,7 +74,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _ConstantError(name)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=Members)
+def _finite(digits: str) -> float:
+    """Return the number, or the nearest that is finite: JSON has larger ones, but ``json`` would write an infinity."""
+    return max(-sys.float_info.max, min(float(digits), sys.float_info.max))
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=Members)
 
 
 def convert(document: Any, cls: type[T]) -> T:

@@ -11,8 +11,8 @@ import re
 from http.client import IncompleteRead
 from typing import Protocol
 
-_SIZE = rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
-_PART = rb"[ \t]*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
+_SIZE = rb"[ \t]*0*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
+_PART = rb"[ \t]*0*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
 _FIRST, _FIRST_PART = re.compile(_SIZE), re.compile(_PART)
 _NEXT = re.compile(rb"\r?\n" + _SIZE)  # the line end of the chunk before, and the size of this one
 _NEXT_PART = re.compile(rb"\r?(?:\n" + _PART + rb")?")
