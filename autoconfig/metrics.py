@@ -92,7 +92,7 @@ class TimedHandler(MessageHandler):
             self._handler.delete_filter(id)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what only some handlers have, such as ``environment_refused``, if the inner one has it."""
+        """Have what only some handlers have, such as ``environment_refused``, if the inner one has it."""
         if name == "_handler":  # asked for before the constructor has run, by copy and pickle
             raise AttributeError(name)
         return getattr(self._handler, name)
@@ -100,7 +100,7 @@ class TimedHandler(MessageHandler):
 
 class StreamCollector(Collector):
     """
-    The metrics of one or more streams; ``registry.register(StreamCollector(…))`` exports them.
+    The metrics of one or more streams; ``registry.register(StreamCollector(…))`` has them scraped.
 
     Each mapping names what belongs to one stream; the names become the label ``stream``. No label or value holds a key.
     Times are timestamps; what is not known, such as the time of the last error when there was none, is left out.

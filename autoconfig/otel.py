@@ -23,7 +23,7 @@ Observe = Callable[[StreamStatus], Iterable[tuple[float, dict[str, Any]]]]
 
 def instrument(managers: Mapping[str, StreamManager], *, meter: Meter | None = None) -> None:
     """
-    Observe the status of managers whenever metrics are collected, in the collector's thread.
+    Have the status of managers observed whenever metrics are collected, in the collector's thread.
 
     Times are seconds since 1970; what is not known is left out. No attribute holds a key.
 

@@ -22,7 +22,7 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_FILE = ("Could not find a suitable TLS CA certificate bundle", "Could not find the TLS")  # requests' words
 _BROKEN_OFF = "the connection broke off in the middle of the answer"
 _BAD_URL = "the URL is malformed"
-# For errors whose innermost cause helps nobody, or changes with the version of a package.
+# For errors whose innermost cause says nothing to anyone, or changes with the version of a package.
 _WORDS: dict[type[BaseException], str] = {
     urllib3.exceptions.ReadTimeoutError: "nothing was received in time",
     urllib3.exceptions.ConnectTimeoutError: "no connection in time",
@@ -59,7 +59,7 @@ _TLS_WORDS = {
 
 class ExplainedError(http.client.HTTPException):
     """
-    A failure described in our own words, with no text from the network or the caller.
+    A failure in words of our own, which hold nothing that came from the network or the caller.
 
     It is an ``HTTPException`` so that urllib3 closes the connection that raised it.
     """
@@ -71,7 +71,7 @@ class ReconnectRequestedError(StreamError):
 
 def describe(error: BaseException) -> str:
     """
-    Describe a foreign exception in words, without any text from the network or the caller.
+    Return what a foreign exception says, without anything that the network or the caller put into its text.
 
     Texts of requests and urllib3 hold URLs with their queries, headers' values and what a server sent. So only these
     are taken from the chain of errors: types, the operating system's words for a number, and OpenSSL's words.
@@ -147,22 +147,22 @@ class FailureLog:
     Logs failures of one stream.
 
     Args:
-        logger: Where the lines go.
+        logger: Where to.
     """
 
     def __init__(self, logger: Logger) -> None:
         self._log = logger
         self._failures = 0  # since the last message
         self._since = 0.0  # monotonic
-        self._said: set[object] = set()  # kinds of these failures (types or statuses) that were logged above DEBUG
+        self._said: set[object] = set()  # of these failures: types, or statuses, that were said loudly
 
     def failed(self, error: BaseException, delay: float) -> None:
         """
         Log why a connection ended.
 
-        In a series of failures, the first of each kind is an ERROR if the data or the key is at fault, and a WARNING if
-        a retry is unlikely to help. Of the other kinds, the first of the series is a WARNING. All further failures are
-        DEBUG lines, one for each attempt.
+        The first failure of each kind in a series is an ERROR if it is the data's or the key's fault, and a WARNING if
+        another attempt is unlikely to mend it. Else the first of the series is a WARNING. Further ones are DEBUG lines:
+        they come as often as there are attempts.
         """
         if isinstance(error, ReconnectRequestedError):
             self._log.info("The service asked for a new connection")
