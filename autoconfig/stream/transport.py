@@ -3,12 +3,12 @@ Connections that can be interrupted and give up at a deadline: a transport adapt
 
 ``requests`` has no way to interrupt a call from another thread, and ``Response.close()`` waits for the next byte. So a
 cancel token has to know each socket as soon as it exists, before it connects. ``_new_conn`` is where urllib3 makes it:
-a private name, the same in all versions of urllib3 2. A test notices if that ends; the connector would
-then still watch the socket of the answer.
+a private name, the same in all versions of urllib3 2. A test fails if it goes; even then the connector would still
+watch the socket of the response.
 
 A socket's own timeout begins anew with each byte, so that a trickle of bytes, in a header or in the size of a chunk,
-would keep a dead connection alive for ever. So answers are read by a class of ours that minds a deadline, whatever kind
-of socket is below it: plain, TLS, TLS within TLS, gevent's.
+would keep a dead connection alive for ever. So a class of ours reads the responses and keeps a deadline, whatever the
+socket below it is: plain, TLS, TLS within TLS, gevent's.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Deadline:
         self._seconds = seconds
 
     def renew(self) -> None:
-        """Note that there was progress."""
+        """Start the time anew, because there was progress."""
         self.at = time.monotonic() + self._seconds
 
     @property
     def passed(self) -> bool:
-        """Whether it is over."""
+        """Whether the deadline has passed."""
         return time.monotonic() >= self.at
 
 
@@ -238,7 +238,7 @@ class InterruptibleAdapter(HTTPAdapter):
         return host, {"ssl_context": self.own_context or self._contexts.get(verify, cert)}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Set nothing: all that the base class would set is in the TLS context already."""
+        """Do nothing: the TLS context has everything that the base class would set."""
 
 
 class _IdleConnections(queue.LifoQueue[Any]):
@@ -377,7 +377,7 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
 
 
 def _wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
-    """Connect. A call of ``connect()`` that blocks would miss a token that is cancelled just before it."""
+    """Connect without blocking, because a blocking ``connect()`` would miss a token that was cancelled just before."""
     sock.setblocking(False)
     with suppress(BlockingIOError):  # it goes on
         sock.connect(address)  # not connect_ex(), because packages that forbid connections replace this one

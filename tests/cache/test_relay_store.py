@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,20 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
-def client_of(server: RedisServer, **options: Any) -> Redis:
+@contextmanager
+def client_of(server: RedisServer, **options: Any) -> Iterator[Redis]:
     options = {"socket_timeout": 0.2, "retry": Retry(NoBackoff(), 0), **options}
-    return Redis(host="127.0.0.1", port=server.port, **options)
+    client = Redis(host="127.0.0.1", port=server.port, **options)
+    try:
+        yield client
+    finally:
+        client.close()
+        client.connection_pool.disconnect()  # which redis-py before 5.0.1 leaves open
+
+
+def flush(server: RedisServer) -> None:
+    with client_of(server) as client:
+        client.flushall()
 
 
 @pytest.fixture
@@ -252,8 +264,8 @@ def pouring() -> list[Any]:
 
 TROUBLE: dict[str, Callable[[RedisServer], None]] = {
     "restarted": lambda server: (server.stop(), time.sleep(0.3), server.start())[0],  # type: ignore[func-returns-value]
-    "flushed": lambda server: client_of(server).flushall() and None,
-    "hanging": lambda server: (server.freeze(), time.sleep(0.8), server.thaw())[0],  # type: ignore[func-returns-value]
+    "flushed": flush,
+    "hanging": lambda server: (server.freeze(), time.sleep(2.0), server.thaw())[0],  # type: ignore[func-returns-value]
 }
 
 
@@ -263,7 +275,7 @@ def test_the_stream_does_not_notice_a_server_in_trouble(
 ) -> None:
     lags: list[float] = []
     with (
-        client_of(server) as client,
+        client_of(server, socket_timeout=1.5) as client,
         ScriptedServer([pouring()]) as service,
         managed(service.url, recorder, cache=RelayStore(client, NAME, SECRET)) as manager,
     ):
@@ -279,7 +291,7 @@ def test_the_stream_does_not_notice_a_server_in_trouble(
         assert manager.status.connections == 1
         store = RelayStore(client, NAME, SECRET)
         wait_until(lambda: content_of(store).environments["e1"].version == 1499 if client.exists(NAME) else None)
-    assert max(lags) < 0.5
+    assert max(lags) < 1, "the stream waited for the server"
     assert SECRET not in caplog.text
     assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) <= 2
 
@@ -332,6 +344,6 @@ def test_tls_and_a_password(tmp_path: Path, recorder: Recorder) -> None:
         with managed(NOWHERE, recorder, cache=store) as manager:
             manager.start()
             recorder.wait_for("received_all_environments")
-        store._redis.close()
+        store._redis.connection_pool.disconnect()
     finally:
         server.stop()
