@@ -233,7 +233,7 @@ REGISTRY: tuple[Measure[EnvironmentRegistry], ...] = (
 NEXT_EXPIRY: Measure[EnvironmentRegistry] = Measure(
     "next_key_expiry", Kind.TIME, "s", "When the next SDK key expires.", _next_expiry
 )
-EACH_NEXT_EXPIRY = NEXT_EXPIRY._replace(read=_next_expiries, labels=("project", "environment"))
+EACH_NEXT_EXPIRY = attrs.evolve(NEXT_EXPIRY, read=_next_expiries, labels=("project", "environment"))
 
 
 def _clients(pool: ClientPool) -> Samples:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
 from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
 
 from .manager import StreamManager
@@ -84,4 +85,4 @@ def _attributes(names: Iterable[str], values: Iterable[str | int | None]) -> dic
 def _named(measure: Measure[S]) -> Measure[S]:
     """Give a measure its name here, and what dashboards of the relay know the labels that they know."""
     name, labels = _RELAY.get(measure.name, (f"autoconfig.{measure.name}", measure.labels))
-    return measure._replace(name=name, labels=labels)
+    return attrs.evolve(measure, name=name, labels=labels)
