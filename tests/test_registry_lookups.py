@@ -82,7 +82,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+TestHistories.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 Find = Callable[[EnvironmentRegistry, str, datetime | None], EnvironmentParams | None]
 FINDERS = [EnvironmentRegistry.find_by_sdk_key, EnvironmentRegistry.find_by_mobile_key]
