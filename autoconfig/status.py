@@ -404,7 +404,7 @@ class StatusTracker:
 
 def _info(error: BaseException) -> ErrorInfo:
     kind = next((kind for classes, kind in _KINDS.items() if isinstance(error, classes)), ErrorKind.UNKNOWN)
-    text = str(error) if isinstance(error, AutoConfigError) else type(error).__name__
+    text = str(error) if isinstance(error, AutoConfigError) else f"unexpected error ({type(error).__name__})"
     return ErrorInfo(kind, text, _now(), getattr(error, "status", None))
 
 

@@ -90,7 +90,8 @@ def run(*, fast: bool, as_json: bool, reveal: bool) -> int:
     stage.say(
         f"\n{calls} calls, and your handler knows what the service has ({stage.picture.totals()}): nothing missed, "
         "nothing told twice.\n"
-        'Next: "Use it" in the README. Or `autoconfig emulate`, and in a second terminal the command that it prints.'
+        'Next: "Look environments up" in the README. Or `autoconfig emulate`, and in a second terminal the command '
+        "that it prints."
     )
     return OK
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -43,7 +44,11 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
         raise CommandError(source.name, str(error), fix, USAGE) from None
     service = Emulator(environments, filters, key=DEMO_KEY if key is None else key, host=host, port=port)
     try:
+        socket.getaddrinfo(host, port)  # only for its own words: below, its number looks like one of errno
         service.start()
+    except socket.gaierror as error:
+        problem = f"cannot look up {printable(host)}: {error.strerror}"
+        raise CommandError("--host", problem, "--host 127.0.0.1") from None
     except OSError as error:
         problem = f"cannot listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}"
         raise CommandError("--port", problem, "--port 0, which takes a free one") from None

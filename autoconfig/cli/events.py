@@ -314,6 +314,7 @@ class PlainLines(View):
         self._picture = picture
         self._margin = margin
         self._interrupted_at: datetime | None = None
+        self._was_valid = False
 
     def show(self, event: Event) -> None:
         """Print an event."""
@@ -326,7 +327,11 @@ class PlainLines(View):
             case Remark(text=text):
                 self.say("warning", "yellow", harmless(text))
             case _:
-                self.say(event.state.value, STATE_COLOURS[event.state], self._state(event))
+                is_valid = event.state is StreamState.VALID
+                # If it was before, environments are refused now or no more, which has lines of its own.
+                if not (is_valid and self._was_valid):
+                    self.say(event.state.value, STATE_COLOURS[event.state], self._state(event))
+                self._was_valid = is_valid
 
     def say(self, verb: str, colour: str, text: str) -> None:
         """Print a line."""

@@ -15,6 +15,7 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from ..identifiers import AutoConfigKey
+from ..keys import text_of_key_file
 from ..validation import check_header_value, check_seconds, check_url
 from ..version import __version__
 from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible, library_logs
@@ -161,7 +162,7 @@ def _read_key(name: str, path: str) -> tuple[str, Path | None]:
     try:
         file = Path(path)
         again = file.is_file()
-        return file.read_text("utf-8").strip(), file if again else None
+        return text_of_key_file(file.read_bytes()), file if again else None
     except OSError as error:
         raise CommandError(name, f"cannot read the file: {os.strerror(error.errno or 0)}", fix, USAGE) from None
     except ValueError:  # not UTF-8, or a path that no file can have
