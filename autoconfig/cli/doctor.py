@@ -107,7 +107,7 @@ class Examination:
 
 
 class Replies:
-    """Makes sessions for the client that take down all answers, redirects included."""
+    """Makes sessions that record all responses, redirects included."""
 
     def __init__(self) -> None:
         self._replies: list[tuple[int, str]] = []  # statuses, and where they lead to
@@ -147,7 +147,7 @@ class Replies:
 
 
 def _shown_location(url: str, location: str) -> str:
-    """Return where a redirect leads to: whole, because a relative one may name another host, and without secrets."""
+    """Return the whole target of a redirect, without secrets; a relative one may name another host."""
     if not location:
         return ""
     try:
@@ -157,7 +157,7 @@ def _shown_location(url: str, location: str) -> str:
 
 
 class StreamChecks:
-    """Follows the stream with the real client, and looks at what that says."""
+    """Follows the stream with the real client, and checks what it reports."""
 
     def __init__(
         self, source: Connection, network: NetworkChecks, timeout: float, heartbeat: float | None, stack: ExitStack
@@ -201,7 +201,7 @@ class StreamChecks:
         return Finding("200", details=self._replies.details())
 
     def content_type(self) -> Finding:
-        """Look at what the answer says it is."""
+        """Check the response's content type."""
         found = self._replies.content_type
         details = {"content_type": found}
         if self._stream.is_connected:
@@ -249,7 +249,7 @@ class StreamChecks:
             elif isinstance(event, Remark):
                 self._ignored.append(event.text)
             elif isinstance(event, StreamStatus) and event.connected_since is None:
-                # That the stream is off is raised by events(), which knows why.
+                # events() raises the reason when the stream is off.
                 self._error = None if event.state is StreamState.OFF else event.last_error
             if self._error or done():
                 return
@@ -329,7 +329,7 @@ def _print(name: str, finding: Finding, took: float, *, as_json: bool) -> None:
 
 
 def _folded(text: str, indent: int) -> list[str]:
-    """Return the text in lines as the terminal has room for; elsewhere it is one line."""
+    """Return the text in lines that fit the terminal; elsewhere it is one line."""
     if not is_terminal():
         return [text]
     width = max(34, shutil.get_terminal_size().columns - 6)

@@ -76,7 +76,7 @@ class Route:
         host: The service's host.
         port: The service's port.
         proxy: The proxy's URL; ``""`` without one. May hold a password.
-        why: Who said so, in words.
+        why: What names the proxy, in words.
     """
 
     scheme: str
@@ -150,7 +150,7 @@ def _checked(proxy: str, named: str) -> str:
 
 
 class NetworkChecks:
-    """Looks at one step after the other; each relies on what the ones before it have found."""
+    """Makes the checks of the network in their order; each uses what the earlier ones found."""
 
     def __init__(self, connection: Connection, timeout: float) -> None:
         self._connection = connection
@@ -269,7 +269,7 @@ class NetworkChecks:
         return f"Is port {self.route.port} the right one ({where}), and does the service run there?"
 
     def _tunnel(self, sock: socket.socket) -> socket.socket:
-        """Have the proxy connect to the service."""
+        """Ask the proxy to connect to the service."""
         user, password = get_auth_from_url(self.route.proxy)
         headers = make_headers(proxy_basic_auth=f"{user}:{password}") if user or password else {}
         connection = http.client.HTTPConnection(*self.route.first_hop, timeout=self._timeout)
@@ -354,7 +354,7 @@ class NetworkChecks:
         """
         Return who issued a certificate that is not trusted; ``""`` if that cannot be learnt.
 
-        Python tells what is in a certificate only if it trusts it. So it is fetched unverified, and then trusted, for
+        Python shows the content of a certificate only if it trusts it. So it is fetched unverified, then trusted, for
         one handshake in which nothing is sent.
         """
         try:
@@ -370,7 +370,7 @@ class NetworkChecks:
 
 @attrs.frozen
 class _Told:
-    """What a TLS connection tells of the server's certificate."""
+    """The server's certificate, as a TLS connection shows it."""
 
     binary: bytes
     content: dict[str, Any]
@@ -414,7 +414,7 @@ def look_up(host: str, port: int, timeout: float) -> list[str]:
         except UnicodeError:  # a name that IDNA cannot encode
             found.append(OSError("not the name of a host"))
 
-    # In a thread, because nothing else can bound it; one that hangs is a daemon and ends with the process.
+    # In a thread, because nothing else can limit its time; a look-up that hangs ends with the process.
     thread = threading.Thread(target=ask, name="autoconfig-doctor-dns", daemon=True)
     thread.start()
     thread.join(timeout)
@@ -436,7 +436,7 @@ def _ca_bundle(ca_file: str | None) -> tuple[str, str]:
 
 
 def _trusting(bundle: str, named: str) -> ssl.SSLContext:
-    """Return a context as the client has it; made before a connection, so that its faults are not the server's."""
+    """Return a context like the client's; made before the connection, so that its errors are not the server's."""
     context = create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
     context.check_hostname = True
     try:

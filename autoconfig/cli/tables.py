@@ -49,7 +49,7 @@ class Row:
     An environment in the table.
 
     Attributes:
-        params: What is known of it.
+        params: Its newest state.
         change: What happened to it last.
         number: The number of that change; everything before the first full configuration is number 0.
         at: When that was, in monotonic time.
@@ -63,7 +63,7 @@ class Row:
 
 class Board(View):
     """
-    What ``watch`` shows: the state of the stream, the newest changes first, the filters, the last log lines.
+    The table of ``watch``: the state of the stream, the newest changes first, the filters, the last log lines.
 
     Args:
         show: How secrets are shown.
@@ -106,7 +106,7 @@ class Board(View):
             self._rows[params.env_id] = Row(params, change, self._changes, time.monotonic())
 
     def refresh(self, status: StreamStatus) -> None:
-        """Take up the stream's status, forget environments that were deleted a while ago, and draw."""
+        """Read the stream's status, forget environments that were deleted a while ago, and draw."""
         self._status = status
         oldest = time.monotonic() - _LINGER
         self._rows = {id: row for id, row in self._rows.items() if row.change != "deleted" or row.at > oldest}

@@ -99,7 +99,7 @@ def expiring_keys(params: EnvironmentParams) -> list[tuple[str, datetime]]:
 
 
 def properties(params: EnvironmentParams, show: Show) -> list[str]:
-    """Return in words what a handler is told of an environment, but for its names."""
+    """Return in words what a handler gets about an environment, except its names."""
     facts = [_keys(params.accepted_sdk_keys, show), _keys(params.accepted_mobile_keys, show)]
     facts += expiries(params, show)
     if params.ttl:
