@@ -312,7 +312,7 @@ class StatusTracker:
         self._waiting.wake()
 
     def refused_changed(self, refused: tuple[RefusedEnvironment, ...]) -> None:
-        """Note which environments cannot be used now; the listeners are told if these are others than before."""
+        """Note which environments cannot be used now; call the listeners if these have changed."""
         if refused != self._refused:
             self._refused = refused
             self._to_tell.append(self.status)
