@@ -32,7 +32,7 @@ def key_reader(source: KeySource) -> Callable[[], str]:
         return lambda: source
     if isinstance(source, os.PathLike):
         path = Path(source)
-        return lambda: _checked(_text(path.read_bytes()).strip())
+        return lambda: _checked(text_of_key_file(path.read_bytes()))
     if callable(source):
         return lambda: _checked(source())
     raise TypeError(f"key must be a string, a path or a function, not {type(source).__name__}")
@@ -45,9 +45,10 @@ def show_key(source: KeySource) -> str:
     return f"the key in {os.fspath(source)!r}" if isinstance(source, os.PathLike) else "a key that is asked for"
 
 
-def _text(data: bytes) -> str:
-    """Return what is in a file, without the byte order mark that some editors and shells write."""
-    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+def text_of_key_file(data: bytes) -> str:
+    """Return what is in a file, without the byte order mark that some editors and shells write, and stripped."""
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf16 else "utf-8-sig").strip()
 
 
 def _checked(key: str) -> str:

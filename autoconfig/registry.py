@@ -130,7 +130,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
 
         Raises:
             NotReadyError: It has not come in time; also a :class:`TimeoutError`.
-            AutoConfigError: It will not come. This is what :meth:`StreamManager.wait_until_ready` raises, such as
+            AutoConfigError: It will not come. The error is that of :meth:`StreamManager.wait_until_ready`, such as
                 :class:`KeyRejectedError` or :class:`ClosedError`.
         """
         if self.is_ready:
@@ -216,9 +216,8 @@ class EnvironmentRegistry(ReadyMadeHandler):
         """
         Return a handler that feeds the registry and then hands on to other ones, in their order.
 
-        These may ask the registry, which has what they are told already. If one of them raises, the others are called
-        all the same. The error then goes on to the manager, which calls again later; only the calls that failed are
-        made again.
+        The handlers may use the registry, which already has each change. If one of them raises, the others are still
+        called. The manager logs the error and retries the call; only the calls that failed are repeated.
 
         Raises:
             TypeError: A handler lacks a method; the text names it.
@@ -236,7 +235,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
         self._set_environment(params)
 
     def received_all_environments(self) -> None:
-        """Mark the registry as ready, when it has no more of what an earlier manager has left."""
+        """Delete what an earlier manager has left, and mark the registry as ready."""
         errors: list[BaseException] = []
         self._delete_old_items(errors)
         self._ready.set()
@@ -275,7 +274,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
     def _attach(self, stream: AttachedStream) -> None:
         if self._stream is not stream:
             super()._attach(stream)
-            # New ones, which no thread of an earlier manager or of a parent process has to do with.
+            # New ones, which no thread of an earlier manager or of a parent process uses.
             self._ready = threading.Event()
             self._adding = threading.RLock()
             attached_or_ready, self._attached_or_ready = self._attached_or_ready, threading.Event()

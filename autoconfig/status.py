@@ -312,7 +312,7 @@ class StatusTracker:
         self._waiting.wake()
 
     def refused_changed(self, refused: tuple[RefusedEnvironment, ...]) -> None:
-        """Note which environments cannot be used now; the listeners are told if these are others than before."""
+        """Note which environments cannot be used now; call the listeners if these have changed."""
         if refused != self._refused:
             self._refused = refused
             self._to_tell.append(self.status)
@@ -404,7 +404,7 @@ class StatusTracker:
 
 def _info(error: BaseException) -> ErrorInfo:
     kind = next((kind for classes, kind in _KINDS.items() if isinstance(error, classes)), ErrorKind.UNKNOWN)
-    text = str(error) if isinstance(error, AutoConfigError) else type(error).__name__
+    text = str(error) if isinstance(error, AutoConfigError) else f"unexpected error ({type(error).__name__})"
     return ErrorInfo(kind, text, _now(), getattr(error, "status", None))
 
 

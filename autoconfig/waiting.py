@@ -35,7 +35,7 @@ class WaitingRoom:
         mine.acquire()
         self._locks.append(mine)
         try:
-            while not condition():  # first after the append: whoever changes something later wakes this thread
+            while not condition():  # first after the append, so that a later change wakes this thread
                 left = -1 if deadline is None else deadline - time.monotonic()
                 if (deadline is not None and left <= 0) or not mine.acquire(timeout=left):
                     return condition()

@@ -130,7 +130,12 @@ def test_samples_run_as_they_stand(page: Path, folder: Path) -> None:
         if sample.file:
             (folder / sample.file).write_text(sample.text, "utf-8")
     with Emulator(ENVIRONMENTS, FILTERS) as service:
-        variables = {"STREAM_URI": service.uri, "AUTO_CONFIG_KEY": service.key, "NO_PROXY": "127.0.0.1"}
+        variables = {
+            "STREAM_URI": service.uri,
+            "AUTO_CONFIG_KEY": service.key,
+            "AUTO_CONFIG_CACHE_ENCRYPTION_KEY": "a secret of the relays",
+            "NO_PROXY": "127.0.0.1",
+        }
         command = [sys.executable, "-c", RUNNER, json.dumps([sample.text for sample in programs])]
         environment = os.environ | variables
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)

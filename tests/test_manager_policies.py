@@ -13,13 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from support.managing import KEY, NOWHERE, QUICK, managed
 from support.misbehaving import Failing
 from support.recorder import Recorder
 from support.samples import environment, payload_filter
 from support.scripted_server import ScriptedServer
 
-from autoconfig import HandlerErrors, KeyRejectedError, RetryPolicy, StreamManager, StreamState
+from autoconfig import HandlerErrors, HTTPConfig, KeyRejectedError, RetryPolicy, StreamManager, StreamState
 from autoconfig.dispatch import calls
 from autoconfig.keys import KeySource
 from autoconfig.testing import Emulator
@@ -80,6 +81,36 @@ def test_white_space_around_the_key_in_a_file_is_not_sent(tmp_path: Path) -> Non
     (path := tmp_path / "key").write_text(f"{KEY}\n")
     with Emulator(key=KEY) as emulator, manager_of(path, emulator.uri) as manager:
         assert manager.wait_for(StreamState.VALID, SECONDS)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("function", ["key", "session"])
+def test_a_function_may_raise_anything(function: str, error: type[BaseException]) -> None:
+    """The reader's thread lives on, and the reason names what was being done."""
+    calls: list[None] = []
+
+    def fail_once() -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise error
+
+    def key() -> str:
+        if function == "key":
+            fail_once()
+        return KEY
+
+    def session() -> requests.Session:
+        if function == "session":
+            fail_once()
+        return requests.Session()
+
+    config = HTTPConfig(session_factory=session)
+    with Emulator(key=KEY) as emulator, manager_of(key, emulator.uri, http_config=config) as manager:
+        assert manager.wait_for(StreamState.VALID, SECONDS)
+        status = manager.status
+    doing = {"key": "read the key", "session": "make a session"}[function]
+    assert status.last_error
+    assert status.last_error.message == f"cannot {doing}: unexpected error ({error.__name__})"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from .output import CommandError, painted, put_json, put_line, timestamp
 from .words import Show
 
 _DEADLINE = 10.0  # seconds for what takes milliseconds, or one retry
-_RETRY_DELAY = 0.1  # seconds; the default of a second would drag
+_RETRY_DELAY = 0.1  # seconds; the default of a second would take too long
 _PAUSE = 1.2  # seconds for reading, before each act
 _WIDTH = 80
 _MARGIN = 21  # columns with the time and the speaker
@@ -90,7 +90,8 @@ def run(*, fast: bool, as_json: bool, reveal: bool) -> int:
     stage.say(
         f"\n{calls} calls, and your handler knows what the service has ({stage.picture.totals()}): nothing missed, "
         "nothing told twice.\n"
-        'Next: "Use it" in the README. Or `autoconfig emulate`, and in a second terminal the command that it prints.'
+        'Next: "Look environments up" in the README. Or `autoconfig emulate`, and in a second terminal the command '
+        "that it prints."
     )
     return OK
 
@@ -124,7 +125,7 @@ def _play(stage: _Stage, service: Emulator, pause: float) -> int:
 
 
 def _follow(stage: _Stage, stream: Stream, act: Act) -> int:
-    """Show the calls that an act leads to; there must be exactly those that are expected."""
+    """Show the calls that follow an act, and check that they are the expected ones."""
     expected = list(act.calls)
     if not expected:
         return 0
@@ -152,7 +153,7 @@ def _failed(problem: str) -> CommandError:
 
 
 class _Stage:
-    """What the audience sees: lines in which the service and the handler take turns."""
+    """Prints lines in which the service and the handler take turns."""
 
     def __init__(self, show: Show, as_json: bool) -> None:
         self.picture = Picture()
@@ -207,7 +208,7 @@ class Act:
 
     Attributes:
         text: What, in words.
-        play: Has the emulator do it.
+        play: Makes the emulator do it.
         calls: The names and ids of the calls that must reach the handler in consequence, in order.
     """
 
@@ -264,7 +265,7 @@ def _outage() -> Iterator[Act]:
 
 
 def endless_changes(grace: timedelta) -> Iterator[Act]:
-    """Yield one change after the other, for ever; an SDK key expires three changes after it was replaced."""
+    """Yield changes for ever; an SDK key expires three changes after its replacement."""
     while True:
         yield Act("renames Shop / Staging to QA", lambda service: _change(service, STAGING.env_id, env_name="QA"))
         yield Act(
@@ -294,7 +295,7 @@ def _expire(service: Emulator) -> None:
 
 
 def _fail(service: Emulator) -> None:
-    """Fail, and let no client in before all has changed that is to change; return once a client has met the failure."""
+    """Fail, and make all changes before a client can connect again; return when a client has met the failure."""
     requests = service.request_count
     service.stall()
     service.drop_connections()

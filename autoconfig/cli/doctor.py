@@ -15,7 +15,7 @@ import requests
 from ..identifiers import mask, show
 from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
-from .doctor_network import PROXY_LOGIN, Finding, NetworkChecks, TroubleError
+from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks
 from .events import Call, Picture, Remark, Stream
 from .options import Connection
 from .output import CommandError, harmless, is_terminal, painted, printable, put_json, put_line, shown_uri, timestamp
@@ -74,8 +74,8 @@ class Examination:
             else:
                 try:
                     finding = check()
-                except TroubleError as trouble:
-                    finding, failed = trouble.finding, name
+                except CheckFailedError as failed_check:
+                    finding, failed = failed_check.finding, name
             yield name, finding, time.monotonic() - began
 
     def _checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
@@ -93,7 +93,7 @@ class Examination:
         try:
             source = self._source()
         except CommandError as error:
-            raise TroubleError(harmless(str(error)), harmless(error.fix), code=error.code) from None
+            raise CheckFailedError(harmless(str(error)), harmless(error.fix), code=error.code) from None
         self._network = NetworkChecks(source, self._timeout)
         self._stream = StreamChecks(source, self._network, self._timeout, self._heartbeat, self._stack)
         text = f"{source.name} ({source.uri_name}), key {mask(source.key)} ({source.key_name})"
@@ -107,7 +107,7 @@ class Examination:
 
 
 class Replies:
-    """Makes sessions for the client that take down all answers, redirects included."""
+    """Makes sessions that record all responses, redirects included."""
 
     def __init__(self) -> None:
         self._replies: list[tuple[int, str]] = []  # statuses, and where they lead to
@@ -147,7 +147,7 @@ class Replies:
 
 
 def _shown_location(url: str, location: str) -> str:
-    """Return where a redirect leads to: whole, because a relative one may name another host, and without secrets."""
+    """Return the whole target of a redirect, without secrets; a relative one may name another host."""
     if not location:
         return ""
     try:
@@ -157,7 +157,7 @@ def _shown_location(url: str, location: str) -> str:
 
 
 class StreamChecks:
-    """Follows the stream with the real client, and looks at what that says."""
+    """Follows the stream with the real client, and checks what it reports."""
 
     def __init__(
         self, source: Connection, network: NetworkChecks, timeout: float, heartbeat: float | None, stack: ExitStack
@@ -188,24 +188,26 @@ class StreamChecks:
         except CommandError as error:
             if error.code == KEY_REJECTED:
                 raise self._rejected() from None
-            raise TroubleError(error.problem, error.fix) from None
+            raise CheckFailedError(error.problem, error.fix) from None
         if self._error and self._replies.status != requests.codes.ok:  # else it is the content type, the next check's
             raise self._no_answer(self._error)
         if not self._stream.is_connected and not self._error:
-            raise TroubleError(f"no answer within {self._timeout:g} s{self._through()}", _SLOW, self._replies.details())
+            raise CheckFailedError(
+                f"no answer within {self._timeout:g} s{self._through()}", _SLOW, self._replies.details()
+            )
         if self._replies.redirects:
             fix = f"If the redirect is meant to last, change the URI ({self._source.uri_name})."
             return Finding(f"200 {self._replies.detour}", fix, "warn", self._replies.details())
         return Finding("200", details=self._replies.details())
 
     def content_type(self) -> Finding:
-        """Look at what the answer says it is."""
+        """Check the response's content type."""
         found = self._replies.content_type
         details = {"content_type": found}
         if self._stream.is_connected:
             return Finding(_STREAM_TYPE, details=details)
         fix = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
-        raise TroubleError(f"{show(found)} instead of {_STREAM_TYPE}", fix, details)
+        raise CheckFailedError(f"{show(found)} instead of {_STREAM_TYPE}", fix, details)
 
     def first_put(self) -> Finding:
         """Wait for the full configuration."""
@@ -213,10 +215,10 @@ class StreamChecks:
         if self._complete:
             return self._counted()
         if self._error is None:
-            raise TroubleError(f"no put within {self._timeout:g} s", _HELD_BACK)
+            raise CheckFailedError(f"no put within {self._timeout:g} s", _HELD_BACK)
         if self._error.kind is ErrorKind.INVALID_DATA:
             raise self._unusable(self._error.message)
-        raise TroubleError(f"{self._error.message}, before a put", _HELD_BACK)
+        raise CheckFailedError(f"{self._error.message}, before a put", _HELD_BACK)
 
     def heartbeat(self) -> Finding:
         """Wait for the next sign of life."""
@@ -228,11 +230,11 @@ class StreamChecks:
         now = self._stream.manager.status
         if self._error:
             fix = f"Something closes quiet connections; the service sends a heartbeat every {_HEARTBEAT} s."
-            raise TroubleError(self._error.message, fix)
+            raise CheckFailedError(self._error.message, fix)
         if now.last_byte_at == before.last_byte_at or not now.last_byte_at or not before.last_byte_at:
             text = f"nothing within {self._heartbeat:g} s"
             if self._heartbeat >= _HEARTBEAT:
-                raise TroubleError(text, _HELD_BACK)
+                raise CheckFailedError(text, _HELD_BACK)
             return Finding(text, f"The service sends one every {_HEARTBEAT} s only; wait longer.", "warn")
         gap = (now.last_byte_at - before.last_byte_at).total_seconds()
         what = "event" if now.events_received > before.events_received else "heartbeat"
@@ -247,48 +249,48 @@ class StreamChecks:
             elif isinstance(event, Remark):
                 self._ignored.append(event.text)
             elif isinstance(event, StreamStatus) and event.connected_since is None:
-                # That the stream is off is raised by events(), which knows why.
+                # events() raises the reason when the stream is off.
                 self._error = None if event.state is StreamState.OFF else event.last_error
             if self._error or done():
                 return
 
-    def _rejected(self) -> TroubleError:
+    def _rejected(self) -> CheckFailedError:
         status = self._replies.status
         detour = f" {self._replies.detour}" if self._replies.redirects else ""
         fix = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
         if status == requests.codes.forbidden:
             fix += " Or does something on the way forbid it?"
         text = f"{status}{detour}: the service rejected the key {mask(self._source.key)} ({self._source.key_name})"
-        return TroubleError(text, fix, self._replies.details(), KEY_REJECTED)
+        return CheckFailedError(text, fix, self._replies.details(), KEY_REJECTED)
 
-    def _no_answer(self, error: ErrorInfo) -> TroubleError:
+    def _no_answer(self, error: ErrorInfo) -> CheckFailedError:
         details, redirects = self._replies.details(), self._replies.redirects
         if status := self._replies.status:
             text = f"{status} {self._replies.detour}".rstrip() + self._through()
-            return TroubleError(text, _STATUS_FIXES.get(status, _OTHER_STATUS), details)
+            return CheckFailedError(text, _STATUS_FIXES.get(status, _OTHER_STATUS), details)
         if redirects:
             target = redirects[-1][1]
             fix = f"The service's own host answers, but sends the client to {target}, which cannot be used. "
             fix += f"Is the URI right ({self._source.uri_name})? If it is, the redirect has to be mended."
-            return TroubleError(f"{self._replies.detour}: {error.message}", fix, details)
+            return CheckFailedError(f"{self._replies.detour}: {error.message}", fix, details)
         route = self._network.route
         if route.scheme == "http" and not route.proxy and self._network.speaks_tls():
             text = f"{route.target} speaks TLS, and was spoken to in plain HTTP"
-            return TroubleError(
+            return CheckFailedError(
                 text, f"Change the URI ({self._source.uri_name}): https:// instead of http://.", details
             )
         fix = "The host could be reached a moment ago. Try again."
-        return TroubleError(f"{error.message}{self._through()}", fix, details)
+        return CheckFailedError(f"{error.message}{self._through()}", fix, details)
 
     def _through(self) -> str:
         proxy = self._network.route.shown_proxy
         return f", through {proxy}" if proxy else ""
 
-    def _unusable(self, reason: str) -> TroubleError:
+    def _unusable(self, reason: str) -> CheckFailedError:
         refused = refusals(self._stream.settled_status())
         reasons = [*refused, *self._ignored] or [reason]
         details = {"refused": len(refused), "ignored": len(self._ignored)}
-        return TroubleError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
+        return CheckFailedError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
 
     def _counted(self) -> Finding:
         took = time.monotonic() - self._began
@@ -327,7 +329,7 @@ def _print(name: str, finding: Finding, took: float, *, as_json: bool) -> None:
 
 
 def _folded(text: str, indent: int) -> list[str]:
-    """Return the text in lines as the terminal has room for; elsewhere it is one line."""
+    """Return the text in lines that fit the terminal; elsewhere it is one line."""
     if not is_terminal():
         return [text]
     width = max(34, shutil.get_terminal_size().columns - 6)

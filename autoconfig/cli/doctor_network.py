@@ -58,7 +58,7 @@ class Finding:
     code: int = FAILURE
 
 
-class TroubleError(Exception):
+class CheckFailedError(Exception):
     """A check failed, so the remaining checks are pointless."""
 
     def __init__(self, text: str, fix: str, details: Mapping[str, object] | None = None, code: int = FAILURE) -> None:
@@ -76,7 +76,7 @@ class Route:
         host: The service's host.
         port: The service's port.
         proxy: The proxy's URL; ``""`` without one. May hold a password.
-        why: Who said so, in words.
+        why: What names the proxy, in words.
     """
 
     scheme: str
@@ -115,7 +115,7 @@ def route_to(url: str, option: str | None) -> Route:
     Return the way to a URL as requests takes it.
 
     Raises:
-        TroubleError: What the option or the environment names as a proxy is no URL. The text does not hold it.
+        CheckFailedError: What the option or the environment names as a proxy is no URL. The text does not hold it.
     """
     parts = urlsplit(url)
     to = parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
@@ -145,12 +145,12 @@ def _checked(proxy: str, named: str) -> str:
         "".join(get_auth_from_url(proxy)).encode("latin-1")  # as the header that carries it has to be
     except ValueError:
         fix = "Give one such as http://proxy.example.com:3128, with a user and a password percent-encoded."
-        raise TroubleError(f"what {named} holds is not the URL of a proxy", fix) from None
+        raise CheckFailedError(f"what {named} holds is not the URL of a proxy", fix) from None
     return proxy
 
 
 class NetworkChecks:
-    """Looks at one step after the other; each relies on what the ones before it have found."""
+    """Makes the checks of the network in their order; each uses what the earlier ones found."""
 
     def __init__(self, connection: Connection, timeout: float) -> None:
         self._connection = connection
@@ -177,7 +177,7 @@ class NetworkChecks:
                 else f"the name ({self._connection.uri_name})"
             )
             fix = f"Check {whose}, and the name servers of this machine."
-            raise TroubleError(f"{printable(host)}: {self._reason(error)}", fix) from None
+            raise CheckFailedError(f"{printable(host)}: {self._reason(error)}", fix) from None
         details = {"host": host, "addresses": self._addresses}
         if self._addresses == [host]:
             return Finding(f"{host} is an address", details=details)
@@ -231,7 +231,7 @@ class NetworkChecks:
                 sock.settimeout(_PROBE)
                 sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 return sock.recv(5) == b"HTTP/"
-        except (OSError, TroubleError):
+        except (OSError, CheckFailedError):
             return False
 
     def _reason(self, error: OSError) -> str:
@@ -258,7 +258,7 @@ class NetworkChecks:
             return (self._tunnel(sock) if self.route.has_tunnel else sock), address, silent
         shown = ", ".join(host_port(address, port) for address in self._addresses)
         whose = f" ({self.route.shown_proxy})" if self.route.proxy else ""
-        raise TroubleError(f"{shown}{whose}: {self._reason(failure)}", self._no_connection(failure))
+        raise CheckFailedError(f"{shown}{whose}: {self._reason(failure)}", self._no_connection(failure))
 
     def _no_connection(self, failure: OSError) -> str:
         if not isinstance(failure, ConnectionRefusedError):
@@ -269,7 +269,7 @@ class NetworkChecks:
         return f"Is port {self.route.port} the right one ({where}), and does the service run there?"
 
     def _tunnel(self, sock: socket.socket) -> socket.socket:
-        """Have the proxy connect to the service."""
+        """Ask the proxy to connect to the service."""
         user, password = get_auth_from_url(self.route.proxy)
         headers = make_headers(proxy_basic_auth=f"{user}:{password}") if user or password else {}
         connection = http.client.HTTPConnection(*self.route.first_hop, timeout=self._timeout)
@@ -283,7 +283,7 @@ class NetworkChecks:
             sock.close()
             raise self._no_tunnel(error) from None
 
-    def _no_tunnel(self, error: Exception) -> TroubleError:
+    def _no_tunnel(self, error: Exception) -> CheckFailedError:
         proxy, target = self.route.shown_proxy, self.route.target
         if found := _REFUSED.search(str(error)):
             status = int(found[1])
@@ -291,12 +291,12 @@ class NetworkChecks:
                 407: PROXY_LOGIN, 403: f"Ask those who run the proxy to allow connections to {target}."
             }.get(status, f"Ask those who run the proxy; it has to reach {target}.")  # fmt: skip
             text = f"{proxy} refused a connection to {target} with status {status}"
-            return TroubleError(text, fix, {"status": status})
+            return CheckFailedError(text, fix, {"status": status})
         if isinstance(error, TimeoutError):
-            return TroubleError(f"{proxy} did not answer within {self._timeout:g} s", _NO_PROXY)
+            return CheckFailedError(f"{proxy} did not answer within {self._timeout:g} s", _NO_PROXY)
         if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
-            return TroubleError(f"what {proxy} answered is not HTTP", _NO_PROXY)
-        return TroubleError(f"{proxy} broke the connection off: {describe(error)}", _NO_PROXY)
+            return CheckFailedError(f"what {proxy} answered is not HTTP", _NO_PROXY)
+        return CheckFailedError(f"{proxy} broke the connection off: {describe(error)}", _NO_PROXY)
 
     def _handshake(self, context: ssl.SSLContext) -> _Told:
         """Begin TLS as the client does, and end it again."""
@@ -307,20 +307,20 @@ class NetworkChecks:
         finally:
             sock.close()
 
-    def _no_tls(self, error: OSError) -> TroubleError:
+    def _no_tls(self, error: OSError) -> CheckFailedError:
         if isinstance(error, TimeoutError):
-            return TroubleError(f"the handshake was not done within {self._timeout:g} s", _FIREWALL)
+            return CheckFailedError(f"the handshake was not done within {self._timeout:g} s", _FIREWALL)
         if self._speaks_http():
             text = f"{self.route.target} does not speak TLS: it answers in plain HTTP"
-            return TroubleError(
+            return CheckFailedError(
                 text, f"Change the URI ({self._connection.uri_name}): http:// instead of https://, or another port."
             )
         fix = (
             "The server, or something before it, ended the handshake. Does this port speak https, and TLS 1.2 or newer?"
         )
-        return TroubleError(describe(error), fix)
+        return CheckFailedError(describe(error), fix)
 
-    def _distrust(self, error: ssl.SSLCertVerificationError, context: ssl.SSLContext, named: str) -> TroubleError:
+    def _distrust(self, error: ssl.SSLCertVerificationError, context: ssl.SSLContext, named: str) -> CheckFailedError:
         issuer = printable(self._issuer())
         fix = (
             f"Only the CAs in {named} are trusted. If your company's proxy intercepts TLS, give the proxy's CA "
@@ -337,7 +337,7 @@ class NetworkChecks:
                 "same CA again does not help; a program may give HTTPConfig an ssl_context without VERIFY_X509_STRICT."
             )
         by = f"; issued by {issuer}" if issuer else ""
-        return TroubleError(f"not trusted: {printable(error.verify_message)}{by}", fix, {"issuer": issuer or None})
+        return CheckFailedError(f"not trusted: {printable(error.verify_message)}{by}", fix, {"issuer": issuer or None})
 
     def _is_lax(self, context: ssl.SSLContext) -> bool:
         """Return whether the certificate would be trusted without the strictness of Python 3.13."""
@@ -346,7 +346,7 @@ class NetworkChecks:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         try:
             self._handshake(context)
-        except (OSError, TroubleError):
+        except (OSError, CheckFailedError):
             return False
         return True
 
@@ -354,7 +354,7 @@ class NetworkChecks:
         """
         Return who issued a certificate that is not trusted; ``""`` if that cannot be learnt.
 
-        Python tells what is in a certificate only if it trusts it. So it is fetched unverified, and then trusted, for
+        Python shows the content of a certificate only if it trusts it. So it is fetched unverified, then trusted, for
         one handshake in which nothing is sent.
         """
         try:
@@ -364,13 +364,13 @@ class NetworkChecks:
             credulous.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             credulous.load_verify_locations(cadata=certificate)
             return self._handshake(credulous).issuer
-        except (OSError, TroubleError, ValueError):
+        except (OSError, CheckFailedError, ValueError):
             return ""
 
 
 @attrs.frozen
 class _Told:
-    """What a TLS connection tells of the server's certificate."""
+    """The server's certificate, as a TLS connection shows it."""
 
     binary: bytes
     content: dict[str, Any]
@@ -414,7 +414,7 @@ def look_up(host: str, port: int, timeout: float) -> list[str]:
         except UnicodeError:  # a name that IDNA cannot encode
             found.append(OSError("not the name of a host"))
 
-    # In a thread, because nothing else can bound it; one that hangs is a daemon and ends with the process.
+    # In a thread, because nothing else can limit its time; a look-up that hangs ends with the process.
     thread = threading.Thread(target=ask, name="autoconfig-doctor-dns", daemon=True)
     thread.start()
     thread.join(timeout)
@@ -436,16 +436,16 @@ def _ca_bundle(ca_file: str | None) -> tuple[str, str]:
 
 
 def _trusting(bundle: str, named: str) -> ssl.SSLContext:
-    """Return a context as the client has it; made before a connection, so that its faults are not the server's."""
+    """Return a context like the client's; made before the connection, so that its errors are not the server's."""
     context = create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
     context.check_hostname = True
     try:
         context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
     except FileNotFoundError:
-        raise TroubleError(f"there is no file of the name in {named}", f"Correct {named}.") from None
+        raise CheckFailedError(f"there is no file of the name in {named}", f"Correct {named}.") from None
     except OSError:
         fix = f"Give a file of CA certificates in PEM format: correct {named}."
-        raise TroubleError(f"{named} holds no usable certificates", fix) from None
+        raise CheckFailedError(f"{named} holds no usable certificates", fix) from None
     return context
 
 

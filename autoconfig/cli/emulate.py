@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -25,9 +26,9 @@ from .output import CommandError, harmless, host_port, printable, put_line, read
 from .words import counted, totals
 
 _CONNECTED = 200  # the status of an answer that is a stream
-_GLANCE = 0.5  # seconds between two looks at the file; also how late it may be told that a client came or left
-# The version of what has none of its own. It grows from run to run, so that clients that were there before take what
-# they are sent for newer than what they know, and not for an old message.
+_GLANCE = 0.5  # seconds between two looks at the file; also how late a line about a client may come
+# The version of items that have none. It grows from run to run, so that clients of an earlier run take the items for
+# newer, and not for old messages.
 _VERSION = time.time_ns() // 1_000_000
 
 Configuration = tuple[Sequence[EnvironmentRep], Mapping[FilterID, FilterRep]]
@@ -43,7 +44,11 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
         raise CommandError(source.name, str(error), fix, USAGE) from None
     service = Emulator(environments, filters, key=DEMO_KEY if key is None else key, host=host, port=port)
     try:
+        socket.getaddrinfo(host, port)  # only for its own words: below, its number looks like one of errno
         service.start()
+    except socket.gaierror as error:
+        problem = f"cannot look up {printable(host)}: {error.strerror}"
+        raise CommandError("--host", problem, "--host 127.0.0.1") from None
     except OSError as error:
         problem = f"cannot listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}"
         raise CommandError("--port", problem, "--port 0, which takes a free one") from None
@@ -96,7 +101,7 @@ class Guests:
                 yield "a client connected"
             else:
                 yield f"a request was refused with status {request.status}"
-        # Below zero if one came just now; it is told of the next time.
+        # Below zero if one came just now; the next call reports it.
         left = max(0, self._inside - self._service.connections)
         if left:
             self._inside -= left
@@ -155,7 +160,7 @@ class FileSource:
         Raises:
             ValueError: It cannot be read, or is no configuration. The text says why, and holds no value.
         """
-        # Looked at before it is read: a change in between is then seen as one the next time.
+        # Before the file is read, so that a change in between is noticed the next time.
         self._seen = self._signature()
         try:
             return _versioned(*configuration_from_json(_without_field(self._path.read_text("utf-8-sig"))))
@@ -177,7 +182,7 @@ class FileSource:
         return f"{harmless(self.name)} has changed: {totals(len(environments), len(filters))}"
 
     def _signature(self) -> object:
-        """Return what is different after each change, also if the file was replaced by another."""
+        """Return what differs after each change of the file, also after its replacement."""
         try:
             found = self._path.stat()
         except OSError as error:
@@ -193,7 +198,7 @@ def _without_field(text: str) -> str:
 
 
 def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID, FilterRep]) -> Configuration:
-    """Return a configuration in which what has no version, or the first one, has this run's."""
+    """Return the configuration, in which items without a version or with version 1 get this run's version."""
     return (
         [replace(rep, version=_VERSION) if rep.version in (0, 1) else rep for rep in environments],
         {id: replace(rep, version=_VERSION) if rep.version in (0, 1) else rep for id, rep in filters.items()},
@@ -201,7 +206,7 @@ def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID
 
 
 def program() -> str:
-    """Return how this program was called, so that it can be called so again."""
+    """Return the words with which this program was called."""
     called = sys.argv[0]
     if os.path.basename(called) == "__main__.py":
         return f"{_shortest(sys.executable)} -m autoconfig"

@@ -1,4 +1,4 @@
-"""What happens on a stream: handler calls, changes of its state and remarks, as values in one queue and as lines."""
+"""The events of a stream for people: handler calls, changes of the state and remarks, in one queue and as lines."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Call:
 @attrs.frozen
 class Remark:
     """
-    Something that the library only logs and that people should see, such as an entry that was ignored.
+    A log line that people should see, for example about an entry that was ignored.
 
     Attributes:
         text: The log line.
@@ -123,7 +123,7 @@ class CallHandler:
 
 class Picture:
     """
-    What the calls so far add up to: a registry that is fed by the thread that shows the calls.
+    The environments and filters after the calls so far: a registry in the thread that shows the calls.
 
     Args:
         projects: Keys or names of projects; what belongs to others is not shown. If there are none, everything is.
@@ -134,7 +134,7 @@ class Picture:
         self._projects = {project.casefold() for project in projects}
 
     def apply(self, call: Call) -> EnvironmentParams | FilterParams | None:
-        """Take a call into account; return what was known of the environment or filter before."""
+        """Apply a call; return the environment or filter before it."""
         if call.name.endswith("filter"):
             before: EnvironmentParams | FilterParams | None = self.registry.filters.get(FilterID(call.id))
         else:
@@ -144,7 +144,7 @@ class Picture:
         return before
 
     def shows(self, *items: object) -> bool:
-        """Return whether one of these is shown: environments and filters of the projects; and if there is neither."""
+        """Return whether a call is shown: it is about no item, or about one of the shown projects."""
         known = [item for item in items if isinstance(item, EnvironmentParams | FilterParams)]
         return not self._projects or not known or any(not self._projects.isdisjoint(_projects_of(one)) for one in known)
 
@@ -232,7 +232,7 @@ class Stream:
                 return
 
     def settled_status(self) -> StreamStatus:
-        """Return the status when all that was received is handled, because only then it has what is refused."""
+        """Return the status when everything received was handled, because only then it has the refused environments."""
         deadline = time.monotonic() + _SETTLE
         while (status := self.manager.status).queued_batches and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -265,7 +265,7 @@ class View:
         raise NotImplementedError
 
     def refresh(self, status: StreamStatus) -> None:
-        """Bring what is seen up to date; called several times a second. Lines do not age."""
+        """Refresh what is seen; called several times a second. Lines do not change."""
 
 
 def call_json(call: Call, show: Show) -> dict[str, object]:
@@ -314,6 +314,7 @@ class PlainLines(View):
         self._picture = picture
         self._margin = margin
         self._interrupted_at: datetime | None = None
+        self._was_valid = False
 
     def show(self, event: Event) -> None:
         """Print an event."""
@@ -326,7 +327,11 @@ class PlainLines(View):
             case Remark(text=text):
                 self.say("warning", "yellow", harmless(text))
             case _:
-                self.say(event.state.value, STATE_COLOURS[event.state], self._state(event))
+                is_valid = event.state is StreamState.VALID
+                # If it was before, environments are refused now or no more, which has lines of its own.
+                if not (is_valid and self._was_valid):
+                    self.say(event.state.value, STATE_COLOURS[event.state], self._state(event))
+                self._was_valid = is_valid
 
     def say(self, verb: str, colour: str, text: str) -> None:
         """Print a line."""
@@ -346,7 +351,7 @@ class PlainLines(View):
 def wording(
     call: Call, before: EnvironmentParams | FilterParams | None, picture: Picture, show: Show
 ) -> tuple[str, list[str]]:
-    """Return in words what a call is about, and what the handler is told of it: of an update, what is different."""
+    """Return in words what a call is about and, for an update, what is different."""
     now = call.argument
     if now is None:
         return picture.totals(), []

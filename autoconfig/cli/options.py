@@ -1,4 +1,4 @@
-"""The arguments of all commands, how wrong ones are refused, and where the stream to be followed is said."""
+"""The arguments of all commands, the errors for wrong ones, and the options that name the stream."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from ..identifiers import AutoConfigKey
+from ..keys import text_of_key_file
 from ..validation import check_header_value, check_seconds, check_url
 from ..version import __version__
 from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible, library_logs
@@ -62,9 +63,9 @@ class Connection:
     Attributes:
         name: What is followed: the URI without what may be secret in it.
         uri: The service's base URI.
-        uri_name: Where that was said: an option, a variable, or ``"default"``.
+        uri_name: Where the URI comes from: an option, a variable, or ``"default"``.
         key: The auto-configuration key, a secret.
-        key_name: Where that was said.
+        key_name: Where the key comes from.
         proxy: The URL of ``--proxy``, which may hold a password.
         ca_file: The file of ``--ca-file``.
     """
@@ -140,7 +141,7 @@ def _first(options: dict[str, str | None], **names: str) -> tuple[str, str] | No
 
 
 def _key(options: dict[str, str | None]) -> tuple[str, str, Path | None]:
-    """Return where the key was said, the key, and its file."""
+    """Return where the key comes from, the key, and its file."""
     if options["key"] is not None and options["key_file"] is not None:
         raise CommandError("--key-file", "cannot be given together with --key", "give one of the two", USAGE)
     found = _first(options, key="--key", key_file="--key-file") or _first(
@@ -155,13 +156,13 @@ def _key(options: dict[str, str | None]) -> tuple[str, str, Path | None]:
 
 
 def _read_key(name: str, path: str) -> tuple[str, Path | None]:
-    """Return the key in a file, and the file's path unless it can be read only once, as a pipe can."""
+    """Return the key in a file, and the file's path, unless it can be read only once, like a pipe."""
     # Neither the path nor the text of the error is shown: somebody may have taken --key-file for --key.
     fix = "give the path of a file that holds the key and nothing else"
     try:
         file = Path(path)
         again = file.is_file()
-        return file.read_text("utf-8").strip(), file if again else None
+        return text_of_key_file(file.read_bytes()), file if again else None
     except OSError as error:
         raise CommandError(name, f"cannot read the file: {os.strerror(error.errno or 0)}", fix, USAGE) from None
     except ValueError:  # not UTF-8, or a path that no file can have

@@ -48,7 +48,7 @@ def put_line(text: str) -> None:
         out.write(f"{text}\n".encode(encoding, "backslashreplace").decode(encoding))
         out.flush()
     except BaseException as error:
-        # The reader is gone, or a signal came while it was slow. What is left in the buffer would be written again at
+        # The reader is gone, or a signal came while it was slow. The rest of the buffer would be written again at
         # exit, and fail or block there.
         silence(out)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
@@ -137,7 +137,7 @@ def silence(stream: TextIO) -> None:
 
 
 def reader_is_gone() -> bool:
-    """Return whether stdout is a pipe or socket that nobody reads any more; nothing has to be written to learn it."""
+    """Return whether stdout is a pipe or socket that nobody reads any more; this writes nothing."""
     try:
         descriptor = sys.stdout.fileno()
         kind = os.fstat(descriptor).st_mode

@@ -1,4 +1,4 @@
-"""``autoconfig replay``: what the client makes of a recorded stream, and why."""
+"""``autoconfig replay``: what the client does with a recorded stream, and why."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _replay(stream: BinaryIO, player: Player, report: Report) -> None:
             return
         if reader_is_gone():
             return
-    for event in parser.feed(b"\n\n"):  # what has no end is never delivered
+    for event in parser.feed(b"\n\n"):  # an event without an end is never delivered
         report.events += 1
         report.decided(Decision("ignored", "cut off by the end of the file: no empty line follows", event[0].decode()))
 
@@ -147,7 +147,7 @@ class _LastLine(logging.Handler):
 
 
 class Player:
-    """Applies messages to the real version logic, and yields what that decides and the calls that follow."""
+    """Applies messages to the real version logic; yields its decisions and the calls that follow."""
 
     def __init__(self) -> None:
         log = logging.Logger("replay", logging.DEBUG)  # noqa: LOG001  # not part of the tree: nothing of it is shown
@@ -244,7 +244,7 @@ def _refused(item: Decision, reason: str) -> Decision:
 
 class Report:
     """
-    Tells what happens, in the form that was asked for.
+    Prints decisions and calls, as JSON or in words.
 
     Attributes:
         events: How many events there were so far.
@@ -264,7 +264,7 @@ class Report:
         return len(self._malformed)
 
     def decided(self, decision: Decision) -> None:
-        """Tell what was done with an event, or with an item in it."""
+        """Print what was done with an event, or with an item in it."""
         if decision.action in ("malformed", "refused"):
             self._malformed.add(self.events)
             if not self._explain:
@@ -278,12 +278,12 @@ class Report:
             put_line(f"#{self.events:<4} {harmless(_words(decision))}")
 
     def called(self, call: Call) -> None:
-        """Tell of a call of the handler."""
+        """Print a call of the handler."""
         self._calls[call.name] += 1
         self._lines.show(call)
 
     def end(self) -> None:
-        """Tell people how much there was."""
+        """Print the totals, for people."""
         if self._explain and not self._json:
             malformed = f" ({self.malformed} malformed)" if self.malformed else ""
             calls = counted(self._calls.total(), "call")

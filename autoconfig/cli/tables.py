@@ -24,13 +24,13 @@ from .words import (
     duration,
     environment_name,
     expiring_keys,
-    is_troubled,
+    is_failing,
+    last_error_words,
     moment,
     project_name,
     sort_key,
     state_words,
     title,
-    trouble_words,
 )
 
 _LINGER = 8.0  # seconds that a deleted environment is still shown
@@ -49,7 +49,7 @@ class Row:
     An environment in the table.
 
     Attributes:
-        params: What is known of it.
+        params: Its newest state.
         change: What happened to it last.
         number: The number of that change; everything before the first full configuration is number 0.
         at: When that was, in monotonic time.
@@ -63,7 +63,7 @@ class Row:
 
 class Board(View):
     """
-    What ``watch`` shows: the state of the stream, the newest changes first, the filters, the last log lines.
+    The table of ``watch``: the state of the stream, the newest changes first, the filters, the last log lines.
 
     Args:
         show: How secrets are shown.
@@ -106,7 +106,7 @@ class Board(View):
             self._rows[params.env_id] = Row(params, change, self._changes, time.monotonic())
 
     def refresh(self, status: StreamStatus) -> None:
-        """Take up the stream's status, forget environments that were deleted a while ago, and draw."""
+        """Read the stream's status, forget environments that were deleted a while ago, and draw."""
         self._status = status
         oldest = time.monotonic() - _LINGER
         self._rows = {id: row for id, row in self._rows.items() if row.change != "deleted" or row.at > oldest}
@@ -124,10 +124,10 @@ class Board(View):
         line = _one_line(f"● {state.value}", STATE_COLOURS[state])
         yield line.append(f"  {state_words(self._status, now)}  {self._name}", "default")
         yield _one_line(self.totals(), "dim")
-        if trouble := trouble_words(self._status, now):
-            yield _one_line(trouble, "red" if is_troubled(self._status) else "dim")
+        if last_error := last_error_words(self._status, now):
+            yield _one_line(last_error, "red" if is_failing(self._status) else "dim")
         footer = self._footer()
-        room = max(1, (options.height or console.height) - len(footer) - (6 if trouble else 5))
+        room = max(1, (options.height or console.height) - len(footer) - (6 if last_error else 5))
         rows = sorted(self._rows.values(), key=lambda row: (-row.number, sort_key(row.params)))
         if rows:
             yield Text()

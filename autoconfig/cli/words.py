@@ -100,7 +100,7 @@ def expiring_keys(params: EnvironmentParams) -> list[tuple[str, datetime]]:
 
 
 def properties(params: EnvironmentParams, show: Show) -> list[str]:
-    """Return in words what a handler is told of an environment, but for its names."""
+    """Return in words what a handler gets about an environment, except its names."""
     facts = [_keys(params.accepted_sdk_keys, show), _keys(params.accepted_mobile_keys, show)]
     facts += expiries(params, show)
     if params.ttl:
@@ -168,19 +168,19 @@ def state_words(status: StreamStatus, now: datetime) -> str:
     return "connecting"
 
 
-def trouble_words(status: StreamStatus, now: datetime) -> str:
-    """Return the last trouble, and how long ago it was; ``""`` if there was none."""
+def last_error_words(status: StreamStatus, now: datetime) -> str:
+    """Return the last error, and how long ago it was; ``""`` if there was none."""
     error = status.last_error
     if error is None:
         return ""
     words = f"{printable(error.message)}, {age((now - error.time).total_seconds())} ago"
     if status.failed_attempts > 1:
         words += f" ({counted(status.failed_attempts, 'failed attempt')} so far)"
-    return words if is_troubled(status) else f"last trouble: {words}"
+    return words if is_failing(status) else f"last error: {words}"
 
 
-def is_troubled(status: StreamStatus) -> bool:
-    """Return whether the last trouble is the present one."""
+def is_failing(status: StreamStatus) -> bool:
+    """Return whether the last error still keeps the stream from working."""
     return status.last_error is not None and (status.connected_since is None or status.failed_attempts > 0)
 
 

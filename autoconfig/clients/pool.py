@@ -413,7 +413,7 @@ class ClientPool(MessageHandler):
         return config
 
     def _look(self, slot: Slot, client: Client) -> None:
-        """Take in what has become of a client; called by the SDK's threads too."""
+        """Read the state of a client and act on it; the SDK's threads call it, too."""
         with self._changed:
             if client is not slot.serving and client is not slot.candidate:
                 return

@@ -128,7 +128,7 @@ class _Watched:
         """
         Close the duplicate, and put something that has ended in the original's place.
 
-        Its number stays in use, because an event loop may watch it, and whoever has the socket object closes it.
+        Its number stays in use, because an event loop may watch it; the owner of the socket object closes it.
         """
         with contextlib.suppress(OSError):
             # Else it was closed, and its number may be used again.

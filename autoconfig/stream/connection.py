@@ -140,7 +140,7 @@ class Connector:
             # Even when it is not to follow a redirect, requests reads its body to the end, if it sees where it leads.
             session.get_redirect_target = _no_target  # type: ignore[method-assign, assignment]
             return session
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: it is a function of the user's
             reason = describe(error)
         raise ConnectionFailedError(f"cannot make a session: {reason}")
 
@@ -175,7 +175,7 @@ class Connector:
             return self._read_key()
         except BadKeyError as error:
             reason = str(error)
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: it may be a function of the user's
             reason = describe(error)
         raise ConnectionFailedError(f"cannot read the key: {reason}")
 
@@ -197,7 +197,7 @@ class Connector:
             )
             self._watch(response)
             return response
-        except Exception as error:  # not all of them are requests' own: also ValueError, OSError, urllib3's
+        except BaseException as error:  # requests', ValueError, OSError, urllib3's, and any of a session of the user's
             reason = describe(error)
         # Raised here, so that it holds no reference to that error, which knows the request and with it the key.
         raise ConnectionFailedError(reason)

@@ -55,6 +55,7 @@ _TLS_WORDS = {
     "UNKNOWN_CA": "the other side does not know the authority of the client's certificate",
     "UNEXPECTED_EOF_WHILE_READING": "the connection was closed",
 }
+_TLS_ENDS = ssl.SSLEOFError, ssl.SSLZeroReturnError
 
 
 class ExplainedError(http.client.HTTPException):
@@ -106,8 +107,8 @@ def _describe_tls(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _joined("the certificate is not accepted", getattr(error, "verify_message", None))
     reason = getattr(error, "reason", None)
-    if not isinstance(reason, str):
-        return "TLS failed"
+    if not isinstance(reason, str):  # as it is where OpenSSL has found nothing to say
+        return "TLS failed: the connection was closed" if isinstance(error, _TLS_ENDS) else "TLS failed"
     words = next((words for end, words in _TLS_WORDS.items() if reason.endswith(end)), None)
     return f"TLS failed: {words} (OpenSSL: {reason})" if words else f"TLS failed (OpenSSL: {reason})"
 

@@ -77,7 +77,7 @@ class EventStream:
         self._max_event_bytes = max_event_bytes
         self._log = logger
         self._last_event_id = ""
-        self._ending: Exception | None = None  # why the connection is to be made anew
+        self._ending: Exception | None = None  # why to reconnect
 
     @contextmanager
     def connect(self) -> Iterator[Iterator[Received]]:

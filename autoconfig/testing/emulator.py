@@ -35,7 +35,7 @@ class Emulator(Streams):
     Args:
         environments: The environments that exist at first. One whose keys contradict each other is served too, for
             tests of how clients refuse it.
-        filters: The payload filters that exist at first, by id. Only clients that ask for protocol version 2 are told.
+        filters: The payload filters that exist at first, by id. Only clients that ask for protocol version 2 get them.
         key: The auto-configuration key that requests must have.
         host: The address to listen on.
         port: The port to listen on; 0 for any that is free.
@@ -167,7 +167,7 @@ class Emulator(Streams):
 
     def set_filter(self, id: FilterID | str, rep: FilterRep) -> FilterRep:
         """
-        Add or replace a payload filter, and send the ``patch`` to the clients that are told of filters.
+        Add or replace a payload filter, and send the ``patch`` to the clients that get filters.
 
         Returns:
             What was sent, with a version as :meth:`set_environment` chooses it.

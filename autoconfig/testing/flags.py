@@ -1,7 +1,7 @@
 """
 LaunchDarkly's flag and event services on a loopback port, for tests of programs that use the SDK's clients.
 
-:class:`FlagService` serves the flags of every SDK key, refuses keys, hangs and goes down as it is told, and keeps the
+:class:`FlagService` serves the flags of every SDK key, refuses keys, hangs and goes down on request, and keeps the
 events that clients send. It needs nothing but the standard library; the clients are the real ones.
 """
 

@@ -79,7 +79,7 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     Args:
         begin: Begins the answer to a request, now or later.
-        leave: Is told that an answer has ended, or that its client has left.
+        leave: Called when an answer has ended or its client has left.
         connection: What the standard library's class takes.
     """
 

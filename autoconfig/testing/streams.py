@@ -46,7 +46,7 @@ class Streams:
         key: The key that requests must have.
         heartbeat_interval: Seconds between two heartbeats of a stream.
         framing: ``"chunked"`` or ``"close"``.
-        put_event: Returns the event that a stream begins with. Its argument is whether the client is told of filters.
+        put_event: Returns the event that a stream begins with. Its argument is whether the client gets filters.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Streams:
         self._put_event = put_event
         self._requests: deque[RecordedRequest] = deque(maxlen=_KEPT)
         self._request_count = 0
-        self._streams: dict[Answer, bool] = {}  # and whether the client is told of filters
+        self._streams: dict[Answer, bool] = {}  # and whether the client gets filters
         self._failures: deque[Refusal] = deque()
         self._stalled = False
         self._held: set[Answer] = set()  # streams that were open when the stall began, ended ones too
@@ -224,7 +224,7 @@ class Streams:
                 raise TimeoutError(f"the emulator had {number()} {what} after {timeout:g} s, not {count}")
 
     def _broadcast(self, data: bytes, *, filters_only: bool = False) -> None:
-        """Send to every open stream, or only to those whose clients are told of filters."""
+        """Send to every open stream, or only to those whose clients get filters."""
         with self._changed:
             for stream, with_filters in self._streams.items():
                 if with_filters or not filters_only:

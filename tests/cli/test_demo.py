@@ -33,7 +33,7 @@ def test_plays_the_whole_story(run: Run, no_secrets: Callable[..., None]) -> Non
         "answers the first retry with 503",
         "update_environment  Shop / Production  secure mode off → on",
         "12 calls, and your handler knows what the service has",
-        '"Use it" in the README',
+        '"Look environments up" in the README',
     ):
         assert words in out
     assert out.count("received_all_environments") == 3

@@ -240,6 +240,14 @@ def test_an_address_of_another_machine_is_one_line(capsys: pytest.CaptureFixture
     assert err.startswith("autoconfig: error: --port: cannot listen on 192.0.2.1:8765: Cannot assign requested address")
 
 
+def test_a_host_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not one about the port, to which there is nothing to be done."""
+    assert main(["emulate", "--host", "300.1.1.1"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("autoconfig: error: --host: cannot look up 300.1.1.1: ")
+    assert "Unknown error" not in err
+
+
 def test_ends_well_when_its_reader_goes_away(start: Start) -> None:
     reading, writing = os.pipe()
     running = start("emulate", "--port", "0", "--interval", "60", stdout=writing)

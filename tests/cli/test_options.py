@@ -153,7 +153,7 @@ def test_the_variable_that_is_wrong_is_named(
 
 def test_a_key_file_must_be_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "key"
-    file.write_bytes(b"\xff\xfe")
+    file.write_bytes(b"\xff\xff")
     assert "does not hold a key" in refused(capsys, "watch", "--key-file", str(file))
 
 
@@ -162,6 +162,16 @@ def test_the_key_may_come_from_a_file(
     end: str, service: Emulator, start: Callable[..., object], tmp_path: Path
 ) -> None:
     (tmp_path / "key").write_bytes(f"{service.key}{end}".encode())
+    start("watch", "--uri", service.uri, "--key-file", "key")
+    service.wait_for_connections(1, timeout=20)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_key_file_may_be_one_that_windows_wrote(
+    encoding: str, service: Emulator, start: Callable[..., object], tmp_path: Path
+) -> None:
+    """With a byte order mark, as the library takes it."""
+    (tmp_path / "key").write_bytes(f"{service.key}\r\n".encode(encoding))
     start("watch", "--uri", service.uri, "--key-file", "key")
     service.wait_for_connections(1, timeout=20)
 

@@ -146,6 +146,7 @@ def test_follows_what_the_service_sends(start: Start) -> None:
         running.line("complete")
         service.send(patch(environment("oak", "Elm", version=2)))
         assert running.line("updated").endswith("name 日本 oak → Elm, key 日本 oak → elm")
+        assert running.stdout.count("connected") == 1  # although the status has changed: one is refused now
         service.cut()
         running.line("INTERRUPTED")
         running.line("is back")

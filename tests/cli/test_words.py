@@ -16,13 +16,13 @@ from autoconfig.cli.words import (
     differences,
     duration,
     environment_json,
-    is_troubled,
+    is_failing,
+    last_error_words,
     moment,
     properties,
     relay_variables,
     state_words,
     status_json,
-    trouble_words,
 )
 from autoconfig.environments import EnvironmentParams
 from autoconfig.identifiers import mask
@@ -119,18 +119,18 @@ def test_the_connection_in_words(fields: dict[str, Any], words: str) -> None:
     assert state_words(attrs.evolve(FRESH, **fields), NOW) == words
 
 
-def test_trouble_in_words() -> None:
+def test_the_last_error_in_words() -> None:
     status = attrs.evolve(FRESH, state=StreamState.INTERRUPTED, last_error=ERROR, failed_attempts=7)
-    assert trouble_words(status, NOW) == "unexpected HTTP status 503, 3 s ago (7 failed attempts so far)"
+    assert last_error_words(status, NOW) == "unexpected HTTP status 503, 3 s ago (7 failed attempts so far)"
     over = attrs.evolve(FRESH, state=StreamState.VALID, last_error=ERROR, connected_since=NOW)
-    assert trouble_words(over, NOW) == "last trouble: unexpected HTTP status 503, 3 s ago"
-    assert trouble_words(FRESH, NOW) == ""
+    assert last_error_words(over, NOW) == "last error: unexpected HTTP status 503, 3 s ago"
+    assert last_error_words(FRESH, NOW) == ""
     nasty = attrs.evolve(over, last_error=attrs.evolve(ERROR, message="\x1b[2J"))
-    assert "\x1b" not in trouble_words(nasty, NOW)
+    assert "\x1b" not in last_error_words(nasty, NOW)
 
 
-def test_a_connection_that_has_brought_nothing_yet_does_not_end_the_trouble() -> None:
-    assert is_troubled(attrs.evolve(FRESH, last_error=ERROR, connected_since=NOW, failed_attempts=2))
+def test_a_connection_that_has_brought_nothing_yet_does_not_end_the_failure() -> None:
+    assert is_failing(attrs.evolve(FRESH, last_error=ERROR, connected_since=NOW, failed_attempts=2))
 
 
 def test_a_status_in_json() -> None:

@@ -264,6 +264,8 @@ REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, SECRET)
         (Reasoned(SECRET), "unexpected error (Reasoned)"),
         (chained(RuntimeError(SECRET), ValueError(SECRET), REFUSED), "Connection refused"),
         (chained(RuntimeError(SECRET), ssl.SSLError(1, f"[SSL] {SECRET}")), "TLS failed"),
+        (chained(RuntimeError(SECRET), ssl.SSLEOFError(8, SECRET)), "TLS failed: the connection was closed"),
+        (chained(RuntimeError(SECRET), ssl.SSLZeroReturnError(6, SECRET)), "TLS failed: the connection was closed"),
         (ssl.SSLCertVerificationError(1, SECRET), "the certificate is not accepted"),
     ],
 )
