@@ -20,6 +20,8 @@ from testing.plain_client import TIMEOUT, PlainClient, dechunk, events
 from testing.plain_client import connect as plain_connection
 
 from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, event_bytes
+from autoconfig.testing import server as server_module
+from autoconfig.testing.answer import Answer
 from autoconfig.testing.server import StreamServer
 
 PATH = "/relay_auto_config"
@@ -380,12 +382,22 @@ def test_a_slow_reader_gets_everything_in_the_end(served: tuple[Emulator, Connec
     assert [name for name, _ in events(stream)] == ["put", *(f"event-{n}" for n in range(40))]
 
 
-def test_a_client_that_sends_something_during_the_stream_cannot_use_the_connection_again() -> None:
+def test_a_client_that_sends_something_during_the_stream_cannot_use_the_connection_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = threading.Event()
+
+    class Noting(Answer):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "_strayed" and value:
+                taken.set()
+
+    monkeypatch.setattr(server_module, "Answer", Noting)
     with Emulator() as emulator, PlainClient(emulator.uri) as client:
         client.read_until(b"event: put")
         client.socket.sendall(b"x")
-        emulator.send_heartbeat()
-        client.read_until(b":\n\r\n")  # so the byte was taken
+        assert taken.wait(5)
         emulator.drop_connections("eof")
         client.read_rest()
     assert client.received.endswith(b"0\r\n\r\n")
