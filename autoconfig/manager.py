@@ -11,13 +11,14 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Literal
 
 from .config import HTTPConfig, RetryPolicy
 from .dispatch.calls import HandlerCalls
-from .dispatch.dispatcher import Dispatcher
+from .dispatch.dispatcher import Dispatcher, Observer
 from .exceptions import ClosedError, ForkedError, KeyRejectedError, NotReadyError
 from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
@@ -31,9 +32,9 @@ from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
-from .stream.source import EventStream
+from .stream.source import EventStream, Source, SourceMaker
 from .threads import StreamThreads
-from .validation import check_instance, check_number, check_seconds, check_url
+from .validation import check_callable, check_instance, check_number, check_seconds, check_url
 
 _DEFAULT_RETRY_DELAY = 1.0  # seconds
 _QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
@@ -99,37 +100,109 @@ class StreamManager:
         policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         if on_rejected_key not in ("stop", "retry"):
             raise ValueError(f"on_rejected_key must be 'stop' or 'retry', not {on_rejected_key!r}")
+        url = endpoint(stream_uri, protocol_version)
+        shown = show_key(key)
+        self._set_up(
+            handler,
+            lambda token, log: EventStream(Connector(read_key, url, config, token), config.max_event_bytes, log),
+            RetryPlan(initial_retry_delay, policy),
+            name=shown,
+            shown=f"{shown} at {url.partition('?')[0]}",
+            stop_on_rejection=on_rejected_key == "stop",
+            logger=logger,
+            handler_errors=handler_errors,
+            slow_callback=slow_callback,
+        )
+
+    @classmethod
+    def from_source(
+        cls,
+        source: SourceMaker,
+        handler: MessageHandler,
+        *,
+        initial_retry_delay: float = _DEFAULT_RETRY_DELAY,
+        logger: Logger | None = None,
+        retry_policy: RetryPolicy | None = None,
+        handler_errors: HandlerErrors | None = None,
+        slow_callback: float | None = 5.0,
+    ) -> StreamManager:
+        """
+        Return a manager that follows another source than the service's stream, such as ``redis.RedisSource``.
+
+        Key, URI and HTTP belong to the service's stream alone, so these have no place here. All else is as with the
+        constructor. The source describes what to follow and holds nothing open: several managers may be made from one.
+
+        Raises:
+            TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
+            ValueError: A number is invalid; the text names the argument.
+        """
+        check_callable("source.make", getattr(source, "make", None))
+        check_handler(handler)
+        if check_number("initial_retry_delay", initial_retry_delay) <= 0:
+            initial_retry_delay = _DEFAULT_RETRY_DELAY
+        check_seconds("initial_retry_delay", initial_retry_delay)
+        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
+        manager = cls.__new__(cls)
+        manager._set_up(
+            handler,
+            source.make,
+            RetryPlan(initial_retry_delay, policy),
+            name=source.name,
+            shown=str(source),
+            logger=logger,
+            handler_errors=handler_errors,
+            slow_callback=slow_callback,
+        )
+        return manager
+
+    def _set_up(
+        self,
+        handler: MessageHandler,
+        make_source: Callable[[CancelToken, SafeLogger], Source],
+        plan: RetryPlan,
+        *,
+        name: str,
+        shown: str,
+        logger: Logger | None,
+        handler_errors: HandlerErrors | None,
+        slow_callback: float | None,
+        stop_on_rejection: bool = True,
+    ) -> None:
+        """Make the parts. This is the constructor's second half, and that of managers that follow another source."""
         errors = HandlerErrors() if handler_errors is None else handler_errors
         check_instance("handler_errors", errors, HandlerErrors)
         slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)
-
         self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
-        url = endpoint(stream_uri, protocol_version)
-        self._key = show_key(key)
-        self._shown = f"{self._key} at {url.partition('?')[0]}"
+        self._key, self._shown = name, shown
         self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
         self._warned_in: int | None = None  # the fork that was warned
-        self._status = StatusTracker(log)
+        self._status = status = StatusTracker(log)
         token = CancelToken()
         batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
-        calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=self._status, logger=log)
-        self._threads = StreamThreads(batches, token, calls, self._status, log)
-        self._dispatcher = Dispatcher(calls, errors, batches, self._status, log)
+        calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=log)
+        self._threads = threads = StreamThreads(batches, token, calls, status, log)
+        self._dispatcher = Dispatcher(calls, errors, batches, status, log)
         self._reader = StreamReader(
-            EventStream(Connector(read_key, url, config, token), config.max_event_bytes, log),
+            make_source(token, log),
             batches,
             token,
-            RetryPlan(initial_retry_delay, policy),
-            self._status,
-            stop_on_rejection=on_rejected_key == "stop",
-            on_connected=self._threads.note_connected,
+            plan,
+            status,
+            stop_on_rejection=stop_on_rejection,
+            on_connected=threads.note_connected,
             logger=log,
         )
+        self._attach_to(handler, weakref.ref(threads))
+
+    def _observe(self, observer: Observer) -> None:
+        """Let somebody else be told of what counts, in the dispatcher's thread; called before :meth:`start`."""
+        self._dispatcher.add_observer(observer)
+
+    def _attach_to(self, handler: MessageHandler, threads: weakref.ref[StreamThreads]) -> None:
         self._handler = handler
         # Both weak, so that a handler keeps neither the manager nor the threads alive.
-        threads = weakref.ref(self._threads)
         self._attached_stream = AttachedStream(
             lambda: (found := threads()) is None or found.stopped, weakref.WeakMethod(self.wait_until_ready)
         )

@@ -332,7 +332,7 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
             token.watch(sock)
             for option in connection.socket_options or ():
                 sock.setsockopt(*option[:3])  # urllib3-future's have a fourth item, "tcp"
-            _wait_for_answer(sock, address, connection.timeout, token)
+            wait_for_answer(sock, address, connection.timeout, token)
             return sock
         except OSError as error:
             failure = error
@@ -344,7 +344,7 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
         del failure  # else it would keep itself alive through this frame
 
 
-def _wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
+def wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
     """Connect. A call of ``connect()`` that blocks would miss a token that is cancelled just before it."""
     sock.setblocking(False)
     with suppress(BlockingIOError):  # it goes on
