@@ -78,8 +78,9 @@ class Leader:
     One of those that may lead a fleet: the one that does follows the service's stream and mirrors it into Redis.
 
     Run two or more, in different processes. One leads; another takes over when there was no sign of life for the time
-    of a lease, or at once when the leader is closed. Clocks are not compared for that. Each write is made by a script
-    in Redis which makes sure that its caller leads, so a leader that was stopped and continues can do no harm.
+    of a lease, or within a third of it when the leader is closed. Clocks are not compared for that. Each write is made
+    by a script in Redis which makes sure that its caller leads, so a leader that was stopped and continues can do no
+    harm.
 
     :meth:`start` creates one daemon thread, and the manager has its own. Nothing that Redis does is raised: it is
     logged, in :attr:`status`, and tried again. Needs the extra ``redis``.
@@ -167,7 +168,7 @@ class Leader:
 
     def close(self, timeout: float = 5.0) -> bool:
         """
-        Hand over and end; another one leads at once. May be called from any thread, and again.
+        Hand over and end; another one leads within a third of a lease. May be called from any thread, and again.
 
         Args:
             timeout: How many seconds to wait. Redis is given half a second at most.

@@ -27,6 +27,7 @@ _REFUSALS: dict[type[Exception], str] = {
     exceptions.AuthenticationError: "Redis does not accept the user name or password",
     exceptions.NoPermissionError: "Redis does not permit the command; see its ACL",
     exceptions.ReadOnlyError: "this Redis is a replica, which cannot be written to",
+    exceptions.OutOfMemoryError: "Redis has no memory left; see its maxmemory",
     exceptions.BusyLoadingError: "Redis is still loading its data",
 }
 
@@ -118,11 +119,12 @@ def check_redis_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         if parts.scheme.endswith(_SENTINEL):
-            parts = urlsplit(_with_address(url, "127.0.0.1", 6379))
             if not _service(url) or not _sentinels(url):
                 raise ValueError
-        _parse(parts.geturl())
-        good = bool(parts.hostname or parts.scheme == "unix")
+            _parse(_with_address(url, "127.0.0.1", 6379))
+        else:
+            _parse(url)
+        good = bool(parts.hostname or (parts.scheme == "unix" and parts.path))
     except (ValueError, redis.RedisError):
         good = False
     if not good:
