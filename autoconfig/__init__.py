@@ -13,165 +13,107 @@ from typing import TYPE_CHECKING
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .config import HTTPConfig, RetryPolicy
-    from .environments import (
-        AcceptedKey,
-        EnvIdentifiers,
-        EnvironmentParams,
-        ExpiringSDKKey,
-        FilterParams,
-        ViewKey,
-    )
-    from .exceptions import (
-        AutoConfigError,
-        ClosedError,
-        ConnectionFailedError,
-        EventTooLargeError,
-        ForkedError,
-        KeyRejectedError,
-        MalformedMessageError,
-        NotReadyError,
-        StreamEndedError,
-        StreamError,
-        UnexpectedStatusError,
-    )
-    from .expiry import ExpiredKey
-    from .filtering import FilteredHandler, FilterExpander
-    from .handler import MessageHandler
-    from .handler_errors import HandlerErrors, HandlerFailure
-    from .identifiers import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
-    from .keys import KeySource
-    from .manager import StreamManager
-    from .receiver import Action, Item, MessageReceiver
-    from .registry import EnvironmentRegistry, RegistryChange, RegistryListener
-    from .status import (
-        ContentSource,
-        ErrorInfo,
-        ErrorKind,
-        RefusedEnvironment,
-        StatusListener,
-        StreamState,
-        StreamStatus,
-    )
+    from .config import HTTPConfig as HTTPConfig
+    from .config import RetryPolicy as RetryPolicy
+    from .environments import AcceptedKey as AcceptedKey
+    from .environments import EnvIdentifiers as EnvIdentifiers
+    from .environments import EnvironmentParams as EnvironmentParams
+    from .environments import ExpiringSDKKey as ExpiringSDKKey
+    from .environments import FilterParams as FilterParams
+    from .environments import ViewKey as ViewKey
+    from .exceptions import AutoConfigError as AutoConfigError
+    from .exceptions import ClosedError as ClosedError
+    from .exceptions import ConnectionFailedError as ConnectionFailedError
+    from .exceptions import EventTooLargeError as EventTooLargeError
+    from .exceptions import ForkedError as ForkedError
+    from .exceptions import KeyRejectedError as KeyRejectedError
+    from .exceptions import MalformedMessageError as MalformedMessageError
+    from .exceptions import NotReadyError as NotReadyError
+    from .exceptions import StreamEndedError as StreamEndedError
+    from .exceptions import StreamError as StreamError
+    from .exceptions import UnexpectedStatusError as UnexpectedStatusError
+    from .expiry import ExpiredKey as ExpiredKey
+    from .filtering import FilteredHandler as FilteredHandler
+    from .filtering import FilterExpander as FilterExpander
+    from .handler import MessageHandler as MessageHandler
+    from .handler_errors import HandlerErrors as HandlerErrors
+    from .handler_errors import HandlerFailure as HandlerFailure
+    from .identifiers import AutoConfigKey as AutoConfigKey
+    from .identifiers import EnvironmentID as EnvironmentID
+    from .identifiers import FilterID as FilterID
+    from .identifiers import FilterKey as FilterKey
+    from .identifiers import MobileKey as MobileKey
+    from .identifiers import SDKKey as SDKKey
+    from .keys import KeySource as KeySource
+    from .manager import StreamManager as StreamManager
+    from .receiver import Action as Action
+    from .receiver import Item as Item
+    from .receiver import MessageReceiver as MessageReceiver
+    from .registry import EnvironmentRegistry as EnvironmentRegistry
+    from .registry import RegistryChange as RegistryChange
+    from .registry import RegistryListener as RegistryListener
+    from .status import ContentSource as ContentSource
+    from .status import ErrorInfo as ErrorInfo
+    from .status import ErrorKind as ErrorKind
+    from .status import RefusedEnvironment as RefusedEnvironment
+    from .status import StatusListener as StatusListener
+    from .status import StreamState as StreamState
+    from .status import StreamStatus as StreamStatus
+    from .store import ConfigurationStore as ConfigurationStore
 
-__all__ = [
-    "AcceptedKey",
-    "Action",
-    "AutoConfigError",
-    "AutoConfigKey",
-    "ClosedError",
-    "ConnectionFailedError",
-    "ContentSource",
-    "EnvIdentifiers",
-    "EnvironmentID",
-    "EnvironmentParams",
-    "EnvironmentRegistry",
-    "ErrorInfo",
-    "ErrorKind",
-    "EventTooLargeError",
-    "ExpiredKey",
-    "ExpiringSDKKey",
-    "FilterExpander",
-    "FilterID",
-    "FilterKey",
-    "FilterParams",
-    "FilteredHandler",
-    "ForkedError",
-    "HTTPConfig",
-    "HandlerErrors",
-    "HandlerFailure",
-    "Item",
-    "KeyRejectedError",
-    "KeySource",
-    "MalformedMessageError",
-    "MessageHandler",
-    "MessageReceiver",
-    "MobileKey",
-    "NotReadyError",
-    "RefusedEnvironment",
-    "RegistryChange",
-    "RegistryListener",
-    "RetryPolicy",
-    "SDKKey",
-    "StatusListener",
-    "StreamEndedError",
-    "StreamError",
-    "StreamManager",
-    "StreamState",
-    "StreamStatus",
-    "UnexpectedStatusError",
-    "ViewKey",
-    "__version__",
-]
-
-# Where each name comes from. It is imported late, because pytest loads our plugin, and so this package, in every run.
-_NAMES = {
-    "config": (
-        "HTTPConfig",
-        "RetryPolicy",
-    ),
-    "environments": (
-        "AcceptedKey",
-        "EnvIdentifiers",
-        "EnvironmentParams",
-        "ExpiringSDKKey",
-        "FilterParams",
-        "ViewKey",
-    ),
-    "exceptions": (
-        "AutoConfigError",
-        "ClosedError",
-        "ConnectionFailedError",
-        "EventTooLargeError",
-        "ForkedError",
-        "KeyRejectedError",
-        "MalformedMessageError",
-        "NotReadyError",
-        "StreamEndedError",
-        "StreamError",
-        "UnexpectedStatusError",
-    ),
-    "expiry": ("ExpiredKey",),
-    "filtering": (
-        "FilteredHandler",
-        "FilterExpander",
-    ),
-    "handler": ("MessageHandler",),
-    "handler_errors": (
-        "HandlerErrors",
-        "HandlerFailure",
-    ),
-    "identifiers": (
-        "AutoConfigKey",
-        "EnvironmentID",
-        "FilterID",
-        "FilterKey",
-        "MobileKey",
-        "SDKKey",
-    ),
-    "keys": ("KeySource",),
-    "manager": ("StreamManager",),
-    "receiver": (
-        "Action",
-        "Item",
-        "MessageReceiver",
-    ),
-    "registry": (
-        "EnvironmentRegistry",
-        "RegistryChange",
-        "RegistryListener",
-    ),
-    "status": (
-        "ContentSource",
-        "ErrorInfo",
-        "ErrorKind",
-        "RefusedEnvironment",
-        "StatusListener",
-        "StreamState",
-        "StreamStatus",
-    ),
+# Where each name comes from. A module is imported when one of its names is first used, because pytest loads our plugin,
+# and so this package, in every run. Type checkers read the imports above; a test holds the two equal.
+_MODULES = {
+    "HTTPConfig": "config",
+    "RetryPolicy": "config",
+    "AcceptedKey": "environments",
+    "EnvIdentifiers": "environments",
+    "EnvironmentParams": "environments",
+    "ExpiringSDKKey": "environments",
+    "FilterParams": "environments",
+    "ViewKey": "environments",
+    "AutoConfigError": "exceptions",
+    "ClosedError": "exceptions",
+    "ConnectionFailedError": "exceptions",
+    "EventTooLargeError": "exceptions",
+    "ForkedError": "exceptions",
+    "KeyRejectedError": "exceptions",
+    "MalformedMessageError": "exceptions",
+    "NotReadyError": "exceptions",
+    "StreamEndedError": "exceptions",
+    "StreamError": "exceptions",
+    "UnexpectedStatusError": "exceptions",
+    "ExpiredKey": "expiry",
+    "FilterExpander": "filtering",
+    "FilteredHandler": "filtering",
+    "MessageHandler": "handler",
+    "HandlerErrors": "handler_errors",
+    "HandlerFailure": "handler_errors",
+    "AutoConfigKey": "identifiers",
+    "EnvironmentID": "identifiers",
+    "FilterID": "identifiers",
+    "FilterKey": "identifiers",
+    "MobileKey": "identifiers",
+    "SDKKey": "identifiers",
+    "KeySource": "keys",
+    "StreamManager": "manager",
+    "Action": "receiver",
+    "Item": "receiver",
+    "MessageReceiver": "receiver",
+    "EnvironmentRegistry": "registry",
+    "RegistryChange": "registry",
+    "RegistryListener": "registry",
+    "ContentSource": "status",
+    "ErrorInfo": "status",
+    "ErrorKind": "status",
+    "RefusedEnvironment": "status",
+    "StatusListener": "status",
+    "StreamState": "status",
+    "StreamStatus": "status",
+    "ConfigurationStore": "store",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> object:

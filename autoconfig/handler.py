@@ -27,6 +27,10 @@ class MessageHandler(Protocol):
     newest state, or one deletion if the item is gone; after a failed update, an update or a deletion; after a failed
     deletion, a deletion until one succeeds, and only then an addition. A handler need not undo what it did before it
     raised.
+
+    A handler may have one more method, ``environment_refused(id, reason)``. It is called when the service sends an
+    environment whose keys contradict each other, once for each reason: what was known of the environment stays. If it
+    raises, it is not called again.
     """
 
     def add_environment(self, params: EnvironmentParams) -> None:
@@ -60,6 +64,7 @@ class MessageHandler(Protocol):
 
 
 _METHODS = [name for name in vars(MessageHandler) if not name.startswith("_")]
+_OPTIONAL_METHODS = ["environment_refused"]
 
 
 def check_handler(handler: object) -> None:
@@ -76,6 +81,7 @@ def check_handler(handler: object) -> None:
     missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]
     if missing:
         raise TypeError(f"handler must have the six methods of MessageHandler; it lacks {', '.join(missing)}")
-    coroutines = [name for name in _METHODS if inspect.iscoroutinefunction(getattr(handler, name))]
+    methods = [*_METHODS, *_OPTIONAL_METHODS]
+    coroutines = [name for name in methods if inspect.iscoroutinefunction(getattr(handler, name, None))]
     if coroutines:
         raise TypeError(f"handler must have ordinary methods; {', '.join(coroutines)} is a coroutine function")

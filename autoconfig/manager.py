@@ -13,6 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import Literal
 
@@ -28,6 +29,7 @@ from .keys import KeySource, key_reader, show_key
 from .messages import Batch
 from .safe_logger import Logger, SafeLogger, log_aside
 from .status import StatusListener, StatusTracker, StreamState, StreamStatus
+from .store import CacheThread, ConfigurationStore, check_store
 from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
 from .stream.reader import StreamReader
@@ -68,6 +70,10 @@ class StreamManager:
         handler_errors: What happens after a call of the handler that raised; default :class:`HandlerErrors`.
         slow_callback: A call of the handler that took longer than this many seconds is logged at WARNING when it
             returns; ``None`` turns that off.
+        cache: Where the last known configuration outlives the process, such as :class:`autoconfig.cache.FileStore`. It
+            is served until the service has sent its own, which then counts, whatever the versions; also when the key is
+            rejected. A third thread loads it and saves what the stream brings, at most five times a second; the stream
+            never waits for it. ``StreamStatus.content`` says what the handler has.
 
     Raises:
         TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
@@ -88,6 +94,7 @@ class StreamManager:
         on_rejected_key: Literal["stop", "retry"] = "stop",
         handler_errors: HandlerErrors | None = None,
         slow_callback: float | None = 5.0,
+        cache: ConfigurationStore | None = None,
     ) -> None:
         read_key = key_reader(key)
         check_url("stream_uri", stream_uri)
@@ -112,6 +119,7 @@ class StreamManager:
             logger=logger,
             handler_errors=handler_errors,
             slow_callback=slow_callback,
+            cache=cache,
         )
 
     @classmethod
@@ -125,6 +133,7 @@ class StreamManager:
         retry_policy: RetryPolicy | None = None,
         handler_errors: HandlerErrors | None = None,
         slow_callback: float | None = 5.0,
+        cache: ConfigurationStore | None = None,
     ) -> StreamManager:
         """
         Return a manager that follows another source than the service's stream, such as ``redis.RedisSource``.
@@ -152,6 +161,7 @@ class StreamManager:
             logger=logger,
             handler_errors=handler_errors,
             slow_callback=slow_callback,
+            cache=cache,
         )
         return manager
 
@@ -167,11 +177,14 @@ class StreamManager:
         handler_errors: HandlerErrors | None,
         slow_callback: float | None,
         stop_on_rejection: bool = True,
+        cache: ConfigurationStore | None = None,
     ) -> None:
         """Make the parts. This is the constructor's second half, and that of managers that follow another source."""
         errors = HandlerErrors() if handler_errors is None else handler_errors
         check_instance("handler_errors", errors, HandlerErrors)
         slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)
+        if cache is not None:
+            check_store(cache)
         self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
         self._key, self._shown = name, shown
         self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
@@ -183,7 +196,9 @@ class StreamManager:
         batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
         calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=log)
         self._threads = threads = StreamThreads(batches, token, calls, status, log)
-        self._dispatcher = Dispatcher(calls, errors, batches, status, log)
+        self._cache = None if cache is None else CacheThread(cache, batches, token, status, log)
+        observer = self._cache.content if self._cache else None
+        self._dispatcher = Dispatcher(calls, errors, batches, status, log, observer)
         self._reader = StreamReader(
             make_source(token, log),
             batches,
@@ -237,7 +252,11 @@ class StreamManager:
             self._started = True
             try:
                 attach(self._handler, self._attached_stream)
-                self._threads.start(self._reader.run, self._dispatcher.run, self._key)
+                read, dispatch = self._reader.run, self._dispatcher.run
+                if self._cache:
+                    self._cache.start()
+                    read, dispatch = partial(self._cache.read_with, read), partial(self._cache.dispatch_with, dispatch)
+                self._threads.start(read, dispatch, self._key)
             except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
                 self.close()
                 raise
@@ -267,7 +286,8 @@ class StreamManager:
         the stream is off all the same. In a forked child it does nothing.
 
         Args:
-            timeout: How many seconds to wait for a running callback; everything else has at least 0.3 s to end.
+            timeout: How many seconds to wait for a running callback, and for the cache to be saved if it does not have
+                the last changes; everything else has at least 0.3 s to end.
 
         Returns:
             Whether all ended. If not, a WARNING says what did not; that thread is a daemon and ends by itself.
@@ -283,10 +303,21 @@ class StreamManager:
             with self._lock:
                 self._closed = True
             ended = self._threads.stop(deadline)
+            ended = self._finish_saving(deadline) and ended
             return detach(self._handler, self._attached_stream, deadline) and ended
         except BaseException:  # Ctrl-C
             self._threads.cancel()
             raise
+
+    def _finish_saving(self, deadline: float) -> bool:
+        """Wait until the cache has what the handler was last told of; return whether it has."""
+        if self._cache is None:
+            return True
+        self._cache.finish()
+        saved = self._cache.wait(deadline)
+        if not saved:
+            log_aside(self._log, logging.WARNING, "Gave up waiting for the cache; it does not have the last changes")
+        return saved
 
     def join(self, timeout: float | None = None) -> bool:
         """

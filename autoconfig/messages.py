@@ -22,9 +22,9 @@ from .environments import (
     ExpiringSDKKey,
     FilterParams,
     Int64,
-    KeyRep,
     instant,
 )
+from .environments import KeyRep as KeyRep  # for those who import the wire from here
 from .frozen import FrozenDict, Record
 from .identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, show
 from .loose_json import convert
@@ -42,6 +42,7 @@ RECONNECT_EVENT = "reconnect"
 """Name of the event that asks for a new connection. Its data is not looked at."""
 
 _MAX_UNSIGNED = 2**64 - 1
+_NO_ANCHOR = "does not hold the key of"
 
 _UNFILTERED = FilterKey("")
 
@@ -129,18 +130,10 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
 
     def contradiction(self) -> str | None:
         """Return what is contradictory in the lists of keys, for which the environment is refused; else ``None``."""
-        if self.sdk_keys:
-            values = [key.value for key in self.sdk_keys]
-            if "" in values:
-                return "sdkKeys has an entry without a value"
-            if self.sdk_key.value not in values:
-                return "sdkKeys does not hold the key of sdkKey.value"
-        if self.mobile_keys:
-            values = [key.value for key in self.mobile_keys]
-            if "" in values:
-                return "mobileKeys has an entry without a value"
-            if self.mob_key not in values:
-                return "mobileKeys does not hold the key of mobKey"
+        if self.sdk_keys and (reason := _contradiction(self.sdk_keys, self.sdk_key.value)):
+            return f"sdkKeys {reason} sdkKey.value" if reason is _NO_ANCHOR else f"sdkKeys {reason}"
+        if self.mobile_keys and (reason := _contradiction(self.mobile_keys, self.mob_key)):
+            return f"mobileKeys {reason} mobKey" if reason is _NO_ANCHOR else f"mobileKeys {reason}"
         return None
 
     def to_params(self, id: str = "", shared: dict[str, str] | None = None) -> EnvironmentParams:
@@ -338,6 +331,17 @@ def _to_json(record: Record) -> dict[str, Any]:
             value = [_to_json(key) for key in value]
         document[wire_name] = value
     return document
+
+
+def _contradiction(keys: Iterable[KeyRep], anchor: str) -> str | None:
+    found = False
+    for key in keys:
+        value = key.value
+        if value == anchor:
+            found = True
+        if not value:
+            return "has an entry without a value"
+    return None if found else _NO_ANCHOR
 
 
 @lru_cache(maxsize=256)  # environments share a few values, so most of them share one timedelta

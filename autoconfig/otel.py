@@ -7,120 +7,81 @@ Needs the extra ``otel``, which is OpenTelemetry's API only: what is done with t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
 
 from .manager import StreamManager
-from .status import ContentSource, StreamState, StreamStatus
+from .measures import NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
+from .registry import EnvironmentRegistry
 from .version import __version__
+
+if TYPE_CHECKING:  # it needs another extra
+    from .clients import ClientPool
 
 __all__ = ["instrument"]
 
-Observe = Callable[[StreamStatus], Iterable[tuple[float, dict[str, Any]]]]
-"""Returns the values of an instrument, each with its attributes."""
+S = TypeVar("S")
+T = TypeVar("T")
+
+# What dashboards of the relay know: name and attributes.
+_RELAY: dict[str, tuple[str, tuple[str, ...]]] = {
+    "stream.state": ("launchdarkly.relay.autoconfig.state", ("launchdarkly.relay.state",)),
+    "stream.state_since": ("launchdarkly.relay.autoconfig.state.since", ()),
+    "stream.last_error": (
+        "launchdarkly.relay.autoconfig.last_error",
+        ("launchdarkly.relay.error.kind", "http.response.status_code"),
+    ),
+}
 
 
-def instrument(managers: Mapping[str, StreamManager], *, meter: Meter | None = None) -> None:
+def instrument(
+    managers: Mapping[str, StreamManager],
+    *,
+    registries: Mapping[str, EnvironmentRegistry] | None = None,
+    pools: Mapping[str, ClientPool] | None = None,
+    meter: Meter | None = None,
+) -> None:
     """
-    Have the status of managers observed whenever metrics are collected, in the collector's thread.
+    Have streams observed whenever metrics are collected, in the collector's thread; call it once for each meter.
 
-    Times are seconds since 1970; what is not known is left out. No attribute holds a key.
+    Each mapping names what belongs to one stream; the names become the attribute ``stream``. Times are seconds since
+    1970; what is not known is left out. No attribute holds a key.
 
     Args:
-        managers: The managers, by the name of their stream, which becomes the attribute ``stream``.
+        managers: The managers, by the name of their stream.
+        registries: For the number of environments, filters and expiring keys.
+        pools: For the number of clients in each state.
         meter: The meter to make the instruments with; default is that of the global provider.
     """
     meter = get_meter("autoconfig", __version__) if meter is None else meter
-
-    def callback(observe: Observe) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _: [
-            Observation(value, {"stream": stream, **attributes})
-            for stream, manager in managers.items()
-            for value, attributes in observe(manager.status)
-        ]
-
-    for name, unit, text, observe in _GAUGES:
-        meter.create_observable_gauge(name, [callback(observe)], unit, text)
-    for name, unit, text, observe in _COUNTERS:
-        meter.create_observable_counter(name, [callback(observe)], unit, text)
+    _create(meter, STREAM, managers, lambda manager: manager.status)
+    _create(meter, (*REGISTRY, NEXT_EXPIRY), registries or {}, lambda registry: registry)
+    _create(meter, POOL, pools or {}, lambda pool: pool)
 
 
-def _states(status: StreamStatus) -> Iterable[tuple[float, dict[str, Any]]]:
-    return ((int(status.state is state), {"launchdarkly.relay.state": state.value}) for state in StreamState)
+def _create(meter: Meter, measures: Iterable[Measure[S]], sources: Mapping[str, T], observed: Callable[[T], S]) -> None:
+    """Make an instrument for each measure; ``observed`` returns what is read of a source."""
+    sources = dict(sources)
+    for measure in map(_named, measures if sources else ()):
+
+        def observe(_: CallbackOptions, measure: Measure[S] = measure) -> list[Observation]:
+            return [
+                Observation(value, {"stream": stream, **_attributes(measure.labels, values)})
+                for stream, source in sources.items()
+                for values, value in measure.read(observed(source))
+            ]
+
+        counts = measure.kind is Kind.COUNTER
+        make = meter.create_observable_counter if counts else meter.create_observable_gauge
+        make(measure.name, [observe], measure.unit, measure.text)
 
 
-def _last_error(status: StreamStatus) -> Iterable[tuple[float, dict[str, Any]]]:
-    error = status.last_error
-    if error is None:
-        return []
-    attributes: dict[str, Any] = {"launchdarkly.relay.error.kind": error.kind.value}
-    if error.status_code is not None:
-        attributes["http.response.status_code"] = error.status_code
-    return [(error.time.timestamp(), attributes)]
+def _attributes(names: Iterable[str], values: Iterable[str | int | None]) -> dict[str, str | int]:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
-def _last_byte(status: StreamStatus) -> Iterable[tuple[float, dict[str, Any]]]:
-    return [] if status.last_byte_at is None else [(status.last_byte_at.timestamp(), {})]
-
-
-_GAUGES: tuple[tuple[str, str, str, Observe], ...] = (
-    ("launchdarkly.relay.autoconfig.state", "{state}", "1 for the state of the stream, 0 for the others.", _states),
-    (
-        "launchdarkly.relay.autoconfig.state.since",
-        "s",
-        "When the state of the stream began.",
-        lambda status: [(status.since.timestamp(), {})],
-    ),
-    (
-        "launchdarkly.relay.autoconfig.last_error",
-        "s",
-        "When the last error happened, which may be over.",
-        _last_error,
-    ),
-    ("autoconfig.stream.last_byte", "s", "When something was last received, heartbeats included.", _last_byte),
-    (
-        "autoconfig.ready",
-        "1",
-        "Whether the handler has a full configuration.",
-        lambda status: [(int(status.content is not ContentSource.NOTHING), {})],
-    ),
-    (
-        "autoconfig.handler.lag",
-        "s",
-        "How long the oldest of the waiting messages has been waiting.",
-        lambda status: [(status.lag, {})],
-    ),
-    (
-        "autoconfig.handler.pending_retries",
-        "{call}",
-        "How many failed calls of the handler are to be made again.",
-        lambda status: [(status.pending_retries, {})],
-    ),
-)
-_COUNTERS: tuple[tuple[str, str, str, Observe], ...] = (
-    (
-        "autoconfig.stream.events",
-        "{event}",
-        "How many events were received.",
-        lambda status: ((count, {"event": name}) for name, count in status.events.items()),
-    ),
-    (
-        "autoconfig.stream.errors",
-        "{error}",
-        "How many errors there were.",
-        lambda status: ((count, {"kind": kind.value}) for kind, count in status.errors.items()),
-    ),
-    (
-        "autoconfig.stream.connections",
-        "{connection}",
-        "How many connections were made.",
-        lambda status: [(status.connections, {})],
-    ),
-    (
-        "autoconfig.handler.failures",
-        "{call}",
-        "How many calls of the handler have raised.",
-        lambda status: [(status.failed_callbacks, {})],
-    ),
-)
+def _named(measure: Measure[S]) -> Measure[S]:
+    """Give a measure its name here, and what dashboards of the relay know the labels that they know."""
+    name, labels = _RELAY.get(measure.name, (f"autoconfig.{measure.name}", measure.labels))
+    return measure._replace(name=name, labels=labels)

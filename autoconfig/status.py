@@ -256,14 +256,6 @@ class StatusTracker:
     def _is_ready(self) -> bool:
         return self._content[0] is not ContentSource.NOTHING
 
-    def received_bytes(self) -> None:
-        """Note that something came."""
-        self._last_byte_at = time.time()
-
-    def handed_over(self) -> None:
-        """Note that a batch goes into the queue."""
-        self._handed_over.append(time.monotonic())
-
     def handled(self) -> None:
         """Note that the oldest batch was handled."""
         with suppress(IndexError):
@@ -284,12 +276,27 @@ class StatusTracker:
             self._connections += 1
         self._change(connected_since=_now(), next_retry_at=None)
 
-    def delivered(self, names: Iterable[str]) -> None:
-        """Note that events of these names came and were right, which proves the link."""
-        for name in names:
+    def received(self, events: Iterable[str], handed_over: bool) -> None:
+        """
+        Note that something came.
+
+        Args:
+            events: The names of the events that came and were right; there are none in a heartbeat.
+            handed_over: Whether a batch goes into the queue.
+        """
+        self._last_byte_at = time.time()
+        if handed_over:
+            self._handed_over.append(time.monotonic())
+        if not events:
+            return
+        for name in events:
             self._events[name if name in self._events else "other"] += 1
         if self._running.state is not StreamState.VALID or self._running.failed_attempts:
             self._change(state=StreamState.VALID, failed_attempts=0)
+
+    def loaded_from_cache(self) -> None:
+        """Note that what a cache had goes into the queue; called in the cache's thread."""
+        self._handed_over.append(time.monotonic())
 
     def configuration_received(
         self, source: ContentSource = ContentSource.STREAM, saved_at: datetime | None = None

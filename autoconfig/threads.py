@@ -182,7 +182,10 @@ class StreamThreads:
         except BaseException as error:
             self._fail(error)
         finally:
-            self._batches.put([])
+            if self._token.cancelled:  # several calls of stop() may have filled the queue
+                self._wake()
+            else:
+                self._batches.put([])
 
     def _run_dispatcher(self, dispatch: Callable[[], None]) -> None:
         try:
@@ -235,14 +238,13 @@ class StreamThreads:
 
     def _wake(self) -> None:
         """Wake a reader that waits for room in the queue and a dispatcher that waits for a message."""
-        try:
+        # The newest item stays: it may be the reader's last one, without which the dispatcher would wait for ever if
+        # Ctrl-C came before the next line.
+        with suppress(queue.Empty):
+            while self._batches.qsize() > 1:
+                self._batches.get_nowait()
+        with suppress(queue.Full):
             self._batches.put_nowait([])
-        except queue.Full:  # so it is the reader that may be waiting
-            with suppress(queue.Empty):
-                while True:
-                    self._batches.get_nowait()
-            with suppress(queue.Full):
-                self._batches.put_nowait([])
 
     def _wait_for_reader(self, grace: float) -> bool:
         places = "the look-up of a name, a large message, or a function of yours such as that for the key"

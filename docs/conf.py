@@ -81,6 +81,7 @@ nitpick_ignore_regex = [
     (r"py:mod", rf"(?:{_outside})"),
     (r"py:.*", r"bool|bytes|dict|float|frozenset|int|list|None|object|set|str|tuple|type|optional"),
     (r"py:(?:class|exc)", r"[A-Z]\w*(?:Error|Exception|Exit|Interrupt)"),  # built-in exceptions
+    (r"py:class", r"Meter"),  # of opentelemetry; the name alone where a type is imported for type checkers only
 ]
 
 

@@ -29,11 +29,11 @@ from autoconfig.messages import (
     PutContent,
 )
 from autoconfig.safe_logger import Adapter
+from autoconfig.status import StatusTracker
 from autoconfig.stream import decoding
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.decoding import UnknownPath
 from autoconfig.stream.events import EventParser, ServerSentEvent
-from autoconfig.status import StatusTracker
 
 CONTROL_BYTES = 8  # the largest event, three lengths of pieces, four bytes of calls that raise
 _UNLIMITED = 64 * 2**20

@@ -28,7 +28,7 @@ from autoconfig.expiry import ExpiredKey, Schedule
 from autoconfig.inner_handlers import attach, detach
 from autoconfig.messages import EnvironmentRep
 from autoconfig.registry import EnvironmentRegistry
-from autoconfig.testing import DEMO_KEY, Emulator, environment_json
+from autoconfig.testing import DEMO_KEY, Emulator
 
 DISTANT = timedelta(days=1000)
 
@@ -560,7 +560,7 @@ def test_it_follows_a_service() -> None:
         assert found is None
         assert registry.find_by_sdk_key("sdk-second") is not None
         listed = {"mobileKeys": [{"key": "old", "value": "mob-old", "expiry": 0}, {"key": "new", "value": "mob-new"}]}
-        data = {**environment_json(rep), **listed, "mobKey": "mob-new", "version": 100}
+        data = {**rep.to_json(), **listed, "mobKey": "mob-new", "version": 100}
         service.send_event("patch", json.dumps({"path": "/environments/e1", "data": data}))
         expired, _ = told.get(timeout=5)
         assert (expired.key.value, expired.key.name, expired.kind) == ("mob-old", "old", "mobile")

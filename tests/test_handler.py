@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from support.recorder import Recorder
 
-from autoconfig import EnvironmentID, EnvironmentRep, FilterID, FilterRep, MessageHandler
+from autoconfig import EnvironmentID, FilterID, MessageHandler
 from autoconfig.handler import check_handler
+from autoconfig.messages import EnvironmentRep, FilterRep
 
 ARGUMENTS = {
     "add_environment": [EnvironmentRep().to_params()],
@@ -68,7 +69,7 @@ def test_something_that_cannot_be_called_is_no_method(method: str) -> None:
         check_handler(handler)
 
 
-@pytest.mark.parametrize("handler", [None, object(), print, "handler"], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("handler", [object(), print, "handler"], ids=lambda one: type(one).__name__)
 def test_all_missing_methods_are_named(handler: object) -> None:
     """One error tells everything that there is to do."""
     with pytest.raises(TypeError) as caught:
@@ -92,7 +93,7 @@ def test_what_a_subclass_overrides_counts() -> None:
     assert handler.deleted == ["env-1"]
 
 
-@each_method
+@pytest.mark.parametrize("method", [*METHODS, "environment_refused"])
 def test_a_coroutine_function_is_refused(method: str) -> None:
     """Nobody would await it, and each change would be lost."""
 
@@ -103,6 +104,11 @@ def test_a_coroutine_function_is_refused(method: str) -> None:
     setattr(handler, method, call)
     with pytest.raises(TypeError, match=rf"^handler must have ordinary methods; {method} is a coroutine function$"):
         check_handler(handler)
+
+
+def test_no_handler_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^handler is missing: an object with the six methods of MessageHandler$"):
+        check_handler(None)
 
 
 def test_a_class_is_refused() -> None:

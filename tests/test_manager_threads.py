@@ -32,9 +32,7 @@ class Falling(logging.Handler):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize(
-    ("owner", "method"), [(StreamReader, "_hand_over"), (StreamReader, "run"), (Dispatcher, "run")]
-)
+@pytest.mark.parametrize(("owner", "method"), [(StreamReader, "_follow"), (StreamReader, "run"), (Dispatcher, "run")])
 def test_a_thread_that_fails_is_critical_and_ends_the_stream(
     owner: type,
     method: str,
@@ -50,7 +48,7 @@ def test_a_thread_that_fails_is_critical_and_ends_the_stream(
     monkeypatch.setattr(owner, method, fail)
     with ScriptedServer([[put_item("e1")]] * 3) as server, managed(server.url) as manager:
         future = manager.start()
-        if method == "_hand_over":
+        if method == "_follow":
             assert server.wait_for_requests(2) is None
             assert manager.join(0) is False
             return

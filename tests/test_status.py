@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import time
 from datetime import datetime, timedelta, timezone
 
 import attrs
@@ -15,11 +16,14 @@ from support.stubs import Attempt, PatientToken, Step, StubConnector, steady_pla
 
 from autoconfig import (
     ConnectionFailedError,
+    ContentSource,
+    EnvironmentID,
     ErrorInfo,
     ErrorKind,
     EventTooLargeError,
     KeyRejectedError,
     MalformedMessageError,
+    RefusedEnvironment,
     StreamEndedError,
     StreamState,
     StreamStatus,
@@ -27,6 +31,7 @@ from autoconfig import (
 )
 from autoconfig.status import StatusTracker
 from autoconfig.stream.reader import StreamReader
+from autoconfig.stream.source import EventStream
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
 NETWORK, ANSWER, DATA, UNKNOWN = ErrorKind
@@ -66,12 +71,11 @@ class Story(PatientToken):
     def follow(self, *attempts: Attempt, max_event_bytes: int = 2**20) -> list[StreamStatus]:
         """Let a reader follow the script; return the status after each attempt."""
         StreamReader(
-            StubConnector(self, attempts),
+            EventStream(StubConnector(self, attempts), max_event_bytes, logging.getLogger("autoconfig")),
             queue.Queue(),
             self,
             steady_plan(),
             self.tracker,
-            max_event_bytes=max_event_bytes,
             stop_on_rejection=False,
             on_connected=lambda: None,
             logger=logging.getLogger("autoconfig"),
@@ -240,8 +244,84 @@ def test_events_are_counted_over_all_connections(story: Story) -> None:
 
 
 def test_a_states_beginning_changes_with_the_state_only(story: Story) -> None:
+    begun = story.tracker.status.since
+    time.sleep(0.001)  # so that the clock has moved on
     story.follow([PUT, story.look, PUT, story.look], REFUSED, REFUSED)
     assert story.seen[0].since == story.seen[1].since
     assert story.after[0].since == story.after[2].since
-    assert story.seen[0].since <= story.after[0].since
+    assert begun < story.seen[0].since < story.after[0].since
     assert story.after[0].since.utcoffset() == timedelta(0)
+
+
+def test_connections_events_and_errors_are_counted_by_kind(story: Story) -> None:
+    """Events of a name that is unknown are counted together, so that nobody can fill the memory with names."""
+    story.follow([PUT, patch_bytes("e1"), NEWS, b"event: more\ndata: x\n\n", RECONNECT], REFUSED, [DELETE, MALFORMED])
+    status = story.tracker.status
+    assert status.connections == 2
+    assert status.events == {"put": 1, "patch": 1, "delete": 1, "reconnect": 1, "other": 2}
+    assert status.events_received == 6
+    assert status.errors == {NETWORK: 1, ANSWER: 0, DATA: 1, UNKNOWN: 0}
+
+
+def test_an_event_that_is_malformed_is_no_event_that_was_received(story: Story) -> None:
+    (status,) = story.follow([PUT + MALFORMED])
+    assert status.events_received == status.events["put"] == 1
+    assert status.errors[DATA] == 1
+
+
+def test_counts_of_a_snapshot_do_not_change(story: Story) -> None:
+    before = story.tracker.status
+    story.follow([PUT], REFUSED)
+    assert (before.connections, sum(before.events.values()), sum(before.errors.values())) == (0, 0, 0)
+
+
+def test_content_is_the_last_full_configuration() -> None:
+    """Where it came from and when it came, or was saved."""
+    tracker = StatusTracker(logging.getLogger("autoconfig"))
+    assert (tracker.status.content, tracker.status.content_at) == (ContentSource.NOTHING, None)
+    saved = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    tracker.configuration_received(ContentSource.CACHE, saved)
+    assert (tracker.status.content, tracker.status.content_at) == (ContentSource.CACHE, saved)
+    begin = datetime.now(timezone.utc)
+    tracker.off()  # what was received before is still handed over
+    tracker.configuration_received()
+    assert tracker.status.content is ContentSource.STREAM
+    assert tracker.status.content_at
+    assert begin <= tracker.status.content_at <= datetime.now(timezone.utc)
+
+
+def test_listeners_are_told_of_refused_environments_once_each_time() -> None:
+    tracker = StatusTracker(logging.getLogger("autoconfig"))
+    told: list[StreamStatus] = []
+    tracker.add_listener(told.append)
+    refused = (RefusedEnvironment(EnvironmentID("e1"), "two anchors", served=True),)
+    for change in (), refused, refused, ():
+        tracker.refused_changed(change)
+    assert [status.refused for status in told] == [refused, ()]
+
+
+def test_it_can_be_shown_as_json(story: Story) -> None:
+    """All of it, without help."""
+    story.tracker.refused_changed((RefusedEnvironment(EnvironmentID("e1"), "two anchors", served=False),))
+    story.tracker.configuration_received()
+    (status,) = story.follow([PUT, UnexpectedStatusError(503)])
+    shown = json.loads(json.dumps(status.as_dict()))
+    assert set(shown) == {field.name for field in attrs.fields(StreamStatus)}
+    assert shown["state"] == "INTERRUPTED"
+    assert shown["events"]["put"] == 1
+    assert shown["errors"]["ERROR_RESPONSE"] == 1
+    assert (shown["content"], shown["refused"]) == ("STREAM", [{"id": "e1", "reason": "two anchors", "served": False}])
+    assert (shown["last_error"]["kind"], shown["last_error"]["status_code"]) == ("ERROR_RESPONSE", 503)
+    for time_shown, moment in (shown["since"], status.since), (shown["content_at"], status.content_at):
+        assert datetime.fromisoformat(time_shown) == moment
+        assert time_shown.endswith("+00:00")
+
+
+def test_nothing_of_a_connection_is_left_when_it_is_off() -> None:
+    """Neither its beginning nor the next attempt."""
+    tracker = StatusTracker(logging.getLogger("autoconfig"))
+    tracker.connected()
+    assert tracker.status.connected_since
+    tracker.off()
+    tracker.connected()
+    assert (tracker.status.connected_since, tracker.status.next_retry_at) == (None, None)

@@ -52,11 +52,11 @@ def check_ended(thread: threading.Thread) -> None:
 def test_a_listener_is_told_of_states_and_errors_and_of_nothing_else(tracker: StatusTracker) -> None:
     told = listen(tracker)
     tracker.connected()
-    tracker.received_bytes()
-    tracker.handed_over()
+    tracker.received([], False)
+    tracker.received([], True)
     assert told == []
-    tracker.delivered(["patch"])
-    tracker.delivered(["patch"])
+    tracker.received(["patch"], False)
+    tracker.received(["patch"], False)
     tracker.disconnected(None, 1.0)
     assert told == [VALID]
     tracker.disconnected(REFUSED, 1.0)
@@ -84,7 +84,7 @@ def test_a_listener_that_raises_is_logged_and_the_others_are_called(
 
     tracker.add_listener(fail)
     told = listen(tracker)
-    tracker.delivered(["patch"])
+    tracker.received(["patch"], False)
     tracker.off()
     assert told == [VALID, OFF]
     assert [record.getMessage() for record in caplog.records] == ["A status listener failed"] * 2
@@ -104,7 +104,7 @@ def test_a_logger_that_raises_too_does_no_harm() -> None:
 def test_a_listener_is_called_in_the_thread_that_made_the_change(tracker: StatusTracker) -> None:
     threads: list[threading.Thread] = []
     tracker.add_listener(lambda _: threads.append(threading.current_thread()))
-    other = in_thread(lambda: tracker.delivered(["patch"]))
+    other = in_thread(lambda: tracker.received(["patch"], False))
     check_ended(other)
     tracker.off()
     assert threads == [other, threading.current_thread()]
@@ -121,7 +121,7 @@ def test_a_change_during_a_call_is_told_after_it_and_nobody_waits(tracker: Statu
             assert go_on.wait(SECONDS)
 
     told = listen(tracker, linger)
-    first = in_thread(lambda: tracker.delivered(["patch"]))
+    first = in_thread(lambda: tracker.received(["patch"], False))
     assert inside.wait(SECONDS)
     check_ended(in_thread(tracker.off))
     assert told == [VALID]
@@ -146,7 +146,7 @@ def test_two_threads_that_change_at_once_are_told_of_in_order(_: int, tracker: S
     def flap() -> None:
         barrier.wait(SECONDS)
         for _ in range(20):
-            tracker.delivered(["patch"])
+            tracker.received(["patch"], False)
             tracker.disconnected(REFUSED, 0.0)
 
     tracker.add_listener(listener)
@@ -161,7 +161,7 @@ def test_a_listener_may_add_another(tracker: StatusTracker) -> None:
     """Which is told from the next change on."""
     added: list[list[StreamState]] = []
     listen(tracker, lambda _: added.append(listen(tracker)))
-    tracker.delivered(["patch"])
+    tracker.received(["patch"], False)
     tracker.off()
     assert added[0] == [OFF]
 
@@ -177,7 +177,7 @@ def test_a_listener_may_remove_itself(tracker: StatusTracker) -> None:
     tracker.remove_listener(once)  # which does nothing yet
     tracker.add_listener(once)
     others = listen(tracker)
-    tracker.delivered(["patch"])
+    tracker.received(["patch"], False)
     tracker.off()
     assert len(told) == 1
     assert others == [VALID, OFF]
@@ -187,7 +187,7 @@ def test_a_change_inside_a_listener_is_told_after_it(tracker: StatusTracker) -> 
     """To everyone, and not inside the first call."""
     first = listen(tracker, lambda _: tracker.off())
     second = listen(tracker)
-    tracker.delivered(["patch"])
+    tracker.received(["patch"], False)
     assert first == second == [VALID, OFF]
 
 
@@ -200,7 +200,7 @@ def test_a_state_that_is_there_is_not_waited_for(tracker: StatusTracker) -> None
 def test_waiting_ends_when_the_state_is_reached(tracker: StatusTracker) -> None:
     outcomes: list[bool] = []
     waiting = [in_thread(lambda: outcomes.append(tracker.wait_for(VALID, SECONDS))) for _ in range(3)]
-    tracker.delivered(["patch"])
+    tracker.received(["patch"], False)
     for thread in waiting:
         check_ended(thread)
     assert outcomes == [True] * 3
@@ -223,7 +223,6 @@ def test_nothing_comes_after_off(tracker: StatusTracker) -> None:
     told = listen(tracker)
     tracker.off(KeyRejectedError(401))
     status = tracker.status
-    tracker.delivered([])
     tracker.connected()
     tracker.disconnected(REFUSED, 1.0)
     tracker.off(REFUSED)
@@ -243,7 +242,7 @@ def test_the_oldest_waiting_batch_is_the_lag(tracker: StatusTracker, monkeypatch
     now = [1000.0]
     monkeypatch.setattr(status_module, "time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
     for waited in 4.0, 8.0:
-        tracker.handed_over()
+        tracker.received([], True)
         now[0] += waited
     assert (tracker.status.queued_batches, tracker.status.lag) == (2, 12.0)
     tracker.handled()

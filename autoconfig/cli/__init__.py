@@ -1,54 +1,99 @@
-"""The command ``autoconfig``; each of its sub-commands is a module with the same name."""
+"""
+The command ``autoconfig``: its exit codes, its signals, its log lines.
+
+This module imports next to nothing, so that ``--help`` is quick and Ctrl-C is handled from the first moment.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from types import FrameType
+from typing import Any
 
-from . import completion, demo, doctor, emulate, replay, snapshot, watch
-from .arguments import Command, UsageError, add_command, new_parser, parse
-from .logs import library_logs
-from .outcome import FAILURE, INTERRUPTED, OK, USAGE
-from .output import OutputError, complain, silence
-from .signals import terminable
+OK = 0
+FAILURE = 1
+USAGE = 2
+KEY_REJECTED = 3
+NOT_READY = 4
+INTERRUPTED = 130
 
-COMMANDS: dict[str, Command] = {
-    "demo": demo,
-    "watch": watch,
-    "snapshot": snapshot,
-    "doctor": doctor,
-    "replay": replay,
-    "emulate": emulate,
-    "completion": completion,
-}
+_REQUIREMENTS = ("click", "rich")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the command, and return its exit code.
-
-    Args:
-        argv: The arguments; default those of the process.
-
-    Raises:
-        SystemExit: For ``--help``, ``--version``, arguments that cannot be read, and SIGTERM.
-    """
-    parser, commands = new_parser()
-    for name, command in COMMANDS.items():
-        add_command(commands, name, command)
-    options = parse(parser, argv)
-    options.parser = parser  # what completion describes
+    """Run the command and return its exit code."""
+    before = _handle_signals(_exit_at_once)
     try:
-        with terminable(), library_logs(options.verbose):
-            return COMMANDS[options.command].run(options)
-    except UsageError as error:
-        complain(options.command, str(error))
-        return USAGE
-    except OutputError as error:
-        complain(options.command, str(error))
-        return FAILURE
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
-        silence(sys.stdout)
-        return OK
+        missing = [name for name in _REQUIREMENTS if find_spec(name) is None]
+        if missing:
+            return _complain_of_missing(missing)
+        options = import_module(".options", __package__)
+        return int(options.run(sys.argv[1:] if argv is None else argv))
+    finally:
+        if argv is not None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` on Ctrl-C and ``SystemExit(143)`` on SIGTERM in the block, for it to clean up."""
+    _handle_signals(_raise)
+    try:
+        yield
+    finally:
+        _handle_signals(_exit_at_once)
+
+
+@contextmanager
+def library_logs(verbosity: int) -> Iterator[None]:
+    """Write what the library logs to stderr while the block runs."""
+    import logging
+
+    from .output import Stderr
+
+    log = logging.getLogger("autoconfig")
+    handler = logging.StreamHandler(Stderr()) if verbosity else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    before = log.level
+    handler.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
+    log.addHandler(handler)
+    log.setLevel(handler.level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def _complain_of_missing(missing: Sequence[str]) -> int:
+    if sys.stderr is not None:
+        print(f"autoconfig: error: the command: needs {' and '.join(missing)}", file=sys.stderr)
+        print("  try: pip install 'ld-autoconfig[cli]'", file=sys.stderr)
+    return USAGE
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> dict[int, Any]:
+    """Set the handler of both signals and return the previous ones; do nothing outside the main thread."""
+    try:
+        return {number: signal.signal(number, handler) for number in _SIGNALS}
+    except ValueError:
+        return {}
+
+
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
+    # Nothing is open yet, or any more. An exception could come in the middle of an import, or be swallowed there.
+    os._exit(128 + number)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)

@@ -1,68 +1,94 @@
-"""``autoconfig demo``: an emulator plays the service, the real client follows it, and both say what they do."""
+"""``autoconfig demo``: the emulator plays a story, the real client follows it, and what it says is checked."""
 
 from __future__ import annotations
 
-import argparse
-import logging
+import textwrap
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
 
+import attrs
 import requests
+from msgspec.structs import replace
 
 from ..config import HTTPConfig
-from ..identifiers import mask
+from ..environments import KeyRep
+from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask
 from ..manager import StreamManager
+from ..messages import FilterRep, SDKKeyRep
 from ..testing import Emulator
-from .arguments import add_reveal_option
-from .calls import CallQueue
-from .logs import LOGGER
-from .outcome import FAILURE, OK
-from .output import complain
-from .stage import Stage
-from .story import ENVIRONMENTS, FILTERS, Act, demo_acts
-
-SUMMARY = "see it work in ten seconds, without an account"
-DESCRIPTION = """\
-An emulator plays LaunchDarkly's service, on a port of this machine, and the
-real client follows it: changes, a key rotation, an outage. Ends with exit
-code 1 if what reached the client is not what was played."""
+from ..testing.demo import DOCS, ENVIRONMENTS, EUROPE, FILTERS, PRODUCTION, STAGING
+from . import OK
+from .events import Call, Picture, Stream, call_json, wording
+from .output import CommandError, painted, put_json, put_line, timestamp
+from .words import Show
 
 _DEADLINE = 10.0  # seconds for what takes milliseconds, or one retry
 _RETRY_DELAY = 0.1  # seconds; the default of a second would drag
 _PAUSE = 1.2  # seconds for reading, before each act
+_WIDTH = 80
+_MARGIN = 21  # columns with the time and the speaker
+_NAME = 20  # columns with the name of a call
 
 
-class DemoError(Exception):
-    """What the client did is not what was played, or nothing could be played."""
+# All ids and keys are made up.
+PREVIEW = replace(
+    DOCS,
+    env_id=EnvironmentID("64c1f0a2b7e94d0012ab3c04"),
+    env_key="preview",
+    env_name="Preview",
+    mob_key=MobileKey("mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36"),
+    sdk_key=SDKKeyRep(SDKKey("sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928")),
+    sdk_keys=(KeyRep("default", "sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928"),),
+    mobile_keys=(KeyRep("default", "mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36"),),
+)
+NEW_SDK_KEY = SDKKey("sdk-b3a5d8e1-4f72-4960-a1c8-5d9e2f7b0c63")
+WEB = FilterID("64c1f0a2b7e94d0012ab3f02")
+
+_COMPLETE = ("received_all_environments", "")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_reveal_option(parser)
-    parser.add_argument("--fast", action="store_true", help="leave out the pauses that are for reading")
-    parser.add_argument("--json", action="store_true", help="print each step as a JSON object in a line of its own")
+class _Local:
+    """The emulator as a source. It is reached without the proxies of the environment, which know no loopback."""
+
+    key_name = "the demo's key"
+
+    def __init__(self, service: Emulator) -> None:
+        self.name = service.uri
+        self._key = service.key
+
+    def manager(self, handler: Any, *, logger: Any = None, **settings: Any) -> StreamManager:
+        """Return a manager that soon tries again."""
+        config = HTTPConfig(session_factory=_direct_session)
+        return StreamManager(self._key, self.name, handler, config, _RETRY_DELAY, logger=logger, **settings)
 
 
-def run(options: argparse.Namespace) -> int:
+def _direct_session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+def run(*, fast: bool, as_json: bool, reveal: bool) -> int:
     """Play the story, and check that all of it was understood."""
-    log = LOGGER.getChild("demo")
-    log.setLevel(logging.NOTSET if options.verbose else logging.ERROR)  # its warnings are part of the story
-    stage = Stage(str if options.reveal else mask, options.json)
+    stage = _Stage(str if reveal else mask, as_json)
     try:
         with closing(_started()) as service:
             stage.say(
                 f"An emulator plays LaunchDarkly's service on {service.uri}, and the real client follows it; "
                 "each call of your handler is shown."
             )
-            calls = _play(stage, service, 0.0 if options.fast else _PAUSE, log)
-    except (DemoError, TimeoutError) as error:
+            calls = _play(stage, service, 0.0 if fast else _PAUSE)
+    except CommandError:
         stage.result(ok=False)
-        complain("demo", str(error))
-        return FAILURE
+        raise
     stage.result(ok=True, calls=calls)
     stage.say(
-        f"\n{calls} calls, and your handler knows what the service has ({stage.narrator.totals()}): nothing missed, "
+        f"\n{calls} calls, and your handler knows what the service has ({stage.picture.totals()}): nothing missed, "
         "nothing told twice.\n"
         'Next: "Use it" in the README. Or `autoconfig emulate`, and in a second terminal the command that it prints.'
     )
@@ -74,60 +100,206 @@ def _started() -> Emulator:
     try:
         service.start()
     except OSError as error:  # only here: a reader that has gone is an OSError too
-        raise DemoError(f"cannot listen on 127.0.0.1: {error.strerror or type(error).__name__}") from None
+        raise CommandError("127.0.0.1", f"cannot listen on it: {error.strerror}", "is a firewall in the way?") from None
     return service
 
 
-def _client(service: Emulator, queue: CallQueue, log: logging.Logger) -> StreamManager:
-    config = HTTPConfig(session_factory=_direct_session)
-    return StreamManager(service.key, service.uri, queue, config, initial_retry_delay=_RETRY_DELAY, logger=log)
-
-
-def _direct_session() -> requests.Session:
-    """Return a session that uses no proxy: one that the environment names would not reach this machine's loopback."""
-    session = requests.Session()
-    session.trust_env = False
-    return session
-
-
-def _play(stage: Stage, service: Emulator, pause: float, log: logging.Logger) -> int:
+def _play(stage: _Stage, service: Emulator, pause: float) -> int:
     """Play all acts, and return the number of calls."""
-    queue = CallQueue()
     count = 0
-    with closing(_client(service, queue, log)) as manager:
-        manager.start()
+    with Stream(_Local(service)) as stream:
         for act in demo_acts():
             stage.service(act.text)
-            act.play(service)
-            count += _follow(stage, queue, act)
+            try:
+                act.play(service)
+            except TimeoutError as error:
+                raise _failed(str(error)) from None
+            count += _follow(stage, stream, act)
             threading.Event().wait(pause)
-        if not manager.close():
-            raise DemoError("the client could not be closed")
-    _compare(stage, queue, service)
+        for event in stream.events(0.0):
+            if isinstance(event, Call):
+                raise _failed(f"{event.name} was called out of turn")
+    _compare(stage, service)
     return count
 
 
-def _follow(stage: Stage, queue: CallQueue, act: Act) -> int:
+def _follow(stage: _Stage, stream: Stream, act: Act) -> int:
     """Show the calls that an act leads to; there must be exactly those that are expected."""
-    deadline = time.monotonic() + _DEADLINE
     expected = list(act.calls)
-    while expected:
-        calls = list(queue.take(max(0.0, deadline - time.monotonic())))
-        if not calls:
-            raise DemoError(f"no {expected[0][0]} within {_DEADLINE:g} s")
-        for call in calls:
-            stage.handler(call)
-            if not expected or (call.name, call.id) != expected.pop(0):
-                raise DemoError(f"{call.name} was called out of turn")
-    return len(act.calls)
+    if not expected:
+        return 0
+    for event in stream.events(time.monotonic() + _DEADLINE):
+        if isinstance(event, Call):
+            stage.handler(event)
+            if (event.name, event.id) != expected.pop(0):
+                raise _failed(f"{event.name} was called out of turn")
+        if not expected:
+            return len(act.calls)
+    raise _failed(f"no {expected[0][0]} within {_DEADLINE:g} s")
 
 
-def _compare(stage: Stage, queue: CallQueue, service: Emulator) -> None:
-    """Check that nothing came unexpectedly, and that what the handler knows is what the service has."""
-    for call in queue.take(0):
-        raise DemoError(f"{call.name} was called out of turn")
-    picture = stage.narrator.picture
-    if picture.environments != {id: rep.to_params() for id, rep in service.environments.items()}:
-        raise DemoError("the handler's environments are not the service's")
-    if picture.filters != {id: rep.to_params(id) for id, rep in service.filters.items()}:
-        raise DemoError("the handler's filters are not the service's")
+def _compare(stage: _Stage, service: Emulator) -> None:
+    """Check that what the handler knows is what the service has."""
+    registry = stage.picture.registry
+    if dict(registry.environments) != {id: rep.to_params() for id, rep in service.environments.items()}:
+        raise _failed("the handler's environments are not the service's")
+    if dict(registry.filters) != {id: rep.to_params(id) for id, rep in service.filters.items()}:
+        raise _failed("the handler's filters are not the service's")
+
+
+def _failed(problem: str) -> CommandError:
+    return CommandError("the client", problem, "autoconfig demo -v, and report what it prints")
+
+
+class _Stage:
+    """What the audience sees: lines in which the service and the handler take turns."""
+
+    def __init__(self, show: Show, as_json: bool) -> None:
+        self.picture = Picture()
+        self._show = show
+        self._json = as_json
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print paragraphs, which are for people only."""
+        if not self._json:
+            for paragraph in text.split("\n"):
+                put_line("\n".join(textwrap.wrap(paragraph, _WIDTH, break_on_hyphens=False)))
+
+    def service(self, text: str) -> None:
+        """Print what the service does."""
+        if self._json:
+            put_json({"time": timestamp(), "service": text})
+            return
+        put_line("")
+        self._speak("service", "cyan", textwrap.wrap(text, _WIDTH - _MARGIN))
+
+    def handler(self, call: Call) -> None:
+        """Print a call of the handler."""
+        before = self.picture.apply(call)
+        if self._json:
+            put_json({"time": timestamp(), **call_json(call, self._show)})
+            return
+        words, facts = wording(call, before, self.picture, self._show)
+        if call.name.startswith("add_"):
+            facts = [fact for fact in facts if not fact.startswith("id ")]
+        head = f"{call.name:{_NAME - 2}}  {words}".rstrip()
+        brief = "  ".join([head, *facts])
+        lines = [brief]
+        if len(brief) > _WIDTH - _MARGIN:
+            lines = [head, *(f"{'':{_NAME}}{fact}" for fact in facts)]
+        self._speak("your handler", "green", lines)
+
+    def result(self, **fields: object) -> None:
+        """Print how it went, for programs."""
+        if self._json:
+            put_json({"time": timestamp(), **fields})
+
+    def _speak(self, who: str, colour: str, lines: list[str]) -> None:
+        head = f"{painted(f'{time.monotonic() - self._began:4.1f}s', 'dim')}  {painted(f'{who:12}', colour)}"
+        put_line("\n".join([f"{head}  {lines[0]}", *(f"{'':{_MARGIN}}{line}" for line in lines[1:])]))
+
+
+@attrs.frozen
+class Act:
+    """
+    Something that the service does.
+
+    Attributes:
+        text: What, in words.
+        play: Has the emulator do it.
+        calls: The names and ids of the calls that must reach the handler in consequence, in order.
+    """
+
+    text: str
+    play: Callable[[Emulator], object]
+    calls: tuple[tuple[str, str], ...] = ()
+
+
+def demo_acts() -> Iterator[Act]:
+    """Yield the acts of the demo, after the client was started."""
+    yield from _changes()
+    yield from _outage()
+
+
+def _changes() -> Iterator[Act]:
+    yield Act(
+        "has 3 environments in 2 projects, and a payload filter",
+        lambda service: service.wait_for_connections(1),
+        (*(("add_environment", rep.env_id) for rep in ENVIRONMENTS), ("add_filter", EUROPE), _COMPLETE),
+    )
+    yield Act(
+        "renames Shop / Staging; clients may cache for 10 minutes",
+        lambda service: _change(service, STAGING.env_id, env_name="QA", default_ttl=10),
+        (("update_environment", STAGING.env_id),),
+    )
+    yield Act(
+        "rotates an SDK key; the old one stays valid for an hour",
+        lambda service: service.rotate_sdk_key(PRODUCTION.env_id, NEW_SDK_KEY, timedelta(hours=1)),
+        (("update_environment", PRODUCTION.env_id),),
+    )
+    yield Act(
+        "deletes Docs / Production",
+        lambda service: service.delete_environment(DOCS.env_id),
+        (("delete_environment", DOCS.env_id),),
+    )
+
+
+def _outage() -> Iterator[Act]:
+    yield Act(
+        "drops the connection, and answers the first retry with 503; "
+        "meanwhile it turns on secure mode, and adds Docs / Preview",
+        _fail,
+    )
+    yield Act(
+        "is back and sends everything; only the differences arrive",
+        lambda service: service.wait_for_connections(1),
+        (("update_environment", PRODUCTION.env_id), ("add_environment", PREVIEW.env_id), _COMPLETE),
+    )
+    yield Act(
+        "asks for a new connection; nothing new, nothing repeated",
+        lambda service: service.send_reconnect(),
+        (_COMPLETE,),
+    )
+
+
+def endless_changes(grace: timedelta) -> Iterator[Act]:
+    """Yield one change after the other, for ever; an SDK key expires three changes after it was replaced."""
+    while True:
+        yield Act("renames Shop / Staging to QA", lambda service: _change(service, STAGING.env_id, env_name="QA"))
+        yield Act(
+            "rotates the SDK key of Shop / Production",
+            lambda service: service.rotate_sdk_key(PRODUCTION.env_id, f"sdk-{uuid4()}", grace),
+        )
+        yield Act("adds Docs / Preview", lambda service: service.set_environment(PREVIEW))
+        yield Act("adds a payload filter", lambda service: service.set_filter(WEB, FilterRep("docs", FilterKey("web"))))
+        yield Act("lets the old SDK key of Shop / Production expire", _expire)
+        yield Act("changes the TTL of Docs / Production", _change_ttl)
+        yield Act("deletes Docs / Preview", lambda service: service.delete_environment(PREVIEW.env_id))
+        yield Act("deletes the payload filter", lambda service: service.delete_filter(WEB))
+        yield Act("renames Shop / QA to Staging", lambda service: _change(service, STAGING.env_id, env_name="Staging"))
+
+
+def _change(service: Emulator, id: EnvironmentID, **fields: Any) -> None:
+    service.set_environment(replace(service.environments[id], **fields))
+
+
+def _change_ttl(service: Emulator) -> None:
+    _change(service, DOCS.env_id, default_ttl=(service.environments[DOCS.env_id].default_ttl + 5) % 20)
+
+
+def _expire(service: Emulator) -> None:
+    key = service.environments[PRODUCTION.env_id].sdk_key.value
+    _change(service, PRODUCTION.env_id, sdk_key=SDKKeyRep(key), sdk_keys=(KeyRep("default", key),))
+
+
+def _fail(service: Emulator) -> None:
+    """Fail, and let no client in before all has changed that is to change; return once a client has met the failure."""
+    requests = service.request_count
+    service.stall()
+    service.drop_connections()
+    service.fail_next(503)
+    _change(service, PRODUCTION.env_id, secure_mode=True)
+    service.set_environment(PREVIEW)
+    service.resume()
+    service.wait_for_requests(requests + 1, timeout=10)

@@ -1,82 +1,67 @@
-"""``autoconfig doctor``: find out what keeps the client from the stream, one step after the other."""
+"""``autoconfig doctor``: each step from the options to the first put, and what to do about the one that fails."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urljoin
 
-from ..identifiers import mask
-from .arguments import NoKeyError, UsageError, seconds
-from .connection import add_connection_options, connection_from
-from .findings import Finding, TroubleError
-from .network_checks import NetworkChecks
-from .outcome import OK
-from .output import harmless, has_colour, is_terminal, painted, put_line, shown_uri
-from .stream_checks import StreamChecks
-from .wording import brief_time
+import requests
 
-SUMMARY = "check the way to the service step by step, and say what to do"
-DESCRIPTION = """\
-Check one after the other: configuration, proxy, DNS, TCP, TLS, HTTP status,
-content type, the first put, and with --heartbeat that the stream stays alive.
-Each is a line: ok, warn, FAIL or skip, with what to do if something is wrong.
-After the first failure the rest is skipped. No key and no password is shown.
+from ..identifiers import mask, show
+from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
+from . import KEY_REJECTED, OK
+from .doctor_network import PROXY_LOGIN, Finding, NetworkChecks, TroubleError
+from .events import Call, Picture, Remark, Stream
+from .options import Connection
+from .output import CommandError, harmless, is_terminal, painted, printable, put_json, put_line, shown_uri, timestamp
+from .words import brief_time, refusals
 
-Exit code 0 if nothing failed, 3 if the key was rejected, 2
-for wrong options, else 1."""
-
-DEFAULT_TIMEOUT = 10.0  # seconds
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
+_STREAM_TYPE = "text/event-stream"
+_HEARTBEAT = 180  # seconds between two heartbeats of the real service
+_LONGEST = 30_000_000.0  # seconds; just below what HTTPConfig takes
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 _TIMED = ("dns", "tcp", "tls", "http")
 _WORTH_TELLING = 0.002  # seconds
 _MARGIN = 21  # columns before the text
+_SLOW = "Try again with a longer --timeout. The service, or something on the way, is slow."
+_HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
+_STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
+_BAD_DATA = "The client asks for it again and again. Is this the right service? If so, report it to LaunchDarkly."
+_STATUS_FIXES = {
+    401: _STRANGER,  # from the URI's own host, these two reject the key
+    403: _STRANGER,
+    404: "Is the URI the service's base? /relay_auto_config is added to its path.",
+    407: PROXY_LOGIN,
+    429: "Too many requests: are there many clients, or is one started again and again?",
+}
+_OTHER_STATUS = "The service, or a proxy before it, has a problem: see https://status.launchdarkly.com, or try later."
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_connection_options(
-        parser,
-        timeout=f"how long each check may take (default {DEFAULT_TIMEOUT:g})",
-        default_timeout=DEFAULT_TIMEOUT,
-    )
-    parser.epilog = None
-    parser.add_argument(
-        "--heartbeat",
-        type=seconds,
-        metavar="SECONDS",
-        help="also wait so long for a heartbeat or an event after the first one; the service sends a heartbeat "
-        "every 180 seconds (default: not at all)",
-    )
-    parser.add_argument("--json", action="store_true", help="print each check as a JSON object in a line of its own")
-
-
-def run(options: argparse.Namespace) -> int:
+def run(*, source: Callable[[], Connection], timeout: float, heartbeat: float | None, as_json: bool) -> int:
     """Check everything."""
     code = OK
     with ExitStack() as stack:
-        for name, finding, took in Examination(options, stack).findings():
-            _print(name, finding, took, as_json=options.json)
+        for name, finding, took in Examination(source, timeout, heartbeat, stack).findings():
+            _print(name, finding, took, as_json=as_json)
             if finding.state == "fail":
                 code = finding.code
     return code
 
 
 class Examination:
-    """
-    All checks, in their order.
+    """All checks, in their order."""
 
-    Args:
-        options: The command's.
-        stack: Closes what they open.
-    """
-
-    def __init__(self, options: argparse.Namespace, stack: ExitStack) -> None:
-        self._options = options
+    def __init__(
+        self, source: Callable[[], Connection], timeout: float, heartbeat: float | None, stack: ExitStack
+    ) -> None:
+        self._source = source
+        self._timeout = timeout
+        self._heartbeat = heartbeat
         self._stack = stack
 
     def findings(self) -> Iterator[tuple[str, Finding, float]]:
@@ -105,32 +90,232 @@ class Examination:
         yield "heartbeat", lambda: self._stream.heartbeat()
 
     def _configuration(self) -> Finding:
-        options = self._options
         try:
-            way = connection_from(options)
-        except NoKeyError as error:
-            fix = "Set AUTO_CONFIG_KEY, or try it without an account: autoconfig emulate"
-            raise TroubleError(str(error), fix) from None
-        except UsageError as error:
-            raise TroubleError(harmless(str(error)), "See autoconfig doctor --help.") from None
-        self._network = NetworkChecks(way, options.timeout)
-        self._stream = StreamChecks(way, options.timeout, options.heartbeat, self._stack)
-        text = f"{shown_uri(way.uri)} ({way.uri_from}), key {mask(way.key)} ({way.key_from})"
-        details = {"uri": shown_uri(way.uri), "uri_from": way.uri_from, "key": mask(way.key), "key_from": way.key_from}
-        if not way.key.startswith("rel-"):
+            source = self._source()
+        except CommandError as error:
+            raise TroubleError(harmless(str(error)), harmless(error.fix), code=error.code) from None
+        self._network = NetworkChecks(source, self._timeout)
+        self._stream = StreamChecks(source, self._network, self._timeout, self._heartbeat, self._stack)
+        text = f"{source.name} ({source.uri_name}), key {mask(source.key)} ({source.key_name})"
+        details = {
+            "uri": source.name, "uri_from": source.uri_name, "key": mask(source.key), "key_from": source.key_name
+        }  # fmt: skip
+        if not source.key.startswith("rel-"):
             fix = "The key of an auto-configuration profile begins with rel-; SDK keys and API tokens are others."
             return Finding(text, fix, "warn", details)
+        return Finding(text, details=details)
+
+
+class Replies:
+    """Makes sessions for the client that take down all answers, redirects included."""
+
+    def __init__(self) -> None:
+        self._replies: list[tuple[int, str]] = []  # statuses, and where they lead to
+        self.content_type = ""
+
+    def session(self) -> requests.Session:
+        """Return a new session."""
+        session = requests.Session()
+        session.hooks["response"] = [self._note]
+        return session
+
+    @property
+    def status(self) -> int:
+        """The status of the last answer; 0 if there was none, or if the last one was a redirect."""
+        return 0 if not self._replies or self._replies[-1][1] else self._replies[-1][0]
+
+    @property
+    def redirects(self) -> list[tuple[int, str]]:
+        """The status and the target of each redirect."""
+        return [one for one in self._replies if one[1]]
+
+    @property
+    def detour(self) -> str:
+        """The redirects in words; ``""`` without one."""
+        steps = [f"{status} to {target}" for status, target in self.redirects]
+        return f"after {', then '.join(steps)}" if steps else ""
+
+    def details(self) -> dict[str, object]:
+        """Return the same for programs."""
+        redirects = [{"status": status, "location": target} for status, target in self.redirects]
+        return {"status": self.status or None, "redirects": redirects}
+
+    def _note(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        location = response.headers.get("Location", "") if response.is_redirect else ""
+        self._replies.append((response.status_code, _shown_location(response.url, location)))
+        self.content_type = response.headers.get("Content-Type", "")
+
+
+def _shown_location(url: str, location: str) -> str:
+    """Return where a redirect leads to: whole, because a relative one may name another host, and without secrets."""
+    if not location:
+        return ""
+    try:
+        return harmless(shown_uri(urljoin(url, location)))
+    except ValueError:  # brackets that do not match, and the like
+        return "something that is not a URL"
+
+
+class StreamChecks:
+    """Follows the stream with the real client, and looks at what that says."""
+
+    def __init__(
+        self, source: Connection, network: NetworkChecks, timeout: float, heartbeat: float | None, stack: ExitStack
+    ) -> None:
+        self._source = source
+        self._network = network
+        self._timeout = timeout
+        self._heartbeat = heartbeat
+        self._stack = stack
+        self._replies = Replies()
+        self._picture = Picture()
+        self._ignored: list[str] = []
+        self._complete = False
+        self._error: ErrorInfo | None = None
+
+    def http(self) -> Finding:
+        """Make the request."""
+        patience = min(max(self._timeout, self._heartbeat or 0.0) + 60, _LONGEST)  # the checks' own limits come first
+        http = {
+            "session_factory": self._replies.session, "connect_timeout": self._timeout, "read_timeout": patience
+        }  # fmt: skip
+        self._began = time.monotonic()
+        # The client must not try again before this check has seen why the first attempt failed.
+        stream = Stream(self._source, http=http, initial_retry_delay=30.0)
+        self._stream = self._stack.enter_context(stream)
+        try:
+            self._wait(lambda: self._stream.is_connected)
+        except CommandError as error:
+            if error.code == KEY_REJECTED:
+                raise self._rejected() from None
+            raise TroubleError(error.problem, error.fix) from None
+        if self._error and self._replies.status != requests.codes.ok:  # else it is the content type, the next check's
+            raise self._no_answer(self._error)
+        if not self._stream.is_connected and not self._error:
+            raise TroubleError(f"no answer within {self._timeout:g} s{self._through()}", _SLOW, self._replies.details())
+        if self._replies.redirects:
+            fix = f"If the redirect is meant to last, change the URI ({self._source.uri_name})."
+            return Finding(f"200 {self._replies.detour}", fix, "warn", self._replies.details())
+        return Finding("200", details=self._replies.details())
+
+    def content_type(self) -> Finding:
+        """Look at what the answer says it is."""
+        found = self._replies.content_type
+        details = {"content_type": found}
+        if self._stream.is_connected:
+            return Finding(_STREAM_TYPE, details=details)
+        fix = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
+        raise TroubleError(f"{show(found)} instead of {_STREAM_TYPE}", fix, details)
+
+    def first_put(self) -> Finding:
+        """Wait for the full configuration."""
+        self._wait(lambda: self._complete)
+        if self._complete:
+            return self._counted()
+        if self._error is None:
+            raise TroubleError(f"no put within {self._timeout:g} s", _HELD_BACK)
+        if self._error.kind is ErrorKind.INVALID_DATA:
+            raise self._unusable(self._error.message)
+        raise TroubleError(f"{self._error.message}, before a put", _HELD_BACK)
+
+    def heartbeat(self) -> Finding:
+        """Wait for the next sign of life."""
+        if self._heartbeat is None:
+            return Finding(f"not checked; use --heartbeat {_HEARTBEAT + 20} to wait for one", state="skip")
+        before = self._stream.manager.status
+        seen = lambda: self._stream.manager.status.last_byte_at != before.last_byte_at  # noqa: E731
+        self._wait(seen, self._heartbeat)
+        now = self._stream.manager.status
+        if self._error:
+            fix = f"Something closes quiet connections; the service sends a heartbeat every {_HEARTBEAT} s."
+            raise TroubleError(self._error.message, fix)
+        if now.last_byte_at == before.last_byte_at or not now.last_byte_at or not before.last_byte_at:
+            text = f"nothing within {self._heartbeat:g} s"
+            if self._heartbeat >= _HEARTBEAT:
+                raise TroubleError(text, _HELD_BACK)
+            return Finding(text, f"The service sends one every {_HEARTBEAT} s only; wait longer.", "warn")
+        gap = (now.last_byte_at - before.last_byte_at).total_seconds()
+        what = "event" if now.events_received > before.events_received else "heartbeat"
+        return Finding(f"{what} after {brief_time(gap)}", details={"gap": round(gap, 3), "what": what})
+
+    def _wait(self, done: Callable[[], bool], timeout: float | None = None) -> None:
+        """Take events until it is done, until the client reports an error, or until the time is over."""
+        for event in self._stream.events(time.monotonic() + (timeout or self._timeout)):
+            if isinstance(event, Call):
+                self._picture.apply(event)
+                self._complete |= event.name == "received_all_environments"
+            elif isinstance(event, Remark):
+                self._ignored.append(event.text)
+            elif isinstance(event, StreamStatus) and event.connected_since is None:
+                # That the stream is off is raised by events(), which knows why.
+                self._error = None if event.state is StreamState.OFF else event.last_error
+            if self._error or done():
+                return
+
+    def _rejected(self) -> TroubleError:
+        status = self._replies.status
+        detour = f" {self._replies.detour}" if self._replies.redirects else ""
+        fix = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
+        if status == requests.codes.forbidden:
+            fix += " Or does something on the way forbid it?"
+        text = f"{status}{detour}: the service rejected the key {mask(self._source.key)} ({self._source.key_name})"
+        return TroubleError(text, fix, self._replies.details(), KEY_REJECTED)
+
+    def _no_answer(self, error: ErrorInfo) -> TroubleError:
+        details, redirects = self._replies.details(), self._replies.redirects
+        if status := self._replies.status:
+            text = f"{status} {self._replies.detour}".rstrip() + self._through()
+            return TroubleError(text, _STATUS_FIXES.get(status, _OTHER_STATUS), details)
+        if redirects:
+            target = redirects[-1][1]
+            fix = f"The service's own host answers, but sends the client to {target}, which cannot be used. "
+            fix += f"Is the URI right ({self._source.uri_name})? If it is, the redirect has to be mended."
+            return TroubleError(f"{self._replies.detour}: {error.message}", fix, details)
+        route = self._network.route
+        if route.scheme == "http" and not route.proxy and self._network.speaks_tls():
+            text = f"{route.target} speaks TLS, and was spoken to in plain HTTP"
+            return TroubleError(
+                text, f"Change the URI ({self._source.uri_name}): https:// instead of http://.", details
+            )
+        fix = "The host could be reached a moment ago. Try again."
+        return TroubleError(f"{error.message}{self._through()}", fix, details)
+
+    def _through(self) -> str:
+        proxy = self._network.route.shown_proxy
+        return f", through {proxy}" if proxy else ""
+
+    def _unusable(self, reason: str) -> TroubleError:
+        refused = refusals(self._stream.settled_status())
+        reasons = [*refused, *self._ignored] or [reason]
+        details = {"refused": len(refused), "ignored": len(self._ignored)}
+        return TroubleError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
+
+    def _counted(self) -> Finding:
+        took = time.monotonic() - self._began
+        refused = refusals(self._stream.settled_status())
+        registry = self._picture.registry
+        if not registry.environments and (refused or self._ignored):
+            raise self._unusable("")
+        details: dict[str, object] = {
+            "environments": len(registry.environments), "filters": len(registry.filters), "after": round(took, 3),
+            "refused": refused, "ignored": self._ignored,
+        }  # fmt: skip
+        text = f"{self._picture.totals()} after {brief_time(took)}"
+        if refused or self._ignored:
+            text += f"; {len(refused)} refused, {len(self._ignored)} ignored: "
+            text += printable("; ".join([*refused, *self._ignored]))
+            return Finding(text, "The rest is in use. Report these to LaunchDarkly's support.", "warn", details)
+        if not registry.environments:
+            return Finding(text, "Does the profile's policy cover the environments that you expect?", "warn", details)
         return Finding(text, details=details)
 
 
 def _print(name: str, finding: Finding, took: float, *, as_json: bool) -> None:
     if as_json:
         fields = {"check": name, "state": finding.state, "text": finding.text, "fix": finding.fix or None}
-        put_line(json.dumps({**fields, "seconds": round(took, 3), "details": dict(finding.details)}))
+        put_json({"time": timestamp(), **fields, "seconds": round(took, 3), "details": dict(finding.details)})
         return
-    state = f"{finding.state.upper() if finding.state == 'fail' else finding.state:4}"
-    if has_colour():
-        state = painted(state, _STYLES[finding.state])
+    state = painted(f"{finding.state.upper() if finding.state == 'fail' else finding.state:4}", _COLOURS[finding.state])
     text = finding.text
     if took >= _WORTH_TELLING and name in _TIMED and finding.state in ("ok", "warn"):
         text += f", {brief_time(took)}"
@@ -145,5 +330,5 @@ def _folded(text: str, indent: int) -> list[str]:
     """Return the text in lines as the terminal has room for; elsewhere it is one line."""
     if not is_terminal():
         return [text]
-    width = max(40, shutil.get_terminal_size().columns - 6)
+    width = max(34, shutil.get_terminal_size().columns - 6)
     return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)

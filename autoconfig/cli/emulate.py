@@ -1,115 +1,61 @@
-"""``autoconfig emulate``: serve a stream, from a file or a built-in story."""
+"""``autoconfig emulate``: the service's side of the stream, from a file or with a built-in story."""
 
 from __future__ import annotations
 
-import argparse
+import os
 import shlex
+import shutil
+import sys
 import threading
-from collections.abc import Iterator
-from datetime import datetime
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
 
-from ..identifiers import mask
-from ..testing import DEMO_KEY, Emulator
-from .arguments import FILE, UsageError, add_reveal_option, checked_key, host, port, seconds
-from .outcome import FAILURE, OK
-from .output import complain, host_port, put_line, reader_is_gone
-from .program import program
-from .sources import FileSource, StorySource
-from .wording import counted
+from msgspec.structs import replace
 
-SUMMARY = "play the service, from a file or with a built-in story"
-DESCRIPTION = """\
-Serve an auto-configuration stream on a port of this machine until Ctrl-C, to
-try clients with. Without FILE a built-in story is played. FILE is JSON, and
-followed when it changes:
+from ..identifiers import FilterID, mask
+from ..messages import EnvironmentRep, FilterRep
+from ..testing import DEMO_KEY, Emulator, configuration_from_json
+from ..testing.demo import ENVIRONMENTS, FILTERS
+from . import OK, USAGE
+from .demo import endless_changes
+from .events import clock
+from .output import CommandError, harmless, host_port, printable, put_line, reader_is_gone, warn
+from .words import counted, totals
 
-  {"environments": {"ID": {"envKey": "test", "envName": "Test",
-                           "projKey": "shop", "projName": "Shop",
-                           "sdkKey": {"value": "sdk-..."},
-                           "mobKey": "mob-...", "defaultTtl": 5}},
-   "filters": {"ID": {"projKey": "shop", "key": "europe"}}}"""
-
-DEFAULT_PORT = 8765
-DEFAULT_INTERVAL = 4.0  # seconds: time to read what has changed
 _CONNECTED = 200  # the status of an answer that is a stream
+_GLANCE = 0.5  # seconds between two looks at the file; also how late it may be told that a client came or left
+# The version of what has none of its own. It grows from run to run, so that clients that were there before take what
+# they are sent for newer than what they know, and not for an old message.
+_VERSION = time.time_ns() // 1_000_000
+
+Configuration = tuple[Sequence[EnvironmentRep], Mapping[FilterID, FilterRep]]
 
 
-class Guests:
-    """
-    The clients of a service, as they come and leave.
-
-    Args:
-        service: The service.
-    """
-
-    def __init__(self, service: Emulator) -> None:
-        self._service = service
-        self._seen = 0  # requests
-        self._inside = 0
-
-    def new_lines(self) -> Iterator[str]:
-        """Yield what has happened since the last call, in words."""
-        requests, self._seen = self._service.requests_since(self._seen)
-        for request in requests:
-            if request.status == _CONNECTED:
-                self._inside += 1
-                yield "a client connected"
-            else:
-                yield f"a request was refused with status {request.status}"
-        # Below zero if one came just now; it is told of the next time.
-        left = max(0, self._inside - self._service.connections)
-        if left:
-            self._inside -= left
-            yield f"{counted(left, 'client')} disconnected"
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_reveal_option(parser)
-    file = parser.add_argument("file", nargs="?", metavar="FILE", help="the configuration to serve")
-    file.complete = FILE  # type: ignore[attr-defined]  # what shtab looks for
-    parser.add_argument("--host", type=host, default="127.0.0.1", help="the address to listen on (default %(default)s)")
-    parser.add_argument(
-        "--port",
-        type=port,
-        default=DEFAULT_PORT,
-        help="the port to listen on, 0 for any that is free (default %(default)s)",
-    )
-    parser.add_argument("--key", help="the auto-configuration key that clients must have (default: a made-up one)")
-    parser.add_argument(
-        "--interval",
-        type=seconds,
-        metavar="SECONDS",
-        help=f"the time between two changes of the built-in story (default {DEFAULT_INTERVAL:g})",
-    )
-
-
-def run(options: argparse.Namespace) -> int:
+def run(*, file: str | None, host: str, port: int, key: str | None, interval: float, reveal: bool) -> int:
     """Serve until a signal comes."""
-    if options.file is not None and options.interval is not None:
-        raise UsageError("--interval is for the built-in story, not for a FILE")
-    key = DEMO_KEY if options.key is None else checked_key("--key", options.key)
-    source = StorySource(options.interval or DEFAULT_INTERVAL) if options.file is None else FileSource(options.file)
+    source = StorySource(interval) if file is None else FileSource(file)
     try:
         environments, filters = source.load()
     except ValueError as error:
-        raise UsageError(f"{source.name}: {error}") from None
-    service = Emulator(environments, filters, key=key, host=options.host, port=options.port)
+        fix = "give what `autoconfig snapshot --json --reveal` prints; autoconfig emulate --help shows the form"
+        raise CommandError(source.name, str(error), fix, USAGE) from None
+    service = Emulator(environments, filters, key=DEMO_KEY if key is None else key, host=host, port=port)
     try:
         service.start()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        complain("emulate", f"cannot listen on {host_port(options.host, options.port)}: {reason}")
-        return FAILURE
+        problem = f"cannot listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}"
+        raise CommandError("--port", problem, "--port 0, which takes a free one") from None
     try:
-        _announce(service, source, secret=options.key is not None and not options.reveal)
+        _announce(service, source.name, secret=key is not None and not reveal)
         return _serve(service, source)
     finally:
         service.close()
 
 
-def _announce(service: Emulator, source: StorySource | FileSource, *, secret: bool) -> None:
-    put_line(f"Serving {source.name}, until Ctrl-C.")
+def _announce(service: Emulator, name: str, *, secret: bool) -> None:
+    put_line(f"Serving {name}, until Ctrl-C.")
     put_line(f"  URI  {service.uri}")
     put_line(f"  key  {mask(service.key) if secret else service.key}")
     put_line("Follow it in a second terminal:")
@@ -126,12 +72,144 @@ def _serve(service: Emulator, source: StorySource | FileSource) -> int:
     guests = Guests(service)
     while not reader_is_gone():
         for text in guests.new_lines():
-            _log(text)
+            put_line(f"{clock()}  {text}")
         if change := source.advance(service):
-            _log(change)
+            put_line(f"{clock()}  {change}")
         pause.wait(source.glance)
     return OK
 
 
-def _log(text: str) -> None:
-    put_line(f"{datetime.now().astimezone():%H:%M:%S}  {text}")
+class Guests:
+    """The clients of a service, as they come and leave."""
+
+    def __init__(self, service: Emulator) -> None:
+        self._service = service
+        self._seen = 0  # requests
+        self._inside = 0
+
+    def new_lines(self) -> Iterator[str]:
+        """Yield in words what has happened since the last call."""
+        requests, self._seen = self._service.requests_since(self._seen)
+        for request in requests:
+            if request.status == _CONNECTED:
+                self._inside += 1
+                yield "a client connected"
+            else:
+                yield f"a request was refused with status {request.status}"
+        # Below zero if one came just now; it is told of the next time.
+        left = max(0, self._inside - self._service.connections)
+        if left:
+            self._inside -= left
+            yield f"{counted(left, 'client')} disconnected"
+
+
+class StorySource:
+    """
+    The built-in configuration, and a change every few seconds.
+
+    Attributes:
+        name: What is served, in words.
+        glance: Seconds between two calls of :meth:`advance`.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self.name = f"a built-in story, with a change every {interval:g} s"
+        self.glance = min(_GLANCE, interval)
+        self._interval = interval
+        self._acts = endless_changes(timedelta(seconds=3 * interval))
+        self._due = time.monotonic() + interval
+
+    def load(self) -> Configuration:
+        """Return what is served at first."""
+        return _versioned(ENVIRONMENTS, FILTERS)
+
+    def advance(self, service: Emulator) -> str | None:
+        """Make the next change if it is time; return it in words."""
+        if time.monotonic() < self._due:
+            return None
+        self._due = time.monotonic() + self._interval
+        act = next(self._acts)
+        act.play(service)
+        return act.text
+
+
+class FileSource:
+    """
+    A JSON file, followed when it changes. A file that cannot be used is reported once, and changes nothing.
+
+    Attributes:
+        name: What is served, in words.
+        glance: Seconds between two calls of :meth:`advance`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = printable(path)
+        self.glance = _GLANCE
+        self._path = Path(path)
+        self._seen: object = None
+
+    def load(self) -> Configuration:
+        """
+        Return what the file holds.
+
+        Raises:
+            ValueError: It cannot be read, or is no configuration. The text says why, and holds no value.
+        """
+        # Looked at before it is read: a change in between is then seen as one the next time.
+        self._seen = self._signature()
+        try:
+            return _versioned(*configuration_from_json(_without_field(self._path.read_text("utf-8-sig"))))
+        except OSError as error:
+            raise ValueError(error.strerror or type(error).__name__) from None
+        except UnicodeDecodeError:
+            raise ValueError("not UTF-8 text") from None
+
+    def advance(self, service: Emulator) -> str | None:
+        """Serve what the file holds if it has changed; return that in words."""
+        if self._signature() == self._seen:
+            return None
+        try:
+            environments, filters = self.load()
+        except ValueError as error:
+            warn(self.name, f"{error}; what was there before is still served")
+            return None
+        service.replace(environments, filters)
+        return f"{harmless(self.name)} has changed: {totals(len(environments), len(filters))}"
+
+    def _signature(self) -> object:
+        """Return what is different after each change, also if the file was replaced by another."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            return error.errno
+        except ValueError:  # a null character in the path
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _without_field(text: str) -> str:
+    """Return the text without the ``data:`` of a line that was copied from a stream."""
+    return text.strip().removeprefix("data:")
+
+
+def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID, FilterRep]) -> Configuration:
+    """Return a configuration in which what has no version, or the first one, has this run's."""
+    return (
+        [replace(rep, version=_VERSION) if rep.version in (0, 1) else rep for rep in environments],
+        {id: replace(rep, version=_VERSION) if rep.version in (0, 1) else rep for id, rep in filters.items()},
+    )
+
+
+def program() -> str:
+    """Return how this program was called, so that it can be called so again."""
+    called = sys.argv[0]
+    if os.path.basename(called) == "__main__.py":
+        return f"{_shortest(sys.executable)} -m autoconfig"
+    return _shortest(called)
+
+
+def _shortest(path: str) -> str:
+    """Return a program's name if that is enough for a shell to find it, else its path."""
+    name = os.path.basename(path)
+    found = shutil.which(name)
+    return shlex.quote(name if found and os.path.abspath(found) == os.path.abspath(path) else path)

@@ -1,33 +1,43 @@
-"""How the command writes: harmless lines, to readers that may leave, with colours where they are wanted."""
+"""Writing to stdout and stderr: whole lines without secrets or escape sequences, and no error at a closed pipe."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
 import stat
 import sys
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from typing import TextIO
 
 from ..identifiers import mask_keys
 
-_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 # The scheme; then, unless an @ stands after the host, the user and password, the host and path, and what follows these.
 _URI = re.compile(r"([a-z][a-z0-9+.-]*://)(?:(?:[^/?#]*@)?([^?#@]*)(?:[?#][^@]*)?\Z)?", re.IGNORECASE)
+_MOST_HELD = 1000  # lines
+
+_held: deque[str] | None = None  # lines for stderr that wait for the end of a full-screen table
 
 
-class OutputError(Exception):
-    """Stdout cannot be written to. The text is for the user."""
+class CommandError(Exception):
+    """The command cannot go on."""
+
+    def __init__(self, name: str, problem: str, fix: str = "", code: int = 1) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name, self.problem, self.fix, self.code = name, problem, fix, code
 
 
 def put_line(text: str) -> None:
     """
-    Write a line to stdout, at once.
+    Write a line to stdout at once.
 
     Raises:
         BrokenPipeError: Nobody reads it any more.
-        OutputError: It cannot be written for another reason.
+        CommandError: It cannot be written for another reason.
     """
     out = sys.stdout
     if out is None:  # closed by the caller: `>&-`
@@ -38,32 +48,87 @@ def put_line(text: str) -> None:
         out.write(f"{text}\n".encode(encoding, "backslashreplace").decode(encoding))
         out.flush()
     except BaseException as error:
-        # The reader is gone, or a signal came while it was slow. What is left in the buffer would be tried again at
+        # The reader is gone, or a signal came while it was slow. What is left in the buffer would be written again at
         # exit, and fail or block there.
         silence(out)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise OutputError(f"cannot write: {error.strerror}") from None
+            raise CommandError("stdout", f"cannot be written: {error.strerror}", "check the disk or device") from None
         raise
 
 
-def complain(command: str, text: str) -> None:
-    """Write one line about what is wrong to stderr, with what looks like a key masked: it may stand anywhere."""
-    put_error(f"autoconfig {command}: {harmless(text)}")
+def put_json(fields: Mapping[str, object]) -> None:
+    """Write a JSON object as a line in UTF-8, whatever the encoding of stdout: JSON has no other."""
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
+    put_line(json.dumps(fields, ensure_ascii=False))
+
+
+def timestamp(instant: datetime | None = None) -> str:
+    """Return a time, by default now, as JSON lines have it: UTC, with milliseconds."""
+    text = (instant or datetime.now(timezone.utc)).astimezone(timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def complain(error: CommandError) -> None:
+    """Write an error to stderr, and below it what to try next. What looks like a key is masked: it may be anywhere."""
+    put_error(f"autoconfig: error: {harmless(str(error))}")
+    if error.fix:
+        put_error(f"  try: {harmless(error.fix)}")
+
+
+def warn(name: str, text: str) -> None:
+    """Write a warning to stderr."""
+    put_error(f"autoconfig: warning: {harmless(f'{name}: {text}')}")
 
 
 def put_error(text: str) -> None:
-    """Write a line to stderr, if somebody reads it."""
+    """Write a line to stderr if somebody reads it; while errors are held, keep it for later."""
     err = sys.stderr
     if err is None:  # to print() that would mean stdout
         return
+    if _held is not None:
+        _held.append(text)
+        return
     try:
         print(text, file=err, flush=True)
-    except OSError:
+    except (OSError, ValueError):
         silence(err)
 
 
+@contextmanager
+def held_errors() -> Iterator[deque[str]]:
+    """
+    Keep what is written to stderr while the block runs, and write it at its end.
+
+    If stderr is not a terminal, nothing is kept. The value is what is being kept, at most 1,000 lines.
+    """
+    global _held
+    lines: deque[str] = deque(maxlen=_MOST_HELD)
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lines
+        return
+    _held = lines
+    try:
+        yield lines
+    finally:
+        _held = None
+        for line in lines:
+            put_error(line)
+
+
+class Stderr:
+    """A stream for log handlers that writes whole lines by :func:`put_error`."""
+
+    def write(self, text: str) -> None:
+        """Write a text that ends with a line end; handlers of :mod:`logging` write that in the same call."""
+        put_error(text.removesuffix("\n"))
+
+    def flush(self) -> None:
+        """Do nothing: each line is written at once."""
+
+
 def silence(stream: TextIO) -> None:
-    """Have all that is still written to a stream go nowhere."""
+    """Send all that is still written to a stream nowhere."""
     with suppress(OSError, ValueError):  # it is no file, or closed
         descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -90,14 +155,13 @@ def is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def has_colour() -> bool:
-    """Return whether stdout is to have colours: on terminals, unless ``NO_COLOR`` is set (https://no-color.org)."""
-    return is_terminal() and not os.environ.get("NO_COLOR")
+def painted(text: str, colour: str) -> str:
+    """Return the text in a colour, or ``dim``; unchanged unless stdout is a terminal and ``NO_COLOR`` is not set."""
+    if not is_terminal() or os.environ.get("NO_COLOR"):
+        return text
+    import click
 
-
-def painted(text: str, *styles: str) -> str:
-    """Return the text with the escape sequences for the styles around it."""
-    return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m" if styles else text
+    return click.style(text, dim=True) if colour == "dim" else click.style(text, fg=colour)
 
 
 def printable(text: str) -> str:

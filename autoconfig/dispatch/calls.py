@@ -13,6 +13,8 @@ from ..safe_logger import Logger
 from ..status import StatusTracker
 from ..stream.cancel import CancelToken
 
+_SLOW = "The handler's %s took %.1f s, and held up all that came after it"
+
 
 class StoppedError(Exception):
     """The stream is being closed, so nothing more may be called."""
@@ -98,8 +100,7 @@ class HandlerCalls:
             took = now - self._returned_at
             self._returned_at = now
             if took > self._slow_after:
-                text = "The handler's %s took %.1f s, and held up all that came after it"
-                self._log.warning(text, callback.name, took)
+                self._log.warning(_SLOW, callback.name, took)
         return None
 
     def failed(self, failure: HandlerFailure) -> None:
@@ -111,8 +112,11 @@ class HandlerCalls:
         exc_info = type(error), error, error.__traceback__  # not the error alone, which may be false as a condition
         self._log.error(text, failure.callback, show(failure.id), again, exc_info=exc_info)
         if self._errors.on_error:
+            self.running = "on_error"  # close() waits for it, too
             try:
                 self._errors.on_error(failure)
             except BaseException:
                 self._log.exception("HandlerErrors.on_error failed")
+            finally:
+                self.running = None
         self.begin()  # what the log and on_error took is no part of the next call

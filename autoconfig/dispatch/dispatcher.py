@@ -127,11 +127,15 @@ class Dispatcher:
     def run(self) -> None:
         """Take messages and call the handler until the stream is over or the token is cancelled."""
         with suppress(StoppedError):
-            while (batch := self._next_batch()) is None or batch:
+            while True:
+                batch = self._next_batch()
+                if batch is not None and not batch:
+                    return
                 self._calls.begin()
                 if batch:
                     self._apply(batch)
                     self._status.handled()
+                del batch  # a name would keep a large put until the next batch comes
                 if self._retries.waiting:
                     self._retry()
                 if self._status.pending_retries or self._environments.failed or self._filters.failed:

@@ -21,10 +21,13 @@ class CancelToken:
 
     Any thread may call :meth:`cancel` and :meth:`wait`; only the reader's thread calls :meth:`watch` and
     :meth:`release`; who cancelled calls :meth:`close` when the reader has ended.
+
+    Attributes:
+        cancelled: Whether :meth:`cancel` was called, which cannot be undone.
     """
 
     def __init__(self) -> None:
-        self._cancelled = False
+        self.cancelled = False  # a plain attribute, because it is read several times for each message
         self._waiting = WaitingRoom()
         # Keeps close() of a socket apart from shut_down(). Reentrant, because a signal handler may call cancel() inside
         # cancel(); and the reader never waits for it once the token is cancelled, because that handler waits for the
@@ -33,14 +36,9 @@ class CancelToken:
         self._sockets: list[_Watched] = []
         self._owned: list[socket.socket] = []
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether :meth:`cancel` was called, which cannot be undone."""
-        return self._cancelled
-
     def cancel(self) -> None:
         """Stop everything: ends waits and system calls at once, never blocks, and may be called again."""
-        self._cancelled = True
+        self.cancelled = True
         self._waiting.wake()
         with self._lock:
             for watched in list(self._sockets):
@@ -48,7 +46,7 @@ class CancelToken:
 
     def wait(self, timeout: float) -> bool:
         """Wait so many seconds, or less if :meth:`cancel` is called; return whether it was."""
-        return self._waiting.wait(lambda: self._cancelled, timeout)
+        return self._waiting.wait(lambda: self.cancelled, timeout)
 
     def watch(self, original: socket.socket | int) -> None:
         """
@@ -91,7 +89,7 @@ class CancelToken:
         the parent may have held it. A fork inside a callback leaves the dispatcher running in the child, so the token
         is cancelled there.
         """
-        self._cancelled = True
+        self.cancelled = True
         self._waiting.wake()
         self._lock = threading.RLock()
         watched, self._sockets, self._owned = self._sockets, [], []

@@ -70,7 +70,7 @@ class ChunkedBody:
                 found.append(data[place : place + self._left])
                 place += len(found[-1])
                 self._left -= len(found[-1])
-            if self._left:
+            if place == len(data):
                 self._pending = b""
                 break
             if not (size := self._size.match(data, place)):

@@ -66,9 +66,18 @@ class Connector:
         url: The endpoint.
         config: Proxies, certificates, timeouts and so on.
         token: Interrupts whatever blocks.
+        accept: The media type that is asked for.
     """
 
-    def __init__(self, read_key: Callable[[], str], url: str, config: HTTPConfig, token: CancelToken) -> None:
+    def __init__(
+        self,
+        read_key: Callable[[], str],
+        url: str,
+        config: HTTPConfig,
+        token: CancelToken,
+        accept: str = EVENT_STREAM,
+    ) -> None:
+        self._accept = accept
         self._read_key = read_key
         self._url = url
         self._config = config
@@ -94,6 +103,31 @@ class Connector:
                 yield self._pieces(response)
         finally:
             self._token.release()
+
+    @contextmanager
+    def download(self) -> Iterator[Iterator[bytes]]:
+        """Request a file; the value is an iterator over its bytes, which ends where it does. Raises as connect()."""
+        try:
+            with self._session() as session, closing(self._request(session, "")) as response:
+                _check_status(response)
+                _check_codings(response)
+                yield self._content(response)
+        finally:
+            self._token.release()
+
+    def _content(self, response: requests.Response) -> Iterator[bytes]:
+        self._deadline.renew()
+        while True:
+            try:
+                piece = response.raw.read1(_READ, decode_content=True)
+            except Exception as error:
+                reason = describe(error)
+                break
+            if not piece:
+                return
+            self._deadline.renew()
+            yield piece
+        raise StreamEndedError(reason)
 
     def _session(self) -> requests.Session:
         # A session for each attempt: no connection, cookie or proxy decision of an earlier one is used again.
@@ -178,7 +212,7 @@ class Connector:
 
     def _public_headers(self) -> dict[str, str | bytes]:
         return {
-            "Accept": EVENT_STREAM,
+            "Accept": self._accept,
             "Accept-Encoding": "identity",  # a compressed stream is decoded all the same, but events would come late
             "Cache-Control": "no-cache",
             "User-Agent": self._config.user_agent or USER_AGENT,
@@ -206,7 +240,7 @@ class Connector:
             if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
                 self._deadline.renew()
                 unfinished = 0
-            elif self._deadline.left <= 0:
+            elif self._deadline.passed:
                 raise StreamEndedError(f"no complete line for {self._config.read_timeout:g} s")
             if not piece:
                 raise StreamEndedError(reason)
@@ -239,17 +273,21 @@ def _no_target(response: requests.Response) -> None:
 
 
 def _check(response: requests.Response) -> None:
+    _check_status(response)
+    content_types = _values(response, "Content-Type")
+    if {one.partition(";")[0].strip().lower() for one in content_types} != {EVENT_STREAM}:
+        found = " and ".join(show(one) for one in content_types[:3]) or "something that names no Content-Type"
+        raise ConnectionFailedError(f"the answer is not an event stream but {found}")
+    _check_codings(response)
+
+
+def _check_status(response: requests.Response) -> None:
     status = response.status_code
     # Another origin, which was not told the key, cannot refuse it.
     if status in _REJECTIONS and "Authorization" in response.request.headers:
         raise KeyRejectedError(status)
     if status != requests.codes.ok:
         raise UnexpectedStatusError(status)
-    content_types = _values(response, "Content-Type")
-    if {one.partition(";")[0].strip().lower() for one in content_types} != {EVENT_STREAM}:
-        found = " and ".join(show(one) for one in content_types[:3]) or "something that names no Content-Type"
-        raise ConnectionFailedError(f"the answer is not an event stream but {found}")
-    _check_codings(response)
 
 
 def _check_codings(response: requests.Response) -> None:

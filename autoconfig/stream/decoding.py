@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from ..environments import Int64
+from ..environments import NO_EXTRA, Int64
 from ..exceptions import MalformedMessageError
 from ..identifiers import show
 from ..loose_json import convert, freeze, load
@@ -143,26 +143,35 @@ def _put(data: bytes) -> PutContent | UnknownPath:
 
 
 def _environments(entries: Mapping[str, Any]) -> Iterator[tuple[str, EnvironmentRep]]:
+    extra: Mapping[str, Any] = NO_EXTRA
     for id, entry in entries.items():
         try:
-            yield id, _environment(entry)
+            rep = _environment(entry, extra)
+            extra = rep.extra
+            yield id, rep
         except ValueError as error:
             raise ValueError(f"environments[{show(id)}]: {error}") from None
 
 
-def _environment(entry: Any) -> EnvironmentRep:
+def _environment(entry: Any, extra_before: Mapping[str, Any] = NO_EXTRA) -> EnvironmentRep:
     """
     Return an environment, from its text or, if the envelope was read in the loose way, from what that has made of it.
 
     One with unknown fields, and nothing else that is odd, is what a newer service would send. So that is quick, too:
     the loose way takes four times as long.
+
+    Args:
+        entry: The text, or what was made of it.
+        extra_before: The unknown fields of the environment before it in a put. If there are some, this one will have
+            some, too.
     """
     if type(entry) is not msgspec.Raw:  # perhaps a string, which must not be read as JSON
         return convert(entry, EnvironmentRep)
-    try:
-        return _exact_environment(entry)
-    except _REFUSALS:
-        pass
+    if not extra_before:
+        try:
+            return _exact_environment(entry)
+        except _REFUSALS:
+            pass
     try:
         members = _members(entry)
         unknown = [name for name in members if name not in _NAMES]
@@ -181,13 +190,10 @@ def _patch(data: bytes) -> PatchMessageData | UnknownPath:
     except _REFUSALS:
         return _other_patch(data)
     parent, _, id = patch.path.rpartition("/")
-    return _environment_patch(id, patch.data) if parent == _ENVIRONMENTS else _other_patch(data)
-
-
-def _environment_patch(id: str, rep: EnvironmentRep) -> PatchMessageData:
-    if (rep.sdk_keys or rep.mobile_keys) and rep.env_id == id:
-        return PatchMessageData(id, rep, rep.contradiction())
-    return PatchMessageData(id, rep)
+    if parent != _ENVIRONMENTS:
+        return _other_patch(data)
+    rep = patch.data
+    return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
 
 
 def _other_patch(data: bytes) -> PatchMessageData | UnknownPath:
@@ -204,7 +210,8 @@ def _other_patch(data: bytes) -> PatchMessageData | UnknownPath:
         raise ValueError("data is missing")
     if kind is ItemKind.FILTER:
         return PatchMessageData(id, _item(patch.data, FilterRep, _exact_filter))
-    return _environment_patch(id, _environment(patch.data))
+    rep = _environment(patch.data)
+    return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
 
 
 def _delete(data: bytes) -> DeleteMessageData | UnknownPath:

@@ -142,32 +142,29 @@ class EventParser:
         """Return what a block of any form means; ``None`` if it has neither a name nor data."""
         if usual := _USUAL.fullmatch(block + b"\n\n"):
             return usual[1], usual[2]
-        names: list[str] = []  # none or one: the last one counts
+        name = _UNNAMED
         data: list[str] = []
         for line in block.decode("utf-8", "replace").split("\n"):  # whole lines, so no character is torn apart
             field, _, value = line.partition(":")
             if field == "data":
                 data.append(line)
             elif field == "event":
-                names = [line]
+                name = value.removeprefix(" ") or _UNNAMED
             elif field == "id" and "\0" not in value:
                 self.last_event_id = value.removeprefix(" ")
             elif field == "retry":
                 self._retry = self._last_retry(line.encode())
-        return _read(names, data) if names or data else None
+        return _read(name, data)
 
     def _last_retry(self, lines: bytes) -> int | None:
         found = _RETRY.findall(lines)
         return int(found[-1].lstrip(b"0")[:_RETRY_DIGITS] or b"0") if found else self._retry
 
 
-def _read(names: list[str], data: list[str]) -> ServerSentEvent | None:
-    """Let sseclient-py read an event that consists of these lines."""
-    lines = data or ["data:"]  # sseclient-py drops an event without data
-    groups = [lines[start : start + _LINES_AT_ONCE] for start in range(0, len(lines), _LINES_AT_ONCE)]
-    blocks = ("\n".join([*names, *group, "", ""]).encode() for group in groups)
-    events = list(SSEClient(blocks).events())
-    name = events[0].event or _UNNAMED
+def _read(name: str, data: list[str]) -> ServerSentEvent | None:
+    """Let sseclient-py read the data of an event: it logs the names of events, and a name may hold a key."""
     if not data:
         return (name.encode(), None) if name != _UNNAMED else None
-    return name.encode(), "\n".join(event.data for event in events).encode()
+    groups = [data[start : start + _LINES_AT_ONCE] for start in range(0, len(data), _LINES_AT_ONCE)]
+    blocks = ("\n".join([*group, "", ""]).encode() for group in groups)
+    return name.encode(), "\n".join(event.data for event in SSEClient(blocks).events()).encode()

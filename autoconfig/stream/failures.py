@@ -152,36 +152,38 @@ class FailureLog:
 
     def __init__(self, logger: Logger) -> None:
         self._log = logger
-        self._failures = 0  # since the last message
-        self._since = 0.0  # monotonic
+        self._since = 0.0  # monotonic; when the present series began
         self._said: set[object] = set()  # of these failures: types, or statuses, that were said loudly
 
-    def failed(self, error: BaseException, delay: float) -> None:
+    def failed(self, error: BaseException, delay: float, before: int) -> None:
         """
         Log why a connection ended.
 
         The first failure of each kind in a series is an ERROR if it is the data's or the key's fault, and a WARNING if
         another attempt is unlikely to mend it. Else the first of the series is a WARNING. Further ones are DEBUG lines:
         they come as often as there are attempts.
+
+        Args:
+            error: Why it ended.
+            delay: How many seconds there are until the next attempt.
+            before: How many attempts have failed before this one, since the last event.
         """
         if isinstance(error, ReconnectRequestedError):
             self._log.info("The service asked for a new connection")
             return
         text = str(error) if isinstance(error, StreamError | KeyRejectedError) else describe(error)
-        self._log.log(self._level(error), "The stream failed: %s; next attempt in %.1f s", text, delay)
-        if not self._failures:
+        self._log.log(self._level(error, before), "The stream failed: %s; next attempt in %.1f s", text, delay)
+        if not before:
             self._since = time.monotonic()
-        self._failures += 1
 
-    def recovered(self) -> None:
-        """Log that the stream delivers again, if it had failed."""
-        if self._failures:
+    def recovered(self, failed_attempts: int) -> None:
+        """Log that the stream delivers again, if attempts had failed."""
+        if failed_attempts:
             lasted = time.monotonic() - self._since
-            self._log.info("The stream is back after %.1f s and %d failed attempts", lasted, self._failures)
-            self._failures = 0
+            self._log.info("The stream is back after %.1f s and %d failed attempts", lasted, failed_attempts)
             self._said.clear()
 
-    def _level(self, error: BaseException) -> int:
+    def _level(self, error: BaseException, before: int) -> int:
         kind = getattr(error, "status", type(error))
         first = kind not in self._said
         loud = isinstance(error, MalformedMessageError | EventTooLargeError | KeyRejectedError)
@@ -191,4 +193,4 @@ class FailureLog:
         if first and is_unlikely_to_mend(error):
             self._said.add(kind)
             return logging.WARNING
-        return logging.DEBUG if self._failures else logging.WARNING
+        return logging.DEBUG if before else logging.WARNING

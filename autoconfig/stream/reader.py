@@ -78,26 +78,22 @@ class StreamReader:
             lasted = max(0.0, time.monotonic() - connected_at)
             delay = self._plan.next_delay(failure, lasted, self._source.retry)
             if failure and not self._token.cancelled:
-                self._failures.failed(failure, delay)
+                self._failures.failed(failure, delay, self._status.failed_attempts)
                 self._status.disconnected(None if isinstance(failure, ReconnectRequestedError) else failure, delay)
             self._token.wait(delay)
 
     def _follow(self, stream: Iterator[Received]) -> None:
         self._status.connected()
+        good = False  # once an event has come that can be used
         for received in stream:
-            self._status.received_bytes()
-            if received.events or received.messages:
-                self._hand_over(received)
-            del received  # a name would keep a large put until the next piece comes
-
-    def _hand_over(self, received: Received) -> None:
-        if received.events:
-            self._status.delivered(received.events)
-        if received.refusal:
-            self._status.invalid_data(received.refusal)
-        if received.events and received.messages:
-            self._failures.recovered()
-            self._plan.delivered()
-        if received.messages and not self._token.cancelled:
-            self._status.handed_over()
-            self._batches.put(received.messages)
+            messages = received.messages
+            if received.events and not good:
+                good = True
+                self._failures.recovered(self._status.failed_attempts)
+                self._plan.delivered()
+            self._status.received(received.events, bool(messages))
+            if received.refusal:
+                self._status.invalid_data(received.refusal)
+            if messages and not self._token.cancelled:
+                self._batches.put(messages)
+            del received, messages  # a name would keep a large put until the next piece comes

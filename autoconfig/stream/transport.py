@@ -53,20 +53,23 @@ class Deadline:
 
     Args:
         seconds: How long it may be without progress.
+
+    Attributes:
+        at: When, in monotonic time.
     """
 
     def __init__(self, seconds: float) -> None:
+        self.at = math.inf
         self._seconds = seconds
-        self._at = math.inf
 
     def renew(self) -> None:
         """Note that there was progress."""
-        self._at = time.monotonic() + self._seconds
+        self.at = time.monotonic() + self._seconds
 
     @property
-    def left(self) -> float:
-        """How many seconds there are until then; 0 or less if it is over."""
-        return self._at - time.monotonic()
+    def passed(self) -> bool:
+        """Whether it is over."""
+        return time.monotonic() >= self.at
 
 
 class TLSContexts:
@@ -364,7 +367,6 @@ def _answer_class(deadline: Deadline) -> type[HTTPResponse]:
 
     class Answer(HTTPResponse):
         def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
-            self._body: ChunkedBody | None = None
             super().__init__(_Readable(sock, deadline), *arguments, **options)  # type: ignore[arg-type]
 
         def begin(self) -> None:
@@ -379,11 +381,8 @@ def _answer_class(deadline: Deadline) -> type[HTTPResponse]:
                 super().begin()
             if any(isinstance(defect, _BAD_HEADERS) for defect in self.headers.defects):
                 raise ExplainedError("a line among the answer's headers is no header")
-            self._body = ChunkedBody(self.fp) if self.chunked else None
-
-        def read1(self, n: int = -1) -> bytes:
-            """Return what has come of the body, of many chunks at once."""
-            return super().read1(n) if self._body is None else self._body.read1(n)
+            if self.chunked:  # http.client's own method returns one chunk at a time
+                self.read1 = ChunkedBody(self.fp).read1  # type: ignore[assignment, method-assign]
 
     return Answer
 
@@ -415,7 +414,7 @@ class _Reads(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read. The socket's timeout is changed only if it is longer than what is left, which is so in a trickle."""
         while True:
-            allowed = min(self._deadline.left, self._own)
+            allowed = min(self._deadline.at - time.monotonic(), self._own)
             if allowed <= 0:
                 raise TimeoutError("the deadline has passed")
             if allowed < self._timeout * _TOLERANCE:

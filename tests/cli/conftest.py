@@ -24,7 +24,7 @@ import pytest
 from cli.findings import KEY, NAMES, PASSWORD, Examine, Findings
 from support.tls import authority
 
-from autoconfig.cli import main, story
+from autoconfig.cli import demo, main
 from autoconfig.testing import DEMO_KEY, Emulator
 
 DEADLINE = 20.0  # seconds for anything; what is measured is much faster
@@ -37,10 +37,8 @@ os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-SECRETS = [DEMO_KEY, story.NEW_SDK_KEY] + [
-    key
-    for rep in (story.PRODUCTION, story.STAGING, story.DOCS, story.PREVIEW)
-    for key in (rep.sdk_key.value, rep.mob_key)
+SECRETS = [DEMO_KEY, demo.NEW_SDK_KEY] + [
+    key for rep in (demo.PRODUCTION, demo.STAGING, demo.DOCS, demo.PREVIEW) for key in (rep.sdk_key.value, rep.mob_key)
 ]
 
 
@@ -204,8 +202,8 @@ def run(start: Callable[..., Running]) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture
 def service() -> Iterator[Emulator]:
-    """A service with the environments and filters of the built-in story."""
-    with Emulator(story.ENVIRONMENTS, story.FILTERS) as emulator:
+    """A service with the environments and filters of the built-in demo."""
+    with Emulator(demo.ENVIRONMENTS, demo.FILTERS) as emulator:
         yield emulator
 
 
@@ -219,7 +217,7 @@ def reached(service: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
 
 @pytest.fixture
 def no_secrets() -> Callable[..., None]:
-    """Fail if a text holds a secret of the story."""
+    """Fail if a text holds a secret of the demo."""
 
     def check(*texts: str) -> None:
         assert not [secret for secret in SECRETS for text in texts if secret in text]
@@ -273,7 +271,7 @@ def certified(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     def certified(name: str = "127.0.0.1", **validity: datetime) -> Emulator:
         pem = tmp_path / "server.pem"
         authority().issue_cert(name, **validity).private_key_and_cert_chain_pem.write_to_path(pem)
-        running.append(Emulator(story.ENVIRONMENTS, certificate=(pem, pem)))
+        running.append(Emulator(demo.ENVIRONMENTS, certificate=(pem, pem)))
         running[-1].start()
         return running[-1]
 

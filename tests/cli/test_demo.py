@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from autoconfig.cli import demo, main, story
+from autoconfig.cli import demo, main
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -23,11 +23,12 @@ def test_plays_the_whole_story(run: Run, no_secrets: Callable[..., None]) -> Non
     assert (code, err) == (0, "")
     for words in (
         "add_environment     Shop / Production  sdk-…0ae7  mob-…9d14",
+        "sdk-…7152 until 20",
         "add_filter          filter europe of project shop",
         "name Staging → QA",
         "TTL 0 → 10 min",
         "SDK key sdk-…0ae7 → sdk-…0c63",
-        "sdk-…0ae7 valid until",
+        "sdk-…0ae7 until",
         "delete_environment  Docs / Production",
         "answers the first retry with 503",
         "update_environment  Shop / Production  secure mode off → on",
@@ -49,15 +50,16 @@ def test_fits_a_terminal_of_80_columns_and_has_no_colours_elsewhere(capsys: pyte
 def test_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--fast", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["service"] for line in lines if "service" in line] == [act.text for act in story.demo_acts()]
+    assert [line["service"] for line in lines if "service" in line] == [act.text for act in demo.demo_acts()]
     calls = [(line["call"], line) for line in lines if "call" in line]
-    assert [name for name, _ in calls] == [name for act in story.demo_acts() for name, _ in act.calls]
-    assert lines[-1] == {"ok": True, "calls": len(calls)}
+    assert [name for name, _ in calls] == [name for act in demo.demo_acts() for name, _ in act.calls]
+    assert lines[-1] == {"time": lines[-1]["time"], "ok": True, "calls": len(calls)}
+    assert all("time" in line for line in lines)
 
 
 def test_reveals_keys_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--fast", "--reveal"]) == 0
-    assert story.NEW_SDK_KEY in capsys.readouterr().out
+    assert demo.NEW_SDK_KEY in capsys.readouterr().out
 
 
 def test_shows_the_client_s_log_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,16 +74,11 @@ def test_goes_past_proxies(run: Run) -> None:
     assert run("demo", "--fast", HTTP_PROXY=nowhere, http_proxy=nowhere)[0] == 0
 
 
-def test_works_without_rich(run: Run) -> None:
-    program = "import sys; sys.modules['rich'] = None; from autoconfig.cli import main; sys.exit(main())"
-    assert run("demo", "--fast", program=("-c", program))[0] == 0
-
-
 def test_pauses_for_the_reader(start: Callable[..., Any]) -> None:
     running = start("demo")
     running.line("received_all_environments")
     running.process.send_signal(signal.SIGINT)
-    assert running.ended(within=2) == 130
+    assert running.ended(within=10) == 130
     assert "renames" not in running.stdout
     assert running.stderr == ""
 
@@ -100,11 +97,14 @@ def test_ends_well_when_its_reader_goes_away(start: Callable[..., Any]) -> None:
 def test_a_full_disk_is_one_line(run: Run) -> None:
     with open("/dev/full", "w") as full:
         code, _, err = run("demo", "--fast", stdout=full)
-    assert (code, err) == (1, "autoconfig demo: cannot write: No space left on device\n")
+    assert (code, err) == (
+        1,
+        "autoconfig: error: stdout: cannot be written: No space left on device\n  try: check the disk or device\n",
+    )
 
 
-def replace_acts(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[story.Act]], Iterator[story.Act]]) -> None:
-    acts = list(change(list(story.demo_acts())))
+def replace_acts(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[demo.Act]], Iterator[demo.Act]]) -> None:
+    acts = list(change(list(demo.demo_acts())))
     monkeypatch.setattr(demo, "demo_acts", lambda: iter(acts))
     monkeypatch.setattr(demo, "_DEADLINE", 0.5)
 
@@ -113,8 +113,8 @@ def test_fails_when_a_call_does_not_come(monkeypatch: pytest.MonkeyPatch, capsys
     replace_acts(monkeypatch, lambda acts: iter([acts[0], attrs.evolve(acts[1], play=lambda service: None)]))
     assert main(["demo", "--fast", "--json"]) == 1
     out, err = capsys.readouterr()
-    assert json.loads(out.splitlines()[-1]) == {"ok": False}
-    assert err == "autoconfig demo: no update_environment within 0.5 s\n"
+    assert json.loads(out.splitlines()[-1])["ok"] is False
+    assert err.startswith("autoconfig: error: the client: no update_environment within 0.5 s\n  try: ")
 
 
 def test_fails_when_another_call_comes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,9 +130,9 @@ def test_fails_when_the_handler_does_not_know_all(
 
     def change_unseen(service: Any) -> None:
         service.stall()
-        service.delete_environment(story.DOCS.env_id)
+        service.delete_environment(demo.DOCS.env_id)
 
-    replace_acts(monkeypatch, lambda acts: iter([acts[0], story.Act("changes", change_unseen)]))
+    replace_acts(monkeypatch, lambda acts: iter([acts[0], demo.Act("changes", change_unseen)]))
     assert main(["demo", "--fast"]) == 1
     assert "the handler's environments are not the service's" in capsys.readouterr().err
 
@@ -144,8 +144,8 @@ def test_a_port_that_cannot_be_had_is_one_line(
     monkeypatch.setattr(demo, "Emulator", partial(demo.Emulator, host="192.0.2.1"))  # another machine's
     assert main(["demo", "--fast", *arguments]) == 1
     out, err = capsys.readouterr()
-    assert out == ('{"ok": false}\n' if arguments else "")
-    assert err == "autoconfig demo: cannot listen on 127.0.0.1: Cannot assign requested address\n"
+    assert out.count("\n") == len(arguments)
+    assert err.startswith("autoconfig: error: 127.0.0.1: cannot listen on it: ")
 
 
 def test_fails_when_the_client_does_not_connect(
@@ -154,4 +154,4 @@ def test_fails_when_the_client_does_not_connect(
     wait = lambda service: service.wait_for_connections(2, timeout=0.2)  # noqa: E731
     replace_acts(monkeypatch, lambda acts: iter([attrs.evolve(acts[0], play=wait)]))
     assert main(["demo", "--fast"]) == 1
-    assert capsys.readouterr().err.startswith("autoconfig demo: ")
+    assert capsys.readouterr().err.startswith("autoconfig: error: the client: ")

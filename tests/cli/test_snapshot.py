@@ -6,134 +6,189 @@ import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
+from cli.plain_service import PlainService, environment, event, put
+from msgspec.structs import replace
 
-from autoconfig.cli import main, story
-from autoconfig.cli.relay_env import relay_variables
-from autoconfig.environments import EnvironmentRep, FilterRep
-from autoconfig.identifiers import FilterKey
+from autoconfig.cli import demo, main
 from autoconfig.testing import Emulator
 
 Run = Callable[..., tuple[int, str, str]]
 Check = Callable[..., None]
 Capture = pytest.CaptureFixture[str]
+KEY = "rel-0123456789abcdef0123456789abcdef"
+GOOD = environment("oak", "Harbour oak")
+BAD = environment("ash", "Ash", sdkKeys=[{"key": "default", "value": ""}])
+FOREIGN = event("put", {"path": "/", "data": {"environments": {"fir": environment("fir2", "Fir")}}})
 
 
-def test_prints_one_sorted_json_document(run: Run, service: Emulator, no_secrets: Check) -> None:
-    service.set_filter("a-filter", FilterRep("docs", FilterKey("web")))
-    service.rotate_sdk_key(story.PRODUCTION.env_id, story.NEW_SDK_KEY, timedelta(hours=1))
-    code, out, err = run("snapshot", "--json", STREAM_URI=service.uri, AUTO_CONFIG_KEY=service.key)
+def snapshot(uri: str, *arguments: str) -> int:
+    return main(["snapshot", "--uri", uri, "--key", KEY, *arguments])
+
+
+def test_shows_what_the_service_sends(run: Run) -> None:
+    with PlainService(put(GOOD)) as service:
+        code, out, err = run("snapshot", STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY)
     assert (code, err) == (0, "")
+    assert out.splitlines()[1].split()[:4] == ["Quay", "Harbour", "oak", "oak"]
+    assert "sdk-…cdef, sdk-…89ab" in out
+    assert out.endswith("1 environment, 0 filters\n")
+
+
+def test_prints_the_wire_form(capsys: Capture) -> None:
+    filters = {"f1": {"projKey": "quay", "key": "eu", "version": 1}}
+    with PlainService(put(GOOD, filters=filters)) as service:
+        assert snapshot(service.uri, "--json", "--reveal") == 0
+    out = capsys.readouterr().out
     assert out.count("\n") == 1
-    document = json.loads(out)
-    assert list(document) == ["environments", "filters"]
-    names = [(one["projKey"], one["envKey"]) for one in document["environments"]]
-    assert names == [("docs", "production"), ("shop", "production"), ("shop", "staging")]
-    assert document["environments"][1]["expiringSdkKey"]["value"] == "sdk-…0ae7"
-    assert document["environments"][2] == {
-        "envID": story.STAGING.env_id, "envKey": "staging", "envName": "Staging", "projKey": "shop", "projName": "Shop",
-        "mobKey": "mob-…5c27", "sdkKey": "sdk-…d479", "expiringSdkKey": None, "ttl": 0, "secureMode": False,
-    }  # fmt: skip
-    assert document["filters"] == [
-        {"id": "a-filter", "key": "web", "projKey": "docs"},
-        {"id": story.EUROPE, "key": "europe", "projKey": "shop"},
-    ]
+    served = {name: value for name, value in GOOD.items() if name != "version"}
+    assert json.loads(out) == {"environments": {"oak": served}, "filters": {"f1": {"projKey": "quay", "key": "eu"}}}
+
+
+def test_emulate_serves_what_it_prints(start: Callable[..., Any], capsys: Capture, tmp_path: Path) -> None:
+    odd = environment("elm", "日本\u2028", version=9, newField=[1, {"a": None}], sdkKey={"value": "sdk-1"}, sdkKeys=[])
+    with PlainService(put(GOOD, odd)) as service:
+        assert snapshot(service.uri, "--json", "--reveal") == 0
+    first = capsys.readouterr().out
+    (tmp_path / "snapshot.json").write_text(first, "utf-8")
+    running = start("emulate", "snapshot.json", "--port", "0", "--key", KEY)
+    assert snapshot(running.line("URI").split()[1], "--json", "--reveal") == 0
+    assert capsys.readouterr().out == first
+
+
+def test_json_is_not_escaped_whatever_the_encoding(run: Run) -> None:
+    with PlainService(put(environment("oak", "Škoda 日本"))) as service:
+        _, out, _ = run("snapshot", "--json", "--uri", service.uri, AUTO_CONFIG_KEY=KEY, PYTHONIOENCODING="latin-1")
+    assert '"envName": "Škoda 日本"' in out
+
+
+def test_masks_keys_in_json(reached: Emulator, capsys: Capture, no_secrets: Check) -> None:
+    assert main(["snapshot", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out)["environments"][demo.STAGING.env_id]["sdkKey"]["value"] == "sdk-…d479"
     no_secrets(out)
 
 
-def test_reveals_keys_when_asked(reached: Emulator, capsys: Capture) -> None:
-    assert main(["snapshot", "--json", "--reveal"]) == 0
-    keys = {one["sdkKey"] for one in json.loads(capsys.readouterr().out)["environments"]}
-    assert story.PRODUCTION.sdk_key.value in keys
-
-
 def test_prints_an_aligned_table(reached: Emulator, capsys: Capture, no_secrets: Check) -> None:
-    reached.set_environment(attrs.evolve(story.STAGING, env_name="A\x1b[2J", secure_mode=True, default_ttl=90))
-    reached.rotate_sdk_key(story.PRODUCTION.env_id, story.NEW_SDK_KEY, timedelta(days=400))
+    reached.set_environment(replace(demo.STAGING, env_name="A\x1b[2J", secure_mode=True, default_ttl=90))
     assert main(["snapshot"]) == 0
     out, err = capsys.readouterr()
-    head, docs, first, second, *rest = out.splitlines()
-    columns = [head.index(name) for name in ("Project", "Environment", "ID", "SDK key", "Mobile key", "TTL", "Secure")]
-    assert [docs[column - 1 : column].strip() for column in columns] == [""] * 7
-    assert [first.split()[:2], second.split()[:2]] == [["Shop", r"A\x1b[2J"], ["Shop", "Production"]]
-    assert first.split()[5:] == ["1", "h", "30", "min", "yes", "-"]
-    assert "sdk-…0ae7 until 20" in second
+    head, docs, first, _, *rest = out.splitlines()
+    columns = [head.index(name) for name in ("Environment", "ID", "SDK keys", "Mobile keys", "TTL", "Secure")]
+    assert [docs[column - 1] for column in columns] == [" "] * 6
+    assert first.split()[:2] == ["Shop", r"A\x1b[2J"]
+    assert "1 h 30 min  yes" in first
     assert rest == ["Filters: europe (shop)", "3 environments, 1 filter"]
     no_secrets(out, err)
 
 
 def test_an_empty_profile_is_a_configuration(capsys: Capture) -> None:
-    with Emulator() as service:
-        assert main(["snapshot", "--uri", service.uri, "--key", service.key]) == 0
+    with PlainService(put()) as service:
+        assert snapshot(service.uri) == 0
         assert capsys.readouterr().out == "0 environments, 0 filters\n"
-        assert main(["snapshot", "--json", "--uri", service.uri, "--key", service.key]) == 0
-        assert json.loads(capsys.readouterr().out) == {"environments": [], "filters": []}
+        assert snapshot(service.uri, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == {"environments": {}, "filters": {}}
 
 
-def test_a_rejected_key_is_code_3(reached: Emulator, capsys: Capture) -> None:
-    assert main(["snapshot", "--json", "--key", "rel-0123456789abcdef0123456789abcdef"]) == 3
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (put(BAD), "ash: sdkKeys has an entry without a value"),
+        (FOREIGN, "Ignored environment 'fir2', which came as 'fir'"),
+        (b"event: put\ndata: {\n\n", 'malformed "put" event'),
+        (put(environment("oak", "Oak", version="1")), "version"),
+    ],
+    ids=["refused", "foreign", "not JSON", "wrong type"],
+)
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_put_of_which_nothing_is_usable_is_a_failure(answer: bytes, reason: str, form: str, capsys: Capture) -> None:
+    with PlainService(answer) as service:
+        began = time.monotonic()
+        assert snapshot(service.uri, "--format", form) == 1
+        assert time.monotonic() - began < 10, "it does not wait for the timeout"
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.count("\n") == 1
-    assert "rejected" in err
+    assert err.startswith("autoconfig: error: the configuration: nothing of what came can be used: ")
+    assert reason in err
+    assert err.splitlines()[1].startswith("  try: autoconfig doctor")
+
+
+def test_what_is_refused_or_ignored_is_counted_and_named(capsys: Capture) -> None:
+    content = {"oak": GOOD, "ash": BAD, "fir": environment("fir2", "Fir")}
+    with PlainService(event("put", {"path": "/", "data": {"environments": content}})) as service:
+        assert snapshot(service.uri) == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("1 environment, 0 filters\n")
+    assert err.splitlines() == [
+        "autoconfig: warning: refused: ash: sdkKeys has an entry without a value",
+        "autoconfig: warning: ignored: Ignored environment 'fir2', which came as 'fir'",
+        "autoconfig: warning: the configuration: 1 refused, 1 ignored; the rest is complete",
+    ]
+
+
+def test_a_rejected_key_is_code_3(capsys: Capture) -> None:
+    with PlainService(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as service:
+        assert snapshot(service.uri, "--json") == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "autoconfig: error: --key: the service rejected the key (HTTP status 401)"
     assert "0123456789" not in err
 
 
-def test_no_configuration_in_time_is_code_4(reached: Emulator, capsys: Capture) -> None:
-    reached.stall()
-    began = time.monotonic()
-    assert main(["snapshot", "--timeout", "0.3"]) == 4
-    assert time.monotonic() - began < 2
-    assert capsys.readouterr() == ("", "autoconfig snapshot: no full configuration within 0.3 s\n")
+def test_no_configuration_in_time_is_code_4_with_the_last_error(capsys: Capture) -> None:
+    with PlainService(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n") as service:
+        began = time.monotonic()
+        assert snapshot(service.uri, "--timeout", "0.5") == 4
+        assert time.monotonic() - began < 5
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0].startswith("autoconfig: error: --timeout: no full configuration within 0.5 s: ")
+    assert "503" in err
 
 
 def test_a_failure_on_the_way_is_tried_again(reached: Emulator, capsys: Capture) -> None:
     reached.fail_next(503)
     assert main(["snapshot"]) == 0
-    out, err = capsys.readouterr()
-    assert out.endswith("3 environments, 1 filter\n")
-    assert "unexpected HTTP status 503" in err
+    assert capsys.readouterr().out.endswith("3 environments, 1 filter\n")
 
 
-def test_variables_for_a_relay(reached: Emulator, capsys: Capture, no_secrets: Check) -> None:
-    reached.set_environment(attrs.evolve(story.STAGING, secure_mode=True, default_ttl=5))
+def test_variables_for_a_relay(reached: Emulator, capsys: Capture) -> None:
+    reached.set_environment(replace(demo.STAGING, secure_mode=True, default_ttl=5))
     assert main(["snapshot", "--format", "relay-env", "--reveal"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines()[-5:] == [
-        f"LD_ENV_shop_staging={story.STAGING.sdk_key.value}",
-        f"LD_MOBILE_KEY_shop_staging={story.STAGING.mob_key}",
-        f"LD_CLIENT_SIDE_ID_shop_staging={story.STAGING.env_id}",
+        f"LD_ENV_shop_staging={demo.STAGING.sdk_key.value}",
+        f"LD_MOBILE_KEY_shop_staging={demo.STAGING.mob_key}",
+        f"LD_CLIENT_SIDE_ID_shop_staging={demo.STAGING.env_id}",
         "LD_SECURE_MODE_shop_staging=true",
         "LD_TTL_shop_staging=5m",
     ]
-    assert main(["snapshot", "--format", "relay-env"]) == 0
+
+
+def test_a_useless_file_of_variables_is_not_written(reached: Emulator, capsys: Capture) -> None:
+    assert main(["snapshot", "--format", "relay-env"]) == 2
     out, err = capsys.readouterr()
-    assert "masked" in err
-    no_secrets(out, err)
+    assert out == ""
+    assert err == (
+        "autoconfig: error: --format relay-env: would write masked keys, which no Relay Proxy can use\n"
+        "  try: add --reveal\n"
+    )
 
 
-def test_names_of_variables_are_names_and_different() -> None:
-    reps = [
-        EnvironmentRep(env_id=id, env_key=key, proj_key="my-shop", mob_key="m\nLD_EVIL=1")
-        for id, key in (("1", "a.b"), ("2", "a-b"), ("3", "c"))
-    ]
-    lines = list(relay_variables([rep.to_params() for rep in reps], str))
-    assert [line.partition("=")[0] for line in lines] == [
-        f"LD_{kind}_my_shop_{name}"
-        for name in ("a_b_1", "a_b_2", "c")
-        for kind in ("ENV", "MOBILE_KEY", "CLIENT_SIDE_ID")
-    ]
-    assert not any("\n" in line for line in lines)
+def test_a_rotation_is_shown(reached: Emulator, capsys: Capture) -> None:
+    reached.rotate_sdk_key(demo.PRODUCTION.env_id, demo.NEW_SDK_KEY, timedelta(days=400))
+    assert main(["snapshot"]) == 0
+    assert "sdk-…0ae7 at 20" in capsys.readouterr().out
 
 
 def test_ends_on_sigterm_while_it_waits(start: Callable[..., Any], service: Emulator) -> None:
     service.stall()
     running = start("snapshot", "--uri", service.uri, "--key", service.key)
-    service.wait_for_requests(1, timeout=10)
+    service.wait_for_requests(1, timeout=20)
     running.process.terminate()
-    assert running.ended(within=2) == 143
+    assert running.ended(within=10) == 143
     assert (running.stdout, running.stderr) == ("", "")

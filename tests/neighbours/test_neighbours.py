@@ -126,3 +126,19 @@ def test_pytest_socket_is_obeyed(allowed: bool, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout
         assert bool(server.requests) is allowed
+
+
+# A pseudo-terminal's program sees what a hook at the fork would print.
+SPAWN = """
+import pexpect
+spawned = pexpect.spawn(sys.executable, ["-c", "print('from the program')"], encoding="utf-8", timeout=30)
+spawned.expect(pexpect.EOF)
+print([line for line in spawned.before.splitlines() if line], flush=True)
+"""
+
+
+@needs("pexpect")
+def test_a_program_that_pexpect_starts_prints_nothing_of_ours(tmp_path: Path) -> None:
+    with service("http") as server:
+        lines = follow(server.url, tls.write_authority(tmp_path), body=SPAWN)
+    assert lines == ["added", "complete", "['from the program']", "closed at once"]

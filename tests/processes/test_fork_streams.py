@@ -157,9 +157,10 @@ def test_logging_that_raises_in_the_fork_does_no_harm(
 
 
 def test_a_log_that_nobody_reads(agents: Agents, parent: Agent) -> None:
-    """A thread of the parent hangs in a log line then; the fork must not try to write one of its own."""
+    """A thread of the parent hangs in a log line then; that of the fork hangs too, but holds nobody up."""
     parent.ask("fill_log")
     fork = agents.fork(parent)
+    assert fork.ask("state") == "OFF"
     assert fork.ask("close") is True
     fork.send("exit_at_once")
     assert parent.ask("wait_for_end_of", fork.pid) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
@@ -13,7 +13,7 @@ from properties.rules import Rules
 from support.dispatching import QUIET
 from support.samples import delete_filter
 
-from autoconfig import HandlerErrors, RetryPolicy
+from autoconfig import HandlerErrors, MessageHandler, RetryPolicy
 from autoconfig.dispatch import calls, delivery, dispatcher
 from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
@@ -24,6 +24,7 @@ from autoconfig.stream.cancel import CancelToken
 
 RETRY = RetryPolicy(max_delay=8.0)
 LONGEST = 10.0  # seconds; more than any delay
+ROUNDS = 100  # after the last step, until nothing may be pending; there are fewer calls that fail
 NUDGE = delete_filter("nudge", 1)  # leads to no call; after each batch the dispatcher looks for what is due
 
 
@@ -53,9 +54,15 @@ class Line:
     Args:
         outcomes: What becomes of the handler's calls; those after the last one succeed.
         retry: How long to wait before a failed call is made again.
+        behind: Returns the handler that is called instead and that calls this one.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome], retry: RetryPolicy | None = RETRY) -> None:
+    def __init__(
+        self,
+        outcomes: Sequence[Outcome],
+        retry: RetryPolicy | None = RETRY,
+        behind: Callable[[Unlucky], MessageHandler] = lambda handler: handler,
+    ) -> None:
         plan = iter(outcomes)
         self.handler = Unlucky(lambda: next(plan, "succeed"))
         self.rules = Rules()
@@ -64,7 +71,7 @@ class Line:
         self._retry = retry
         self._before: dict[str, tuple[str, bool]] = {}  # each environment's last call before this step
         made = HandlerCalls(
-            self.handler,
+            behind(self.handler),
             CancelToken(),
             errors=HandlerErrors(retry),
             slow_after=60.0,
@@ -96,21 +103,18 @@ class Line:
         """
         Take all steps, and then all the time that what failed needs; check everything after each.
 
-        At the end comes a put of everything, twice: without a policy, that is what a failed call waits for.
+        Without a policy, a put of everything takes the place of time: that is what a failed call waits for.
         """
         with self.own_time():
             for step in steps:
                 self.take(step)
                 self.check()
-            while True:
-                while self.next_retry is not None:
-                    self.take(Wait(LONGEST))
-                    self.check()
-                self.take(self.rules.everything())
+            for _ in range(ROUNDS):
+                self.take(Wait(LONGEST) if self.next_retry is not None else self.rules.everything())
                 self.check()
                 if not self.failed:
-                    break
-            self.check_outcome()
+                    return
+            raise AssertionError("something is pending for ever")
 
     def take(self, step: Step) -> None:
         """Handle a message, or let time pass."""

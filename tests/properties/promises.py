@@ -11,7 +11,8 @@ from autoconfig import EnvironmentParams, FilterParams
 Call = tuple[str, Any]
 Outcome = Literal["succeed", "fail at once", "fail half-way", "fail at the end"]
 FAILURES: list[Outcome] = ["fail at once", "fail half-way", "fail at the end"]
-ERRORS: list[BaseException] = [ValueError("no room"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
+# Classes: an instance that is raised again and again has a longer traceback each time.
+ERRORS: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit]
 HALF_DONE = "half done"
 # By the last call for an item and whether it succeeded: which calls may be the next.
 ALLOWED = {

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.world import Framing, Operation, World, named
 
-from autoconfig import EnvironmentRep, ExpiringKeyRep, SDKKeyRep
+from autoconfig.messages import EnvironmentRep, ExpiringKeyRep, SDKKeyRep
 
 IDS = st.sampled_from(["a", "a", "a", "b", "", "c\u2028é😀 |%41"])
 TEXT: Any = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -86,10 +86,7 @@ def test_the_handler_ends_up_with_what_the_service_has(
     operations: list[Operation], seed: int, rate: float, framing: Framing
 ) -> None:
     """
-    And the calls that returned kept the promises.
-
-    An id is added before it is updated or deleted, added once and deleted once, and what is said of it is never older
-    than what was said before.
+    Each call on the way is one that the rule for calls that raise allows, and says nothing older than the one before.
     """
     World(seed, rate, framing).run(operations)
 

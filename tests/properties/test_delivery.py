@@ -31,7 +31,7 @@ def play(steps: Sequence[Step], outcomes: Sequence[Outcome], retry: RetryPolicy 
 
 
 @POLICIES
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=1200, deadline=None)
 @given(several(*CHANGES, WAITS), OUTCOMES)
 def test_a_handler_that_fails_ends_up_with_what_the_rules_say(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome]
@@ -45,7 +45,7 @@ def test_a_handler_that_fails_ends_up_with_what_the_rules_say(
 
 
 @POLICIES
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(several(*CHANGES, *ODDITIES, WAITS), OUTCOMES)
 def test_odd_messages_change_nothing_of_that(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome]
@@ -54,7 +54,7 @@ def test_odd_messages_change_nothing_of_that(
     play(steps, outcomes, retry)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(several(*CHANGES, *ODDITIES))
 def test_a_handler_that_never_fails_has_what_the_rules_say_at_once(steps: list[Step]) -> None:
     line = Line([])
@@ -62,7 +62,7 @@ def test_a_handler_that_never_fails_has_what_the_rules_say_at_once(steps: list[S
     assert line.status.failed_callbacks == 0
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(several(*NEW_FILTERS, WAITS), OUTCOMES)
 def test_a_filter_that_was_deleted_and_made_anew_is_the_new_one(steps: list[Step], outcomes: list[Outcome]) -> None:
     """
@@ -73,7 +73,7 @@ def test_a_filter_that_was_deleted_and_made_anew_is_the_new_one(steps: list[Step
     play(steps, outcomes)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(several(*CHANGES), st.integers(1, 30))
 def test_a_handler_that_always_fails_is_left_alone_between_the_attempts(steps: list[Step], count: int) -> None:
     """No item is tried again before its delay is over, and no delay is longer than the policy's."""

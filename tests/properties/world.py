@@ -7,20 +7,12 @@ import time
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import attrs
-from properties.promises import Unlucky
+import msgspec
+from properties.promises import FAILURES, Outcome, Unlucky
 from support.dispatching import QUIET
 
-from autoconfig import (
-    EnvironmentID,
-    EnvironmentRep,
-    FilterID,
-    FilterKey,
-    FilterRep,
-    HandlerErrors,
-    RetryPolicy,
-    StreamManager,
-)
+from autoconfig import EnvironmentID, FilterID, FilterKey, HandlerErrors, RetryPolicy, StreamManager
+from autoconfig.messages import EnvironmentRep, FilterRep
 from autoconfig.testing import Emulator, End
 
 DEADLINE = 30.0  # seconds until the client counts as lost; it needs milliseconds
@@ -51,7 +43,11 @@ class World:
 
     def __init__(self, seed: int, rate: float, framing: Framing) -> None:
         chance = random.Random(seed)
-        self.handler = Unlucky(lambda: chance.random() < rate)
+
+        def outcome() -> Outcome:
+            return chance.choice(FAILURES) if chance.random() < rate else "succeed"
+
+        self.handler = Unlucky(outcome)
         self.history: dict[str, list[EnvironmentRep]] = {}  # each environment as it ever was, the newest last
         self._emulator = Emulator(framing=framing)
         self._stalled = False
@@ -190,4 +186,4 @@ class World:
 
 def named(id: str, rep: EnvironmentRep) -> EnvironmentRep:
     """Return the environment under an id."""
-    return attrs.evolve(rep, env_id=EnvironmentID(id))
+    return msgspec.structs.replace(rep, env_id=EnvironmentID(id))

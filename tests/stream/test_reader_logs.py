@@ -63,11 +63,17 @@ def test_recovery_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: py
     check(lines_of(caplog), ("WARNING", "refused"), ("DEBUG", "refused"), ("INFO", back), ("WARNING", ENDED))
 
 
-def test_a_stream_without_a_message_is_no_recovery(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_without_an_event_is_no_recovery(caplog: pytest.LogCaptureFixture) -> None:
     """A proxy may answer at once and say nothing for ever."""
-    Run(REFUSED, [b":heartbeat\n"], [b"event: news\ndata: x\n\n"])
+    Run(REFUSED, [b":heartbeat\n"])
+    check(lines_of(caplog), ("WARNING", "refused"), ("DEBUG", ENDED))
+
+
+def test_an_event_of_an_unknown_name_is_a_recovery(caplog: pytest.LogCaptureFixture) -> None:
+    """As in the status: it proves the link."""
+    Run(REFUSED, [b"event: news\ndata: x\n\n"])
     unknown = "unknown name 'news'"
-    check(lines_of(caplog), ("WARNING", "refused"), ("DEBUG", ENDED), ("WARNING", unknown), ("DEBUG", ENDED))
+    check(lines_of(caplog), ("WARNING", "refused"), ("WARNING", unknown), ("INFO", "back"), ("WARNING", ENDED))
 
 
 def test_each_series_of_failures_has_its_warning(caplog: pytest.LogCaptureFixture) -> None:

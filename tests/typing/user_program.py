@@ -25,7 +25,6 @@ from autoconfig import (
     AutoConfigError,
     AutoConfigKey,
     ClosedError,
-    DeleteMessageData,
     EnvIdentifiers,
     EnvironmentID,
     EnvironmentParams,
@@ -48,9 +47,7 @@ from autoconfig import (
     MessageHandler,
     MessageReceiver,
     MobileKey,
-    PatchMessageData,
-    PutContent,
-    PutMessageData,
+    RefusedEnvironment,
     RegistryChange,
     RetryPolicy,
     SDKKey,
@@ -59,18 +56,25 @@ from autoconfig import (
     StreamState,
     StreamStatus,
     UnexpectedStatusError,
+    ViewKey,
+)
+from autoconfig.messages import (
+    DeleteMessageData,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    FilterRep,
+    ItemKind,
+    KeyRep,
+    PatchMessageData,
+    PutContent,
+    SDKKeyRep,
 )
 from autoconfig.testing import (
     DEMO_KEY,
     Emulator,
-    EnvironmentRep,
-    ExpiringKeyRep,
-    FilterRep,
-    KeyRep,
     RecordedCall,
     RecordedRequest,
     RecordingHandler,
-    SDKKeyRep,
     configuration_from_json,
 )
 
@@ -133,6 +137,7 @@ def look_at(params: EnvironmentParams) -> None:
     good = [key.value for key in params.accepted_sdk_keys if key.is_valid(now)]
     assert_type(good, list[str])
     assert_type(params.accepted_mobile_keys, tuple[AcceptedKey, ...])
+    assert_type(params.view_sdk_keys, tuple[ViewKey, ...])
     assert_type(params.with_filter(FilterKey("mobile")), EnvironmentParams)
     names: set[EnvironmentParams] = {params}
     assert len(names) == 1
@@ -235,6 +240,9 @@ def watch(manager: StreamManager, changes: list[StreamStatus]) -> None:
     assert_type(status.since, datetime)
     assert_type(status.next_retry_at, datetime | None)
     assert_type(status.lag, float)
+    assert_type(status.refused, tuple[RefusedEnvironment, ...])
+    refused = [f"{one.id}: {one.reason}" for one in status.refused if not one.served]
+    log.info("%s", refused)
     word: str = status.state.value
     log.info(word)
 
@@ -301,25 +309,35 @@ REP = EnvironmentRep(
 
 
 class Thing:
-    """Anything that has a description."""
+    """Anything that has a version."""
 
-    def describe(self) -> str:
-        return "a thing"
+    version = 1
 
 
-def decide(receiver: MessageReceiver) -> None:
+def decide(receiver: MessageReceiver[EnvironmentRep], things: MessageReceiver[Thing]) -> None:
     item: Item = Thing()
-    assert_type(receiver.upsert("id", item, 1), Action)
+    assert_type(item.version, int)
+    assert_type(things.upsert("id", Thing(), 1), Action)
     if receiver.upsert(REP.env_id, REP, REP.version) is Action.INSERT:
         look_at(REP.to_params())
+    word: str = receiver.forget("id")
+    log.info(word)
     assert_type(receiver.delete("id", 2), Action)
     assert_type(receiver.retain(lambda id: id.startswith("env")), list[str])
     look_at_filter(FilterRep("shop", FilterKey("mobile"), 1).to_params(FilterID("f-1")))
 
 
-def build_messages() -> tuple[PutMessageData, PatchMessageData, DeleteMessageData]:
-    put = PutMessageData("/", PutContent({REP.env_id: REP}, {}))
-    return put, PatchMessageData("/environments/env-1", REP), DeleteMessageData("/environments/env-1", 4)
+def build_messages() -> tuple[PutContent, PatchMessageData, DeleteMessageData]:
+    put = PutContent({REP.env_id: REP}, {})
+    return put, PatchMessageData("env-1", REP), DeleteMessageData(ItemKind.ENVIRONMENT, "env-1", 4)
+
+
+def there_and_back() -> None:
+    document = REP.to_json()
+    assert_type(document, dict[str, Any])
+    assert_type(EnvironmentRep.from_json(document), EnvironmentRep)
+    assert_type(FilterRep.from_json({}), FilterRep)
+    assert_type(PutContent.from_json({"environments": {REP.env_id: document}}), PutContent)
 
 
 def build_params() -> EnvironmentParams:

@@ -1,0 +1,58 @@
+"""The program: exit codes, signals at any moment, and what it says without its extra."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from autoconfig.cli import main
+from autoconfig.testing import Emulator
+
+Start = Callable[..., Any]
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_it_says_how_to_install_it(missing: str, run: Callable[..., Any]) -> None:
+    program = (
+        f"import sys, importlib.util as util; found = util.find_spec;"
+        f"util.find_spec = lambda name, *rest: None if name == '{missing}' else found(name, *rest);"
+        "from autoconfig.__main__ import main; sys.exit(main())"
+    )
+    code, out, err = run("--help", program=("-c", program))
+    assert (code, out) == (2, "")
+    assert err == f"autoconfig: error: the command: needs {missing}\n  try: pip install 'ld-autoconfig[cli]'\n"
+
+
+# Each is a line that Python writes when it has imported a module, so the process is in the middle of its imports then.
+@pytest.mark.parametrize("moment", ["autoconfig.cli", "click", "requests", "autoconfig.manager"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+def test_a_signal_during_the_imports_ends_it_silently(
+    moment: str, number: int, code: int, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "autoconfig", "watch", "--uri", "http://127.0.0.1:9"]
+    process = subprocess.Popen(
+        [*command, "--key", "rel-x"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    with process.stderr as lines:
+        seen = False
+        for line in lines:
+            seen = seen or line.split("|")[-1].strip() == "autoconfig"  # before that it is Python's own start
+            if seen and line.split("|")[-1].strip() == moment:
+                break
+        process.send_signal(number)
+        rest = lines.read()
+    assert process.wait(20) == code
+    assert "Traceback" not in rest
+    assert "KeyboardInterrupt" not in rest
+
+
+def test_the_callers_signal_handlers_are_left_alone(service: Emulator) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    main(["watch", "--uri", service.uri, "--key", "rel-x"])
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
