@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.fleet import LOG, STATE, Fleet, a_filter, environment
+from support.fleet import LOG, STATE, Fleet, a_filter, environment, wait_for
 from support.stalling_proxy import StallingProxy
 
 from autoconfig.redis import Leader
@@ -38,8 +38,7 @@ class FleetMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self._proxy.stalled = False
         try:
-            if not any(leader.status.leading for leader in self._leaders):
-                self._leaders.append(self._fleet.lead())
+            wait_for(lambda: any(leader.status.leading for leader in self._leaders), "a leader")
             self._fleet.service.set_environment(environment("last"))
             self._fleet.settle()
             self._fleet.follow()

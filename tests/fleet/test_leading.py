@@ -46,12 +46,16 @@ def test_a_killed_leader_is_replaced(fleet: Fleet) -> None:
     for _ in range(3):
         fleet.follow()
     fleet.settle()
-    for dying, next_one in ((first, second), (second, fleet.lead_in_process())):
-        dying.kill()
-        fleet.change()
-        wait_for(lambda: led_by(fleet, next_one), "the next leader")  # noqa: B023  # it is called at once
-        fleet.change()
-        fleet.settle()
+    first.kill()
+    fleet.change()
+    wait_for(lambda: led_by(fleet, second), "the second leader")
+    fleet.change()
+    fleet.settle()
+    third = fleet.lead_in_process()
+    second.kill()
+    fleet.change()
+    wait_for(lambda: led_by(fleet, third), "the third leader")
+    fleet.settle()
 
 
 def test_a_leader_that_was_stopped_and_continues_does_no_harm(fleet: Fleet) -> None:
