@@ -23,15 +23,9 @@ if TYPE_CHECKING:
     from .environments import ViewKey as ViewKey
     from .exceptions import AutoConfigError as AutoConfigError
     from .exceptions import ClosedError as ClosedError
-    from .exceptions import ConnectionFailedError as ConnectionFailedError
-    from .exceptions import EventTooLargeError as EventTooLargeError
     from .exceptions import ForkedError as ForkedError
     from .exceptions import KeyRejectedError as KeyRejectedError
-    from .exceptions import MalformedMessageError as MalformedMessageError
     from .exceptions import NotReadyError as NotReadyError
-    from .exceptions import StreamEndedError as StreamEndedError
-    from .exceptions import StreamError as StreamError
-    from .exceptions import UnexpectedStatusError as UnexpectedStatusError
     from .expiry import ExpiredKey as ExpiredKey
     from .filtering import FilteredHandler as FilteredHandler
     from .filtering import FilterExpander as FilterExpander
@@ -44,19 +38,16 @@ if TYPE_CHECKING:
     from .identifiers import FilterKey as FilterKey
     from .identifiers import MobileKey as MobileKey
     from .identifiers import SDKKey as SDKKey
-    from .keys import KeySource as KeySource
     from .manager import StreamManager as StreamManager
     from .receiver import Action as Action
     from .receiver import Item as Item
     from .receiver import MessageReceiver as MessageReceiver
     from .registry import EnvironmentRegistry as EnvironmentRegistry
     from .registry import RegistryChange as RegistryChange
-    from .registry import RegistryListener as RegistryListener
     from .status import ContentSource as ContentSource
     from .status import ErrorInfo as ErrorInfo
     from .status import ErrorKind as ErrorKind
     from .status import RefusedEnvironment as RefusedEnvironment
-    from .status import StatusListener as StatusListener
     from .status import StreamState as StreamState
     from .status import StreamStatus as StreamStatus
     from .store import ConfigurationStore as ConfigurationStore
@@ -74,15 +65,9 @@ _MODULES = {
     "ViewKey": "environments",
     "AutoConfigError": "exceptions",
     "ClosedError": "exceptions",
-    "ConnectionFailedError": "exceptions",
-    "EventTooLargeError": "exceptions",
     "ForkedError": "exceptions",
     "KeyRejectedError": "exceptions",
-    "MalformedMessageError": "exceptions",
     "NotReadyError": "exceptions",
-    "StreamEndedError": "exceptions",
-    "StreamError": "exceptions",
-    "UnexpectedStatusError": "exceptions",
     "ExpiredKey": "expiry",
     "FilterExpander": "filtering",
     "FilteredHandler": "filtering",
@@ -95,19 +80,16 @@ _MODULES = {
     "FilterKey": "identifiers",
     "MobileKey": "identifiers",
     "SDKKey": "identifiers",
-    "KeySource": "keys",
     "StreamManager": "manager",
     "Action": "receiver",
     "Item": "receiver",
     "MessageReceiver": "receiver",
     "EnvironmentRegistry": "registry",
     "RegistryChange": "registry",
-    "RegistryListener": "registry",
     "ContentSource": "status",
     "ErrorInfo": "status",
     "ErrorKind": "status",
     "RefusedEnvironment": "status",
-    "StatusListener": "status",
     "StreamState": "status",
     "StreamStatus": "status",
     "ConfigurationStore": "store",

@@ -50,13 +50,12 @@ class HandlerErrors:
     """
     What happens after a call of the handler that raised.
 
-    In any case the error is logged with its traceback, and a newer message for the item brings its change anew.
+    The error is always logged with its traceback.
 
     Attributes:
-        retry: How long to wait before an addition, update or deletion is tried again, which is done until it succeeds
-            or a newer message for that item takes its place; ``None`` not to try again. When the stream is off, what is
-            pending is dropped. An addition that failed and an environment that is then deleted cancel each other out:
-            neither is called again.
+        retry: How long to wait before an addition, update or deletion is retried. It is retried until it succeeds or a
+            newer message for that item replaces it. ``None`` turns retries off: then the next message for the item is
+            the next attempt. When the stream is off, pending retries are dropped.
         on_error: Called in the dispatcher's thread with each :class:`HandlerFailure`; what it raises is logged.
         initial_delay: Seconds before the second attempt.
 

@@ -47,7 +47,7 @@ class RegistryChange:
 
     @property
     def kind(self) -> Literal["environment", "filter"]:
-        """What has changed: ``"environment"`` or ``"filter"``."""
+        """Whether an ``"environment"`` or a ``"filter"`` has changed."""
         return "filter" if isinstance(self.after or self.before, FilterParams) else "environment"
 
 
@@ -105,7 +105,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
 
     @property
     def environments(self) -> Mapping[EnvironmentID, EnvironmentParams]:
-        """All environments by id: a snapshot that never changes, made when it is first asked for after a change."""
+        """All environments by id, in a snapshot that never changes. It is made on the first access after a change."""
         return self._environments.snapshot()
 
     @property

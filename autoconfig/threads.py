@@ -64,6 +64,7 @@ class StreamThreads:
         self._status = status
         self._log = logger
         self._ended = False  # no callback will begin any more
+        self._dropped = False  # so nobody will call stop(), which closes what the reader had to leave
         self._waiting = WaitingRoom()
         self._process: int | None = None  # in which the threads were started
         self._is_forked = False
@@ -145,6 +146,7 @@ class StreamThreads:
         """
         running = self._process == os.getpid() and not self._ended
         if running:
+            self._dropped = True
             self._token.cancel()
         return running
 
@@ -182,6 +184,8 @@ class StreamThreads:
         except BaseException as error:
             self._fail(error)
         finally:
+            if self._dropped:
+                self._token.close()
             if self._token.cancelled:  # several calls of stop() may have filled the queue
                 self._wake()
             else:

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from autoconfig import ConnectionFailedError, RetryPolicy, StreamEndedError
+from autoconfig import RetryPolicy
+from autoconfig.exceptions import ConnectionFailedError, StreamEndedError
 from autoconfig.stream.retry import RetryPlan
 
 OUTAGE = 300.0  # seconds

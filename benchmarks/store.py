@@ -47,7 +47,8 @@ def report(name: str, count: int, store: ConfigurationStore, content: PutContent
     save = milliseconds(lambda: store.save(content))
     load = milliseconds(store.load)
     cached = store.load()
-    assert cached and cached.content == content, "what was loaded is not what was saved"
+    assert cached is not None, "nothing was loaded"
+    assert cached.content == content, "what was loaded is not what was saved"
     print(f"| {name} | {count:,} | {save:.1f} | {load:.1f} | {size() / 1024:,.0f} |", flush=True)
 
 

@@ -67,6 +67,7 @@ _outside = "|".join(
             "attr",
             "attrs",
             "ldclient",
+            "msgspec",
             "opentelemetry",
             "prometheus_client",
             "pytest",
@@ -82,6 +83,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"bool|bytes|dict|float|frozenset|int|list|None|object|set|str|tuple|type|optional"),
     (r"py:(?:class|exc)", r"[A-Z]\w*(?:Error|Exception|Exit|Interrupt)"),  # built-in exceptions
     (r"py:class", r"Meter"),  # of opentelemetry; the name alone where a type is imported for type checkers only
+    (r"py:class", r"autoconfig\.(?:receiver\.T|registry\.ExpiryCallback)"),  # type variables
 ]
 
 
@@ -112,7 +114,7 @@ def shorten_defaults(app, what, name, obj, options, signature, returned):
     """Hide what tells readers nothing: defaults such as ``<object at …>`` or ``NOTHING``, a protocol's arguments."""
     if signature == "(*args, **kwargs)":
         return "", returned
-    return (re.sub(r"<[^<>]*>|\bNOTHING\b", "...", signature) if signature else signature), returned
+    return (re.sub(r"<[^<>]*>|(?<!\.)\bNOTHING\b", "...", signature) if signature else signature), returned
 
 
 def skip_fields(app, what, name, obj, skip, options):

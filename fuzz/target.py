@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 from reference import CheckingHandler, Stream, read
 
-from autoconfig import HandlerErrors, MalformedMessageError, RetryPolicy
+from autoconfig import HandlerErrors, RetryPolicy
 from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
+from autoconfig.exceptions import MalformedMessageError
 from autoconfig.frozen import FrozenDict, FrozenList
 from autoconfig.messages import (
     Batch,

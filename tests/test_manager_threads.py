@@ -129,6 +129,23 @@ def test_a_manager_that_is_dropped_is_a_warning_and_its_threads_end(script: list
             assert not thread.is_alive()
 
 
+def test_a_manager_that_is_dropped_leaves_no_descriptor_open(recwarn: pytest.WarningsRecorder) -> None:
+    """The reader lets go of the socket while it is being shut down by who drops the manager: a race, so tried often."""
+    with ScriptedServer([[put_item("e1")]] * 50) as server:
+        for number in range(1, 51):
+            manager = manager_for(server.url)
+            manager.start()
+            server.wait_for_requests(number)
+            threads = library_threads()
+            del manager
+            gc.collect()
+            for thread in threads.values():
+                thread.join(SECONDS)
+        del threads, thread
+        gc.collect()
+    assert [str(warning.message) for warning in recwarn if "was dropped" not in str(warning.message)] == []
+
+
 @pytest.mark.parametrize("end", ["never started", "closed", "refused"])
 def test_a_manager_that_has_ended_may_be_dropped(end: str, recwarn: pytest.WarningsRecorder) -> None:
     with ScriptedServer([[{"status": 401}]]) as server:

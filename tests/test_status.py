@@ -15,18 +15,20 @@ from support.scripted_server import payload
 from support.stubs import Attempt, PatientToken, Step, StubConnector, steady_plan
 
 from autoconfig import (
-    ConnectionFailedError,
     ContentSource,
     EnvironmentID,
     ErrorInfo,
     ErrorKind,
-    EventTooLargeError,
     KeyRejectedError,
-    MalformedMessageError,
     RefusedEnvironment,
-    StreamEndedError,
     StreamState,
     StreamStatus,
+)
+from autoconfig.exceptions import (
+    ConnectionFailedError,
+    EventTooLargeError,
+    MalformedMessageError,
+    StreamEndedError,
     UnexpectedStatusError,
 )
 from autoconfig.status import StatusTracker

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from autoconfig import ConnectionFailedError, KeyRejectedError, StreamState, StreamStatus
+from autoconfig import KeyRejectedError, StreamState, StreamStatus
 from autoconfig import status as status_module
+from autoconfig.exceptions import ConnectionFailedError
 from autoconfig.safe_logger import SafeLogger
 from autoconfig.status import StatusListener, StatusTracker
 

@@ -343,3 +343,22 @@ def test_deletions_and_patches_of_what_was_refused(recorder: Recorder) -> None:
         manager.start()
         recorder.wait_for("update_environment")
     assert ids(store.saved[-1]) == {"e2": 3, "e3": 1}
+
+
+def test_what_is_refused_later_keeps_what_was_accepted(recorder: Recorder) -> None:
+    contradiction = {"envId": "e1", "sdkKey": {"value": "sdk-1"}, "sdkKeys": [{"value": "sdk-2"}], "version": 2}
+    story = [put_item("e1", "e2"), put_of(contradiction, environment("e2", 2).to_json())]
+    store = Memory()
+    with ScriptedServer([story]) as server, managed(server.url, recorder, cache=store) as manager:
+        manager.start()
+        recorder.wait_for("update_environment")
+    assert ids(store.saved[-1]) == {"e1": 1, "e2": 2}
+
+
+def test_a_part_of_the_configuration_is_not_saved(recorder: Recorder) -> None:
+    """Messages before the first put of this process are a part only; what was saved before is better."""
+    store = Memory()
+    with ScriptedServer([[patch_item("e1")]]) as server, managed(server.url, recorder, cache=store) as manager:
+        manager.start()
+        recorder.wait_for("add_environment")
+    assert not store.saved

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import attrs
 import pytest
 from examples.conftest import PRODUCTION, STAGING, Start, need
 from examples.running import get
+from msgspec.structs import replace
 
 from autoconfig.testing import Emulator
 
@@ -56,7 +56,7 @@ def test_under_the_reloader_only_the_process_that_serves_follows_the_stream(
     app.line("Restarting with")
     assert len(get(address, "/environments")[1]["environments"]) == 2
     assert len(service.requests) == 1
-    service.set_environment(attrs.evolve(STAGING, env_name="QA"))
+    service.set_environment(replace(STAGING, env_name="QA"))
     with (tmp_path / "flask_app.py").open("a") as file:
         file.write("\n# touched\n")
     app.line("Restarting with")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-import attrs
 import pytest
 from examples.conftest import STAGING, Start, need
 from examples.running import DEADLINE, get, wait_until
+from msgspec.structs import replace
 
 from autoconfig.testing import Emulator
 
@@ -35,7 +35,7 @@ def test_each_worker_follows_the_stream(options: list[str], start: Start, servic
     address = server.address()
     assert list(answers(address, 2).values()) == [["Shop / Production", "Shop / Staging"]] * 2
     assert (service.connections, len(service.requests)) == (2, 2)
-    service.set_environment(attrs.evolve(STAGING, env_name="QA"))
+    service.set_environment(replace(STAGING, env_name="QA"))
     wait_until(
         lambda: list(answers(address, 2).values()) == [["Shop / Production", "Shop / QA"]] * 2, "the change in both"
     )

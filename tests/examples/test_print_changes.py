@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import attrs
 from examples.conftest import EXAMPLES, PRODUCTION, STAGING, Start
+from msgspec.structs import replace
 
 from autoconfig.testing import Emulator
 
 
 def test_prints_what_is_there_and_every_change(start: Start, service: Emulator) -> None:
     printing = start("print_changes.py")
-    assert PRODUCTION.env_id in printing.line("added")
-    assert STAGING.env_id in printing.line("added")
-    service.set_environment(attrs.evolve(STAGING, env_name="QA"))
-    assert "env_name='QA'" in printing.line("updated")
+    assert printing.line("added") == f"added {PRODUCTION.to_params()}"
+    assert printing.line("added") == f"added {STAGING.to_params()}"
+    service.set_environment(replace(STAGING, env_name="QA"))
+    assert "Shop / QA " in printing.line("updated")
     service.delete_environment(PRODUCTION.env_id)
     assert printing.line("deleted") == f"deleted {PRODUCTION.env_id}"
     printing.interrupt()

@@ -12,7 +12,7 @@ from examples.conftest import PRODUCTION, STAGING, Start
 from autoconfig.testing import Emulator
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-FIRST, SECOND = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+FIRST, SECOND, _ = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)  # the last is a test
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def write(tmp_path: Path) -> Callable[[str], str]:
 def test_the_first_prints_what_is_there_and_ends(start: Start, write: Callable[[str], str]) -> None:
     program = start(write(FIRST))
     assert program.ended() == 0
-    assert program.output == "added Shop Production\nadded Shop Staging\n"
+    assert program.output == "Shop / Production sdk-…0ae7\nShop / Staging sdk-…d479\n"
 
 
 def test_the_second_prints_every_change(start: Start, write: Callable[[str], str], service: Emulator) -> None:
     program = start(write(SECOND))
-    assert PRODUCTION.env_id in program.line("added")
-    assert STAGING.env_id in program.line("added")
+    assert program.line("added") == "added Shop / Production sdk-…0ae7"
+    assert program.line("added") == "added Shop / Staging sdk-…d479"
     service.set_environment(PRODUCTION)
-    assert PRODUCTION.env_id in program.line("updated")
+    assert program.line("updated") == "updated Shop / Production sdk-…0ae7"
     service.delete_environment(STAGING.env_id)
     assert program.line("deleted") == f"deleted {STAGING.env_id}"
     program.interrupt()
@@ -49,5 +49,6 @@ def test_the_second_prints_every_change(start: Start, write: Callable[[str], str
 def test_both_end_when_the_key_is_refused(start: Start, write: Callable[[str], str]) -> None:
     for each in (FIRST, SECOND):
         program = start(write(each), AUTO_CONFIG_KEY="rel-another")
-        program.ended()
+        assert program.ended() != 0
+        assert "KeyRejectedError" in program.output
         assert "added" not in program.output

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,4 +100,21 @@ def test_the_dashboard_and_the_rules_use_metrics_that_there_are() -> None:
         used = set(re.findall(r"autoconfig_\w+", expression))
         assert used
         assert used <= known | {"autoconfig_next_key_expiry_timestamp_seconds"}, expression
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_the_dashboard_can_be_imported() -> None:
+    """Each panel has an id and a place of its own, and asks the data source that is chosen at the top."""
+    dashboard = json.loads((FOLDER / "dashboard.json").read_text("utf-8"))
+    panels = dashboard["panels"]
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        squares = set(product(range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])))
+        assert max(squares)[0] < 24  # columns
+        assert not squares & taken
+        taken |= squares
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert all(target["legendFormat"] and target["refId"] for target in panel["targets"])
+    assert set(re.findall(r"\$\{?([a-z]+)\b", json.dumps(panels))) == variables

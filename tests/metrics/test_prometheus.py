@@ -34,17 +34,18 @@ from autoconfig import (
     StreamManager,
     StreamState,
 )
-<<<<<<< HEAD:tests/metrics/test_prometheus.py
 from autoconfig.clients import ClientPool, ClientState, ClientStatus
-=======
-from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
->>>>>>> suite:tests/test_metrics.py
 from autoconfig.metrics import StreamCollector, TimedHandler
-from autoconfig.testing import Emulator, EnvironmentRep, FilterRep, SDKKeyRep
+from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, SDKKeyRep
 from autoconfig.testing.flags import FlagService
 
 NAME = re.compile(r"autoconfig_[a-z]+(_[a-z]+)*")
-KEYS = ["sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7", "sdk-99d0ab3c-6f1e-4a2b-9c8d-7e6f5a4b0c63", "mob-1234567890123456"]
+KEYS = [
+    "sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "sdk-99d0ab3c-6f1e-4a2b-9c8d-7e6f5a4b0c63",
+    "mob-1234567890123456",
+    DEMO_KEY,
+]
 ENVIRONMENT = EnvironmentRep(
     env_id=EnvironmentID("1"),
     env_key="production",
@@ -264,6 +265,26 @@ def test_a_timed_registry_belongs_to_its_stream(make: Callable[..., StreamManage
     make(timed).start()
     registry.wait_until_ready(5)
     assert registry.get("1") is None  # what the earlier manager has left is deleted
+
+
+def test_a_scrape_waits_for_no_handler(make: Callable[..., StreamManager], scrape: Scrape) -> None:
+    going_on = threading.Event()
+
+    class Slow(Recorder):
+        def add_environment(self, params: Any) -> None:
+            assert going_on.wait(30)
+
+    timed = TimedHandler(Slow())
+    manager = make(timed)
+    manager.start()
+    until(lambda: manager.status.queued_batches)
+    begin = time.monotonic()
+    found = scrape(StreamCollector({"main": manager}, handlers={"main": timed}))
+    assert time.monotonic() - begin < 5
+    assert found["autoconfig_handler_queued_batches", "main"] == 1
+    assert found["autoconfig_handler_lag_seconds", "main"] > 0
+    assert ("autoconfig_handler_duration_seconds_count", "main", "add_environment") in found
+    going_on.set()
 
 
 def test_the_states_of_clients(scrape: Scrape) -> None:

@@ -37,7 +37,10 @@ def end_of(pid):
     return 99
 """
 
+# A thread that waits for the GIL asks for it after the switch interval. Without Python's hook, a child inherits that
+# request, and hangs as soon as it lets go of the GIL, because nobody is there to take it; so here nobody asks.
 USE_AFTER_A_C_FORK = """
+sys.setswitchinterval(1000)
 service = Emulator()
 service.start()
 manager = StreamManager(DEMO_KEY, service.uri, Handler())

@@ -163,7 +163,7 @@ class Forking(MessageHandler):
         elif os.getpid() != parent:
             os._exit(7)
 parent = os.getpid()
-from autoconfig import EnvironmentRep
+from autoconfig.messages import EnvironmentRep
 for number in range(3):
     service.set_environment(EnvironmentRep(env_id=f"id-{number}"))
 handler = Forking()

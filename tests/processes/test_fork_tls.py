@@ -25,7 +25,7 @@ class Handler:
     add_filter = delete_filter = received_all_environments = nothing
 
 config = HTTPConfig(ca_certs=sys.argv[2])
-policy = RetryPolicy(initial_delay=0.001, max_delay=0.001)
+policy = RetryPolicy(max_delay=0.001)
 manager = StreamManager("rel-00000000", sys.argv[1], Handler(), config, retry_policy=policy)
 manager.start()
 for number in range(int(sys.argv[3])):

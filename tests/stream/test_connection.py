@@ -14,7 +14,8 @@ from support import tls
 from support.connecting import LONG, connector, promptly, read, read_from
 from support.raw_server import EVENT_STREAM, RawServer, Step, answer, chunk
 
-from autoconfig import ConnectionFailedError, KeyRejectedError, StreamEndedError, UnexpectedStatusError
+from autoconfig import KeyRejectedError
+from autoconfig.exceptions import ConnectionFailedError, StreamEndedError, UnexpectedStatusError
 from autoconfig.stream import transport
 from autoconfig.stream.cancel import CancelToken
 

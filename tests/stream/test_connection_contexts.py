@@ -16,7 +16,7 @@ from support.connecting import connector, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 
-from autoconfig import ConnectionFailedError
+from autoconfig.exceptions import ConnectionFailedError
 from autoconfig.stream import transport
 
 LINE = b":\n"

@@ -10,7 +10,7 @@ import pytest
 from support.connecting import LONG, promptly, read
 from support.raw_server import RawServer, Step, answer, chunk, redirect
 
-from autoconfig import ConnectionFailedError
+from autoconfig.exceptions import ConnectionFailedError
 
 LINE = b":\n"
 TYPE = b"Content-Type: text/event-stream\r\n"

@@ -12,7 +12,8 @@ from support.connecting import KEY, connector, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer
 
-from autoconfig import ConnectionFailedError, HTTPConfig, UnexpectedStatusError
+from autoconfig import HTTPConfig
+from autoconfig.exceptions import ConnectionFailedError, UnexpectedStatusError
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]

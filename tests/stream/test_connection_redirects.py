@@ -11,7 +11,8 @@ from support import tls
 from support.connecting import KEY, read
 from support.raw_server import RawServer, Step, answer, redirect
 
-from autoconfig import ConnectionFailedError, KeyRejectedError, UnexpectedStatusError
+from autoconfig import KeyRejectedError
+from autoconfig.exceptions import ConnectionFailedError, UnexpectedStatusError
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]

@@ -13,7 +13,7 @@ from requests.adapters import HTTPAdapter
 from support.connecting import KEY, WatchfulToken, connector, read, read_from
 from support.raw_server import RawServer, Step, answer, redirect
 
-from autoconfig import ConnectionFailedError, StreamEndedError, UnexpectedStatusError
+from autoconfig.exceptions import ConnectionFailedError, StreamEndedError, UnexpectedStatusError
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]

@@ -12,7 +12,7 @@ from support.connecting import WatchfulToken, connector, promptly, read
 from support.raw_server import RawServer, Step, answer
 from support.socks import SocksProxy
 
-from autoconfig import ConnectionFailedError
+from autoconfig.exceptions import ConnectionFailedError
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]

@@ -13,7 +13,7 @@ from support.connecting import read
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer
 
-from autoconfig import ConnectionFailedError
+from autoconfig.exceptions import ConnectionFailedError
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from support import wire_forms
 from support.samples import compact
 
-from autoconfig import EnvironmentID, FilterKey, MalformedMessageError, SDKKey
+from autoconfig import EnvironmentID, FilterKey, SDKKey
 from autoconfig.environments import NO_EXTRA
+from autoconfig.exceptions import MalformedMessageError
 from autoconfig.frozen import FrozenDict
 from autoconfig.messages import (
     DeleteMessageData,

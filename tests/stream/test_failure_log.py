@@ -7,10 +7,10 @@ import logging
 import pytest
 from support.stubs import Clock
 
-from autoconfig import (
+from autoconfig import KeyRejectedError
+from autoconfig.exceptions import (
     ConnectionFailedError,
     EventTooLargeError,
-    KeyRejectedError,
     MalformedMessageError,
     StreamEndedError,
     UnexpectedStatusError,

@@ -9,7 +9,8 @@ import pytest
 from support.samples import MALFORMED, PUT, RECONNECT, patch_bytes
 from support.stubs import Clock, PatientToken, Run, StubConnector, make_reader
 
-from autoconfig import ConnectionFailedError, KeyRejectedError, UnexpectedStatusError
+from autoconfig import KeyRejectedError
+from autoconfig.exceptions import ConnectionFailedError, UnexpectedStatusError
 
 REFUSED = ConnectionFailedError("refused")
 ENDED = "failed: the service ended the stream"

@@ -9,7 +9,8 @@ import pytest
 from support.samples import MALFORMED, PUT, RECONNECT, put
 from support.stubs import Clock, Run, Step, StubConnector, make_reader, steady_plan
 
-from autoconfig import ConnectionFailedError, KeyRejectedError, RetryPolicy, StreamEndedError
+from autoconfig import KeyRejectedError, RetryPolicy
+from autoconfig.exceptions import ConnectionFailedError, StreamEndedError
 from autoconfig.stream.cancel import CancelToken
 
 REFUSED = ConnectionFailedError("refused")

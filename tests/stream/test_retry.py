@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from support.samples import MALFORMED, PUT, patch_bytes
 from support.stubs import Clock, Run, steady_plan
 
-from autoconfig import (
+from autoconfig import KeyRejectedError, RetryPolicy
+from autoconfig.exceptions import (
     ConnectionFailedError,
     EventTooLargeError,
-    KeyRejectedError,
     MalformedMessageError,
-    RetryPolicy,
     StreamEndedError,
     UnexpectedStatusError,
 )

@@ -17,7 +17,8 @@ from support.connecting import WatchfulToken, connector, promptly, read, read_fr
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 
-from autoconfig import ConnectionFailedError, HTTPConfig
+from autoconfig import HTTPConfig
+from autoconfig.exceptions import ConnectionFailedError
 from autoconfig.stream import transport
 from autoconfig.stream.transport import Deadline, InterruptibleAdapter, TLSContexts
 

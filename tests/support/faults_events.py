@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 Call = tuple[str, str, str]
 """A callback: its name, the id, and the name of what it brings (``"oak v1"``)."""
+
+Key = tuple[str, str]
+"""An item: its kind and its id."""
 
 ALL: Call = ("received_all_environments", "", "")
 
@@ -29,7 +32,7 @@ def environment(id: str, version: int) -> dict[str, Any]:
     """Return an environment whose name says its version."""
     keys = {"mobKey": f"mob-{id}", "sdkKey": {"value": f"sdk-{id}"}}
     names = {"envKey": f"key-{id}", "envName": f"{id} v{version}", "projKey": "quay", "projName": "Quay"}
-    return {"envID": id, "version": version, **names, **keys}
+    return {"envId": id, "version": version, **names, **keys}
 
 
 def put(environments: Mapping[str, int] = {}, filters: Mapping[str, int] = {}) -> Event:
@@ -60,68 +63,93 @@ HEALTHY = put({"oak": 9, "well": 1}, {"f9": 1})
 
 class Ledger:
     """
-    Says which callbacks events imply.
+    Says which callbacks events imply, without attempts in between: only messages and puts bring a failed call again.
 
     Args:
-        fails: Whether a call fails; then the item's record stays what it was.
+        fails: Whether a call fails.
     """
 
     def __init__(self, fails: Callable[[Call], bool] = lambda call: False) -> None:
         self._fails = fails
-        self.versions: dict[tuple[str, str], int] = {}
-        self.dead: set[tuple[str, str]] = set()
+        self._made: list[Call] = []
+        self.versions: dict[Key, int] = {}
+        self.dead: set[Key] = set()
+        # What failed last for an item, and what is wanted: the name of what is newest, or None if the item is gone.
+        self.failed: dict[Key, tuple[str, str | None]] = {}
 
     def calls(self, events: Iterable[Event]) -> list[Call]:
         """Take the events into account and return their callbacks."""
-        return [call for event in events for call in self._calls_of(event)]
+        self._made = []
+        for event in events:
+            if event.name == "put":
+                for kind in "environment", "filter":
+                    self._all(kind, event.document["data"][f"{kind}s"])
+                self._call(ALL)
+            else:
+                _, kinds, id = event.document["path"].split("/")
+                self._message((kinds.removesuffix("s"), id), event.document)
+        return self._made
 
-    def _calls_of(self, event: Event) -> list[Call]:
-        if event.name == "put":
-            content = event.document["data"]
-            return [*self._all("environment", content), *self._all("filter", content), ALL]
-        _, kinds, id = event.document["path"].split("/")
-        kind = kinds.removesuffix("s")
-        if event.name == "patch":
-            return self._one(kind, id, event.document["data"])
-        return self._gone(kind, id, event.document["version"])
-
-    def _all(self, kind: str, content: Mapping[str, Any]) -> list[Call]:
-        listed = content[f"{kind}s"]
-        calls = [call for id, item in listed.items() for call in self._one(kind, id, item)]
+    def _all(self, kind: str, listed: Mapping[str, Any]) -> None:
+        waiting = [key for key in self.failed if key[0] == kind]
+        before = len(self._made)
+        for id, item in listed.items():
+            self._upsert((kind, id), item)
         for key in [key for key in self.versions if key[0] == kind and key[1] not in listed]:
-            version = self.versions.pop(key)
+            del self.versions[key]
             if key in self.dead:
                 self.dead.discard(key)
-                continue
-            call = (f"delete_{kind}", key[1], "")
-            calls.append(call)
-            if self._fails(call):
-                self.versions[key] = version
-        return calls
+            else:
+                self._deliver(key, "delete", None)
+        tried = {call[1] for call in self._made[before:]}
+        for key in waiting:
+            if key[1] not in tried:
+                self._attempt(key)
 
-    def _one(self, kind: str, id: str, item: Mapping[str, Any]) -> list[Call]:
-        key, version = (kind, id), item["version"]
-        if key in self.versions and version <= self.versions[key]:
-            return []
-        new = key not in self.versions or key in self.dead
-        call = (f"{'add' if new else 'update'}_{kind}", id, item.get("envName", ""))
-        silent = not new and kind == "filter"
-        if silent or not self._fails(call):
-            self.versions[key] = version
-            self.dead.discard(key)
-        return [] if silent else [call]
-
-    def _gone(self, kind: str, id: str, version: int) -> list[Call]:
-        key = (kind, id)
-        known = self.versions.get(key)
-        if known is not None and version <= known:
-            return []
-        call = (f"delete_{kind}", id, "")
-        silent = known is None or key in self.dead
-        if silent or not self._fails(call):
-            self.versions[key] = version
+    def _message(self, key: Key, document: Mapping[str, Any]) -> None:
+        before = len(self._made)
+        if "data" in document:
+            self._upsert(key, document["data"])
+        elif document["version"] > self.versions.get(key, -1):
+            known = key in self.versions and key not in self.dead
+            self.versions[key] = document["version"]
             self.dead.add(key)
-        return [] if silent else [call]
+            if known:
+                self._deliver(key, "delete", None)
+        if len(self._made) == before and key in self.failed:
+            self._attempt(key)
+
+    def _upsert(self, key: Key, item: Mapping[str, Any]) -> None:
+        if item["version"] <= self.versions.get(key, -1):
+            return
+        new = key not in self.versions or key in self.dead
+        self.versions[key] = item["version"]
+        self.dead.discard(key)
+        if new or key[0] == "environment" or key in self.failed:
+            self._deliver(key, "add" if new else "update", item.get("envName", ""))
+
+    def _deliver(self, key: Key, method: str, wanted: str | None) -> None:
+        if key in self.failed:
+            self.failed[key] = self.failed[key][0], wanted
+            self._attempt(key)
+        elif self._call((f"{method}_{key[0]}", key[1], wanted or "")):
+            self.failed[key] = method, wanted
+
+    def _attempt(self, key: Key) -> None:
+        """Make the call that the rule demands after the one that failed."""
+        method, wanted = self.failed.pop(key)
+        if wanted is None or method == "delete":
+            if self._call((f"delete_{key[0]}", key[1], "")):
+                self.failed[key] = "delete", wanted
+                return
+            method = "add"
+        if wanted is not None and self._call((f"{method}_{key[0]}", key[1], wanted)):
+            self.failed[key] = method, wanted
+
+    def _call(self, call: Call) -> bool:
+        """Note a call, and return whether it fails."""
+        self._made.append(call)
+        return self._fails(call)
 
 
 def canonical(calls: Iterable[Call]) -> list[Call]:
@@ -141,11 +169,12 @@ def short(name: str, argument: Any) -> Call:
     return name, argument.env_id, argument.identifiers.env_name
 
 
-def left(calls: Iterable[Call]) -> dict[str, str]:
+def left(calls: Iterable[Call], failed_additions: Collection[str] = ()) -> dict[str, str]:
     """
     Return what a handler has after the calls: the name of each environment, and each filter with ``""``.
 
     A call that does not fit what the handler has (a second addition, an update of nothing) is an ``AssertionError``.
+    What could not be added may be deleted.
     """
     held: dict[str, str] = {}
     for name, id, value in calls:
@@ -156,6 +185,6 @@ def left(calls: Iterable[Call]) -> dict[str, str]:
             assert id in held, f"{id} was updated before it was added"
             held[id] = value
         elif name.startswith("delete"):
-            assert id in held, f"{id} was deleted, but it was not there"
-            del held[id]
+            assert id in held or id in failed_additions, f"{id} was deleted, but it was not there"
+            held.pop(id, None)
     return held

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from autoconfig import KeyRejectedError, RetryPolicy, StreamEndedError
+from autoconfig import KeyRejectedError, RetryPolicy
+from autoconfig.exceptions import StreamEndedError
 from autoconfig.messages import Batch, Message
 from autoconfig.status import StatusTracker
 from autoconfig.stream import failures, reader

@@ -51,13 +51,12 @@ from autoconfig import (
     RegistryChange,
     RetryPolicy,
     SDKKey,
-    StreamError,
     StreamManager,
     StreamState,
     StreamStatus,
-    UnexpectedStatusError,
     ViewKey,
 )
+from autoconfig.exceptions import StreamError, UnexpectedStatusError
 from autoconfig.messages import (
     DeleteMessageData,
     EnvironmentRep,

@@ -1,0 +1,141 @@
+"""
+Each Python sample of the README and the pages runs as it stands, in a process of its own.
+
+Only ``STREAM_URI`` and ``AUTO_CONFIG_KEY`` are set. The first line of a sample may say that it continues the sample
+above. If the paragraph before it calls it a fragment, it is only compiled. If that paragraph ends with the name of a
+file, the other samples of the page can import it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import attrs
+import pytest
+import trustme
+
+from autoconfig.testing import Emulator
+from autoconfig.testing.demo import ENVIRONMENTS, FILTERS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONTINUES = "# Continues the sample above"
+EXTRAS = {"celery", "django", "fastapi", "flask", "ldclient", "opentelemetry", "prometheus_client", "uwsgidecorators"}
+# Forks once for each sample, so that each has a process of its own, and the imports are paid once. A program that
+# follows the stream for ever is interrupted after a while, as by Ctrl-C.
+RUNNER = """
+import json, os, re, signal, sys, traceback
+import pytest
+import autoconfig.manager, autoconfig.registry, autoconfig.testing.emulator, autoconfig.testing.recording
+
+def run(text):
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        exec(compile(text, "sample", "exec"), {"__name__": "__main__"})
+    except KeyboardInterrupt:
+        pass
+    except BaseException:
+        return traceback.format_exc()
+    return ""
+
+def run_tests(text, output):
+    with open(f"test_{output}.py", "w") as file:
+        file.write(text)
+    return pytest.main(["-q", "-p", "no:cacheprovider", file.name]) and open(output).read()
+
+def start(text):
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(writer)
+        return open(reader, "rb")
+    output = f"output_{os.getpid()}"
+    os.dup2(os.open(output, os.O_CREAT | os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    error = run_tests(text, output) if re.search("^def test_", text, re.M) else run(text)
+    os.write(writer, str(error or "").encode()[-4000:])
+    os._exit(0)
+
+sys.path.insert(0, os.getcwd())
+for pipe in [start(text) for text in json.loads(sys.argv[1])]:
+    with pipe:
+        print(json.dumps(pipe.read().decode(errors="replace")))
+"""
+
+
+@attrs.define
+class Sample:
+    """
+    A sample, with those that it continues.
+
+    Attributes:
+        text: The program.
+        file: What the page says to save it as.
+        raises: Whether the page shows a traceback below it.
+    """
+
+    text: str
+    file: str | None = None
+    raises: bool = False
+
+
+def samples(page: Path) -> list[Sample]:
+    """Return the programs of a page; check that what is not run can be compiled at least."""
+    text = page.read_text("utf-8")
+    found: list[Sample] = []
+    visible_end = 0  # of the block before
+    for block in BLOCK.finditer(text):
+        kind, options, body = block.groups()
+        if kind == "{testoutput}" and body.lstrip().startswith("Traceback"):
+            found[-1].raises = True
+        if kind not in ("{testcode}", "python") or ":hide:" in options:
+            continue
+        before = BLOCK.sub("", text[visible_end : block.start()]).rstrip().rpartition("\n\n")[2]
+        visible_end = block.end()
+        name = re.search(r"`(\w+\.py)`[^`]*:$", before)
+        if re.search(r"\bfragments?\b", before):
+            compile(textwrap.dedent(body), page.name, "exec")
+        elif body.startswith(CONTINUES):
+            found.append(Sample(f"{found[-1].text}\n{body}"))
+        else:
+            found.append(Sample(body, name and name[1]))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A directory with the files that the pages on TLS name."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("client")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "client.key")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_samples_run_as_they_stand(page: Path, folder: Path) -> None:
+    programs = samples(page)
+    if not programs:
+        return
+    for sample in programs:
+        if sample.file:
+            (folder / sample.file).write_text(sample.text, "utf-8")
+    with Emulator(ENVIRONMENTS, FILTERS) as service:
+        variables = {"STREAM_URI": service.uri, "AUTO_CONFIG_KEY": service.key, "NO_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-c", RUNNER, json.dumps([sample.text for sample in programs])]
+        environment = os.environ | variables
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    errors = [json.loads(line) for line in done.stdout.splitlines()]
+    for sample, error in zip(programs, errors, strict=True):
+        missing = re.search(r"No module named '(\w+)", error)
+        if not missing or missing[1] not in EXTRAS:
+            assert bool(error) == sample.raises, f"{sample.text}\n{error}"
