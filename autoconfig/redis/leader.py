@@ -232,7 +232,7 @@ class Leader:
 
     def _serve(self, link: Link) -> None:
         """Look for a leader, or lead, until the link fails or this one is closed."""
-        _check_eviction(link)
+        check_eviction(link)
         if self._status.error:
             self._log.info("The fleet %s: Redis can be used again", self._shown)
             self._set(error=None)
@@ -422,7 +422,7 @@ class Leader:
         self._room.wake()
 
 
-def _check_eviction(link: Link) -> None:
+def check_eviction(link: Link) -> None:
     """Raise :class:`EvictionError` if Redis may drop keys that do not expire; it may be forbidden to ask."""
     try:
         found = _POLICY.search(link.call("INFO", "memory"))
