@@ -1,4 +1,4 @@
-"""Options, frozen and validated: a bad value fails where it is written, not minutes later in a thread."""
+"""``HTTPConfig`` and ``RetryPolicy``: frozen options that check their values when they are made."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class RetryPolicy:
 
     The first delay is the manager's ``initial_retry_delay`` (or ``HandlerErrors.initial_delay``), or what the service's
     last ``retry:`` line said, but not less than half a second unless the manager's own first delay is. It doubles with
-    each attempt. After an answer that is unlikely to mend itself (4xx but for 400, 408 and 429), the first delay is 300
-    times as long, and the longest 120 times ``max_delay``.
+    each attempt. After an answer that a retry is unlikely to change (4xx except 400, 408 and 429), the first delay is
+    300 times as long, and the longest is 120 times ``max_delay``.
 
     Attributes:
         max_delay: The longest delay, in seconds.
@@ -216,7 +216,7 @@ class HTTPConfig:
             adapters or ``session.auth`` of their own.
         ssl_context: A TLS context that is used as it is for https to the service, instead of ``ca_certs`` and
             ``client_cert``. For hardware keys, or authorities that the default flags refuse. Proxies, and other hosts
-            that a redirect leads to, are not met with it.
+            that a redirect leads to, do not get it.
         client_key_password: The passphrase of the key in ``client_cert``. Masked in the repr. Without it, a key that
             has a passphrase is a failed attempt; nobody is asked on a terminal.
 

@@ -1,4 +1,4 @@
-"""Calls functions back when keys expire: the service does not say when the time of one has come."""
+"""Calls functions when keys expire. The service sends no message at that time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .identifiers import EnvironmentID
 from .safe_logger import SafeLogger
 
 KeyKind = Literal["sdk", "mobile"]
-_STALE = 64  # entries that a heap may always hold besides those that count; fewer are not worth the sorting
-_LONGEST_WAIT = 3600.0  # seconds; the wall clock may be set, and a wait does not notice
-_PAUSE = 60.0  # seconds before the thread goes on after something failed that never should
+_STALE = 64  # outdated entries that the heap may always hold; removing fewer is not worth the work
+_LONGEST_WAIT = 3600.0  # seconds; a wait does not notice that the wall clock was set
+_PAUSE = 60.0  # seconds before the thread goes on after an unexpected error
 _log = SafeLogger(logging.getLogger("autoconfig"))
 _numbers = itertools.count(1)
 
@@ -30,7 +30,7 @@ _numbers = itertools.count(1)
 @attrs.frozen(weakref_slot=False)
 class ExpiredKey:
     """
-    A key that is not accepted any more, because its time has come.
+    A key that has expired, so that it is no longer accepted.
 
     Attributes:
         env_id: The environment's id.
@@ -133,7 +133,7 @@ class ExpiryCallbacks:
     started, the next change tries again. A forked process gets a thread of its own at its first change.
 
     Args:
-        environments: The environments as they are now; whoever changes this dict calls :meth:`look_at` then.
+        environments: The current environments; after each change of this dict, :meth:`look_at` has to be called.
         clock: Returns what time it is, as an aware datetime.
     """
 
@@ -156,7 +156,7 @@ class ExpiryCallbacks:
         self._stopped = False
 
     def _begin_anew_after_fork(self) -> None:
-        """In a forked process, use neither the parent's lock nor its schedule: a thread of it may have held the one."""
+        """In a forked process, replace the lock, which a thread of the parent may have held, and the schedule."""
         if self._process != os.getpid():
             self._begin()
             self._look_at_all()

@@ -1,4 +1,4 @@
-"""Environments seen through payload filters: each one is handed on unfiltered, and once for each filter."""
+"""Environments seen through payload filters: each is handed on unfiltered, and once for each filter."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class FilterExpander(ReadyMadeHandler):
         raise_first(errors)
 
     def environment_refused(self, id: EnvironmentID, reason: str) -> None:
-        """Hand this on, once and whatever the filters, if the inner handler has a method of this name."""
+        """Hand this on once, whatever the filters are, if the inner handler has this method."""
         errors: list[BaseException] = []
         self._hand_on_refusal(self._handler, id, reason, errors)
         raise_first(errors)
@@ -179,7 +179,7 @@ class _ByProject(Generic[Id, T]):
         return self._projects.get(proj_key, {})
 
     def replace(self, id: Id, item: T | None) -> None:
-        """Have this item, in the place of the one before it; or none."""
+        """Replace an item, or remove it."""
         before = self.items.pop(id, None) if item is None else self.items.get(id)
         if before is not None and (item is None or self._project_of(before) != self._project_of(item)):
             left = self._projects[self._project_of(before)]

@@ -1,5 +1,5 @@
 """
-Streams are told of a fork, in the child. Nothing runs before a fork, nothing is logged, and no lock is waited for.
+Abandons the streams of the parent in a forked child. Nothing runs before a fork; nothing is logged or waited for.
 
 Only forks that Python makes call this. Those that C code makes (uWSGI) are noticed by the process id, at the first use.
 """
@@ -15,7 +15,7 @@ class Running(Protocol):
     """Something whose threads do not survive a fork."""
 
     def _abandon(self) -> object:
-        """Let go of what belongs to the parent, without any lock that one of its threads may have held."""
+        """Release what belongs to the parent, without taking a lock that one of its threads may have held."""
 
 
 _running: weakref.WeakSet[Running] = weakref.WeakSet()

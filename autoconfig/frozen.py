@@ -1,4 +1,4 @@
-"""What frozen classes are made of: records whose repr hides secrets, and JSON that cannot be changed."""
+"""Bases of the frozen classes: records whose repr masks secrets, and dicts and lists that cannot be changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the application implements: six methods that keep it in step with the stream."""
+"""``MessageHandler``: the six methods that an application implements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens after a call of the handler that raised."""
+"""Options for calls of the handler that raise: when they are retried, and which function is called."""
 
 from __future__ import annotations
 

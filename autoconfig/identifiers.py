@@ -1,4 +1,4 @@
-"""Names for the protocol's identifiers and keys, and the one way in which a secret is shown."""
+"""Types of the protocol's identifiers and keys, and how secrets are masked."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ MobileKey = NewType("MobileKey", str)
 
 _PREFIX = re.compile(r"(?:api|mob|rel|sdk)-")
 _LONGEST = 100  # characters of foreign text in a log line
+_LOOKED_AT = 100 * _LONGEST  # characters of it; an event's name, for instance, can have millions
 _SHOWN = 4  # characters of a secret's end that are shown, to tell keys apart
-_SHORTEST = 16  # a secret part shorter than this shows nothing of itself: four characters would be too much of it
+_SHORTEST = 16  # of a shorter secret part nothing is shown, because four characters would be too much of it
 # At the beginning of a word, or in the middle of one if it is long: an escape such as \n or %3D may come before a key.
 _KEY = re.compile(rf"(?<![0-9A-Za-z]){_PREFIX.pattern}[0-9A-Za-z-]{{8,}}|{_PREFIX.pattern}[0-9A-Za-z-]{{{_SHORTEST},}}")
 
@@ -48,7 +49,7 @@ def mask(secret: str) -> str:
 
 def mask_keys(text: str) -> str:
     """
-    Return a text with everything masked in it that looks like a key.
+    Return a text in which everything that looks like a key is masked.
 
     That is one of LaunchDarkly's prefixes at the beginning of a word, and at least eight letters, digits or hyphens
     after it: words such as ``sdk-js`` stay as they are.
@@ -62,7 +63,8 @@ def show(text: str) -> str:
 
     That is quoted, in ASCII, at most 100 characters of it, and with everything masked that looks like a key.
     """
-    return ascii(mask_keys(text[:_LONGEST]))
+    # Masked before it is cut, because a key of which only the beginning is left does not look like one.
+    return ascii(mask_keys(text[:_LOOKED_AT])[:_LONGEST])
 
 
 def mask_repr(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""Handlers that a ready-made handler calls: what each of them has, and what happens when a call raises."""
+"""Handlers behind a ready-made handler: what each of them has, and which call follows one that raised."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class AttachedStream:
 
 class ReadyMadeHandler:
     """
-    What the ready-made handlers have in common: each belongs to one manager at a time.
+    Base of the ready-made handlers: each belongs to one manager at a time.
 
     A handler that is given to a second manager still has what the first one added. At the end of the second one's first
     full configuration it deletes what that did not contain.
@@ -71,7 +71,7 @@ class ReadyMadeHandler:
 
     def _attach(self, stream: AttachedStream) -> None:
         """
-        Belong to this stream from now on.
+        Attach to this stream.
 
         Raises:
             RuntimeError: The manager of another stream is still running, in this process.
@@ -162,7 +162,7 @@ def detach(handler: object, stream: AttachedStream, deadline: float) -> bool:
 
 
 class Unknown(enum.Enum):
-    """What an inner handler has of an item for which its last call raised: nobody knows."""
+    """The unknown state of an item in an inner handler after a call that raised."""
 
     AFTER_ADDITION = enum.auto()
     AFTER_UPDATE = enum.auto()
@@ -171,7 +171,7 @@ class Unknown(enum.Enum):
 
 class InnerCalls(Generic[K, T]):
     """
-    Brings what an inner handler has in line with what it should have.
+    Calls an inner handler until it has what it should have.
 
     A call that raised leaves its item in an unknown state. After a failed addition the next call is an addition, or a
     deletion if the item is gone; after a failed update an update or a deletion; after a failed deletion a deletion,
@@ -281,7 +281,7 @@ def raise_first(errors: list[BaseException]) -> None:
 
 
 def stop(errors: list[BaseException]) -> NoReturn:
-    """End a callback in the middle of its calls, because the stream has ended; an error that was kept is not lost."""
+    """End a callback between its calls, because the stream has ended; raise an error that was kept."""
     raise_first(errors)
     raise StoppedError
 

@@ -15,7 +15,7 @@ KeySource = str | os.PathLike[str] | Callable[[], str]
 
 
 class BadKeyError(ValueError, TypeError):
-    """What was read is no key; the text names the rule and holds nothing of what was read, unlike those of others."""
+    """What was read is no key. The text names the rule and shows nothing of what was read."""
 
 
 def key_reader(source: KeySource) -> Callable[[], str]:

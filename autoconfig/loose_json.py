@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
@@ -59,7 +60,7 @@ def load(data: bytes) -> Any:
         reason = "nested too deeply"
     except _ConstantError as error:
         reason = f"not JSON: {error}"
-    except ValueError:  # int() refuses more than some thousand digits
+    except ValueError:  # int() refuses numbers of several thousand digits
         reason = "a number has too many digits"
     # Raised here, outside of the except blocks: the errors caught there hold the data.
     raise ValueError(reason)
@@ -73,14 +74,19 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _ConstantError(name)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=Members)
+def _finite(digits: str) -> float:
+    """Return the number, or the nearest that is finite: JSON has larger ones, but ``json`` would write an infinity."""
+    return max(-sys.float_info.max, min(float(digits), sys.float_info.max))
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=Members)
 
 
 def convert(document: Any, cls: type[T]) -> T:
     """
     Return a JSON document as an instance of the class.
 
-    Names of fields match without regard to ASCII case; of several the last counts. A null is as good as no field.
+    Names of fields match without regard to ASCII case; of several the last counts. A null counts as a missing field.
     Unknown fields are left out, but for those of a class with a field ``extra``, which has them.
 
     Args:
@@ -104,7 +110,7 @@ def convert(document: Any, cls: type[T]) -> T:
 
 
 class _Field(NamedTuple):
-    """A field of a class: its name on the wire; the class of the records that it holds, and in what; takes it null?"""
+    """A field of a class: its name on the wire, the class and container of its records, and whether it may be null."""
 
     name: str
     inner: type[msgspec.Struct] | None

@@ -1,4 +1,4 @@
-"""What the application holds: the owner of a stream, which it starts, waits for and closes."""
+"""``StreamManager``, which the application holds: it builds the parts of a stream, starts, waits for and closes it."""
 
 from __future__ import annotations
 
@@ -268,9 +268,9 @@ class StreamManager:
         A future that is done when the service first answers with a stream.
 
         Its result is ``None`` then; it raises :class:`KeyRejectedError` if the key is refused, :class:`ClosedError` if
-        the manager is closed before. It says nothing of the first configuration, see :meth:`wait_until_ready`. Wait for
-        it with a timeout: an unreachable service is retried for ever. Its callbacks run in the reader's thread or in
-        the one that calls :meth:`close`, so they should not block.
+        the manager is closed before. It says nothing about the first configuration; see :meth:`wait_until_ready`. Wait
+        for it with a timeout: an unreachable service is retried for ever. Its callbacks run in the reader's thread or
+        in the one that calls :meth:`close`, so they should not block.
         """
         self._is_forked()
         return self._threads.connected

@@ -1,4 +1,4 @@
-"""The version logic: which messages count, decided from ids and version numbers alone."""
+"""The version logic: decides from ids and versions alone which messages count and which are stale."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class MessageReceiver(Generic[T]):
         return self.purge(lambda id: not predicate(id))
 
     def _expect(self, id: str, version: int) -> None:
-        """Let this version of a known item be the next that counts, whatever was seen."""
+        """Let this version of a known item count next, whatever was seen before."""
         self._versions[id] = version - 1
 
     def _knows(self, id: str) -> bool:

@@ -1,4 +1,4 @@
-"""The application's logger, so that nothing that it raises can harm a stream, and a line can be told from another's."""
+"""Wraps the application's logger: what it raises cannot harm a stream, and lines can name their stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _streams: set[str] = set()  # the names of the streams that run in this process
 
 class SafeLogger(Adapter):
     """
-    Passes everything on to a logger, and drops what that raises.
+    Passes every line on to a logger, and drops what the logger raises.
 
     A filter or a handler of the application's may raise anything. In the middle of a change, that would lose the
     change; at the top of a thread, it would end the thread. While two or more streams run in the process, each line
@@ -110,5 +110,5 @@ def log_aside(logger: Logger, level: int, msg: object, *args: object, **kwargs: 
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Return whether the error is the user's, who wants to stop the program, and not one of a function called here."""
+    """Return whether the error is the user's Ctrl-C, and not an error of a function that was called."""
     return isinstance(error, KeyboardInterrupt) and threading.get_ident() == threading.main_thread().ident

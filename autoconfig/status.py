@@ -1,4 +1,4 @@
-"""How the stream is doing, in LaunchDarkly's words: what users see, and what keeps it up to date."""
+"""The status of a stream, in LaunchDarkly's words, and the tracker that keeps it up to date."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StreamState(enum.Enum):
 
 
 class ErrorKind(enum.Enum):
-    """What kind of error there was."""
+    """The kinds of errors."""
 
     NETWORK_ERROR = "NETWORK_ERROR"
     """No connection, or one that broke off or fell silent."""
@@ -170,7 +170,7 @@ def _at(timestamp: float | None) -> datetime | None:
 
 class StatusTracker:
     """
-    Keeps the status of one stream: its threads say what happens, any thread may ask.
+    Keeps the status of one stream. The stream's threads report to it; any thread may read it.
 
     Args:
         logger: For listeners that raise.

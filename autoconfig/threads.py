@@ -22,10 +22,10 @@ from .status import StatusTracker
 from .stream.cancel import CancelToken
 from .waiting import WaitingRoom
 
-# Seconds that stop() waits for a thread that is in no callback. What nothing interrupts can take longer: the look-up of
-# a name, decoding many megabytes, the application's own functions that the reader calls, and a log handler.
+# Seconds that stop() waits for a thread that is in no callback. A few things cannot be interrupted and may take longer:
+# the look-up of a name, decoding many megabytes, the application's functions that the reader calls, and a log handler.
 _GRACE = 0.75
-_LEAST_GRACE = 0.3  # also if the caller has less time: a thread that nothing holds up ends in milliseconds
+_LEAST_GRACE = 0.3  # even if the caller's timeout is shorter: a thread that nothing blocks ends in milliseconds
 _numbers = itertools.count(1)
 
 
@@ -38,13 +38,13 @@ class StreamThreads:
     Args:
         batches: The queue from the reader to the dispatcher.
         token: Stops both threads.
-        calls: Says which method of the handler is being called.
-        status: Is told of the end.
+        calls: Knows which method of the handler is running.
+        status: Records the end.
         logger: For everything.
 
     Attributes:
         connected: Done when the service first answers with a stream, or when the stream has ended before.
-        error: Why the stream has ended by itself; ``None`` if it has not, or was closed.
+        error: Why the stream ended by itself; ``None`` if it did not, or was closed.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow, and nobody means it
+LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow
 
 
 def check_number(name: str, value: float) -> float:

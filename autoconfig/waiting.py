@@ -1,4 +1,4 @@
-"""Waiting for another thread, in a way that neither a signal handler nor Ctrl-C can break."""
+"""Waiting for another thread; safe from signal handlers and Ctrl-C."""
 
 from __future__ import annotations
 

@@ -71,6 +71,7 @@ _outside = "|".join(
             "opentelemetry",
             "prometheus_client",
             "pytest",
+            "redis",
             "requests",
             "sseclient",
             "urllib3",
@@ -82,7 +83,8 @@ nitpick_ignore_regex = [
     (r"py:mod", rf"(?:{_outside})"),
     (r"py:.*", r"bool|bytes|dict|float|frozenset|int|list|None|object|set|str|tuple|type|optional"),
     (r"py:(?:class|exc)", r"[A-Z]\w*(?:Error|Exception|Exit|Interrupt)"),  # built-in exceptions
-    (r"py:class", r"Meter"),  # of opentelemetry; the name alone where a type is imported for type checkers only
+    # Of opentelemetry and redis: the name alone where a type is imported for type checkers only.
+    (r"py:class", r"Meter|Redis"),
     (r"py:class", r"autoconfig\.(?:receiver\.T|registry\.ExpiryCallback)"),  # type variables
 ]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoconfig import AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey
-from autoconfig.identifiers import mask, mask_keys, mask_repr
+from autoconfig.identifiers import mask, mask_keys, mask_repr, show
 
 UUID = "4b0c7e52-91af-4d3e-8c26-a7d1f05b9e38"
 OWN_PREFIXES = ["api-", "mob-", "rel-", "sdk-"]
@@ -71,6 +71,15 @@ def test_keys_in_a_text_are_masked_and_nothing_else(prefix: str, around: str) ->
 @pytest.mark.parametrize("text", ["", "no/sdk-rec.sse", "api-prod", "webapi-production.example.com", "sdk-1234567"])
 def test_words_that_are_no_keys_are_left_alone(text: str) -> None:
     assert mask_keys(text) == text
+
+
+@pytest.mark.parametrize("before", range(60, 101))
+@pytest.mark.parametrize("prefix", OWN_PREFIXES)
+def test_a_key_is_masked_wherever_a_long_text_is_cut(prefix: str, before: int) -> None:
+    """Not even its beginning may be left over."""
+    shown = show("." * before + prefix + UUID + "." * 100)
+    assert UUID[:4] not in shown
+    assert shown.startswith("'" + "." * before)
 
 
 @pytest.mark.parametrize("name", [AutoConfigKey, EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey])

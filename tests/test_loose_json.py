@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from support.samples import compact
 
 from autoconfig.frozen import FrozenDict, FrozenList
 from autoconfig.loose_json import Members, convert, load
-from autoconfig.messages import EnvironmentRep, FilterRep, KeyRep, SDKKeyRep
+from autoconfig.messages import EnvironmentRep, FilterRep, KeyRep, PatchMessageData, SDKKeyRep
+from autoconfig.stream.decoding import decode
 
 
 def loosely(text: str, cls: Any = EnvironmentRep) -> Any:
@@ -50,6 +52,14 @@ def test_both_ways_take_what_a_service_writes(rep: EnvironmentRep) -> None:
     assert loosely(text) == rep
     if not rep.extra:
         assert msgspec.json.decode(text, type=EnvironmentRep) == rep
+
+
+@pytest.mark.parametrize(("number", "nearest"), [("1e400", sys.float_info.max), ("-1e400", -sys.float_info.max)])
+def test_a_number_too_large_for_a_float_is_the_nearest(number: str, nearest: float) -> None:
+    """An infinity could not be written as JSON again."""
+    found = decode("patch", f'{{"path": "/environments/", "data": {{"new": [{number}]}}}}'.encode())
+    assert isinstance(found, PatchMessageData)
+    assert found.data.to_json()["new"] == [nearest]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,13 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_names_tests_that_exist(page: Path) -> None:
+    """Above all the page on reliability, which has them for each promise."""
+    named = re.findall(r"`(?:\S*pytest )?(tests/[\w./]+)", page.read_text("utf-8"))
+    assert [path for path in named if not (ROOT / path).exists() and path != "tests/test_NAME.py"] == []
+
+
 def test_the_lowest_environment_has_the_floors() -> None:
     extras = setup_cfg()["options.extras_require"].keys() - {"docs", "examples", "tests"}
     needed = [requirements("options.extras_require", extra) for extra in extras]

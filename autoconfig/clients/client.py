@@ -35,7 +35,7 @@ class Client:
         refused: Whether its key is refused, so that the SDK will not connect soon, or ever.
         error: What keeps it from working; see :class:`~autoconfig.clients.ClientStatus`.
         borrowers: How many use it in a ``with`` block.
-        due: Whether it is to be closed as soon as nobody borrows it.
+        due: Whether it is closed as soon as nobody borrows it.
         settled: Set when it works, fails or is not wanted any more: nobody has to wait for it.
     """
 
@@ -50,7 +50,7 @@ class Client:
         self.sdk = LDClient(config, start_wait=min(start_wait, _CONSTRUCTION))
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have ``changed`` called in the SDK's thread whenever the state of the stream has changed."""
+        """Call ``changed`` in the SDK's thread whenever the state of the stream changes."""
         self.sdk.data_source_status_provider.add_listener(lambda _: changed())
 
     def look(self) -> None:

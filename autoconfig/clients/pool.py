@@ -228,11 +228,11 @@ class ClientPool(MessageHandler):
         self.close()
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        """Have a client made."""
+        """Plan a client for the environment."""
         self.update_environment(params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Have the client replaced if the SDK key is another one."""
+        """Plan a new client if the SDK key has changed."""
         self._check_process()
         key = (params.env_id, params.identifiers.filter_key)
         with self._changed:
@@ -250,7 +250,7 @@ class ClientPool(MessageHandler):
             self._advance(slot)
 
     def delete_environment(self, id: EnvironmentID, filter_key: FilterKey = _UNFILTERED) -> None:
-        """Have the client closed, in time; :meth:`get` does not return it any more."""
+        """Close the client later; :meth:`get` no longer returns it."""
         self._check_process()
         with self._changed:
             if slot := self._slots.get((id, filter_key)):
@@ -318,7 +318,7 @@ class ClientPool(MessageHandler):
         slot.candidate = slot.serving = None
 
     def _advance(self, slot: Slot) -> None:
-        """Do what can be done for an environment to be served with its newest key."""
+        """Take the next step towards a client with the newest key."""
         if slot.gone or not slot.asked:
             return
         self._drop_refused(slot)
@@ -350,7 +350,7 @@ class ClientPool(MessageHandler):
         self._serving[slot.key] = client
 
     def _plan(self, slot: Slot) -> None:
-        """Have a client made: at once, or after a delay that grows with the failures of the newest key."""
+        """Plan a client: at once, or after a delay that grows with the failures of the newest key."""
         self._plans += 1
         slot.planned = self._plans
         delay = 0.0

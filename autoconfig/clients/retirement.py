@@ -1,4 +1,4 @@
-"""Clients that were replaced: closed when those who hold them have had time to let go."""
+"""Closes clients that were replaced, when nobody uses them any more."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Retirement:
         return len(self._retired.get(key, ()))
 
     def add(self, key: Hashable, client: Client) -> None:
-        """Close a client, in time; one that never worked at once, because nobody misses it."""
+        """Close a client later; close one that never worked at once."""
         client.settled.set()
         retired = self._retired.setdefault(key, [])
         retired.append(client)
@@ -58,7 +58,7 @@ class Retirement:
             self._let_go(key, one)
 
     def give_back(self, key: Hashable, client: Client) -> None:
-        """Count one borrower less."""
+        """Count one borrower fewer."""
         client.borrowers -= 1
         self._close_unborrowed(key, client)
 

@@ -1,4 +1,4 @@
-"""What the pool has and wants for one environment, seen through one filter."""
+"""The clients of one environment, seen through one filter: the one that serves, and the one that is being made."""
 
 from __future__ import annotations
 

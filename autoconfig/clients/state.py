@@ -1,4 +1,4 @@
-"""What the pool tells of an environment's client."""
+"""How the pool reports the state of an environment's client."""
 
 from __future__ import annotations
 

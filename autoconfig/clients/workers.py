@@ -54,7 +54,7 @@ class Workers:
                 self._changed.notify()
 
     def end(self) -> None:
-        """Have the threads end, after the jobs that they are at; the others are dropped."""
+        """Let the threads end after their current jobs; drop the others."""
         with self._changed:
             self._jobs.clear()
             self._ended = True

@@ -1,4 +1,4 @@
-"""One call of the handler at a time, and what is said of calls that fail or take long."""
+"""Calls the handler, one call at a time, and logs calls that fail or take long."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class HandlerCalls:
 
     Args:
         handler: The application's side.
-        token: When it is cancelled, no further call begins.
-        errors: Who is told of a call that fails.
+        token: No further call begins after it is cancelled.
+        errors: Has the function to call after a call that failed.
         slow_after: How many seconds a call may take before there is a WARNING.
         status: Counts the failures.
         logger: For failures and slow calls.
@@ -79,12 +79,12 @@ class HandlerCalls:
         Call one of the handler's methods.
 
         Returns:
-            What it raised, ``SystemExit`` and the like included; it goes no further, because the thread has to live on.
+            What it raised, ``SystemExit`` and the like included: nothing may end the thread.
 
         Raises:
             StoppedError: Nothing may be called any more.
         """
-        # In this order, so that whoever cancels the token and then looks here sees each call that still begins.
+        # In this order, so that a thread that cancels the token and then reads `running` sees each call that begins.
         self.running = callback.name
         try:
             if self._token.cancelled:
@@ -119,4 +119,4 @@ class HandlerCalls:
                 self._log.exception("HandlerErrors.on_error failed")
             finally:
                 self.running = None
-        self.begin()  # what the log and on_error took is no part of the next call
+        self.begin()  # the next call does not include the time of the log and of on_error

@@ -1,9 +1,9 @@
 """
-Delivering the changes of one kind of items, also those that the handler fails to take.
+Which call of the handler a change leads to, and which call follows one that raised.
 
-A call that raised leaves its item in an unknown state. The same call is made again until it succeeds or something newer
-takes its place. A failed addition is followed by an addition of what is newest, or by a deletion if the item is gone. A
-failed update is followed by the newest update, or by a deletion. A failed deletion is followed by deletions until one
+A call that raised leaves its item in an unknown state. The call is retried until it succeeds or a newer change replaces
+it. A failed addition is followed by an addition of the newest version, or by a deletion if the item is gone. A failed
+update is followed by the newest update, or by a deletion. A failed deletion is followed by deletions until one
 succeeds, and only then by an addition.
 """
 
@@ -37,7 +37,7 @@ class Delivery(Generic[T]):
         add: Its method for an item that is new.
         update: Its method for one that has changed; ``None`` if there is no call for that.
         delete: Its method for one that is gone.
-        errors: When a failed call is made again.
+        errors: When a failed call is retried.
         retries: Where failed calls wait.
         observer: Called before the handler is: with id, item and version of each patch that counts; a deletion has
             ``None`` for the item.
@@ -77,7 +77,7 @@ class Delivery(Generic[T]):
 
     def put(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
         """
-        Bring the handler in line with a put.
+        Apply a put: call the handler for each difference.
 
         Args:
             items: All items that can be used, by id.
@@ -128,7 +128,7 @@ class Delivery(Generic[T]):
         return False
 
     def attempt(self, failed: FailedCall) -> None:
-        """Make the call that the rule demands for an item whose last one raised."""
+        """Make the next call for an item whose last call raised."""
         self._retries.cancel(failed)
         failed.held = False
         while True:
@@ -190,7 +190,7 @@ class Delivery(Generic[T]):
         return len(gone)
 
     def _attempt_by_message(self, id: str) -> None:
-        """Make a failed call again where a message for the item is what it waits for."""
+        """Retry the failed calls that wait for a message about their item."""
         failed = self.failed.get(id)
         if failed and (failed.held or self._policy is None):
             self.attempt(failed)

@@ -31,7 +31,7 @@ _NAMED = 10  # refused environments that a log line names
 
 
 class Observer(Protocol):
-    """Is told of what counts, in the dispatcher's thread, before the handler is; whatever comes of that."""
+    """Gets each message that counts, in the dispatcher's thread, before the handler is called."""
 
     def put(self, content: PutContent) -> None:
         """Note a put."""
@@ -66,15 +66,15 @@ class Dispatcher:
     """
     Turns messages into calls of the handler.
 
-    It owns the version tables, and its thread is the only one that ever calls the handler, one call at a time.
+    It owns the version tables. Its thread is the only one that calls the handler, one call at a time.
 
     Args:
         calls: The handler.
-        errors: When a failed call is made again.
+        errors: When a failed call is retried.
         batches: Where the messages come from; an empty batch is the last.
-        status: Is told what was handled, refused and failed.
+        status: Counts what was handled, refused and failed.
         logger: For a line on each put, patch and deletion that changes something.
-        observer: Who else is told of what counts.
+        observer: Also gets each message that counts.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Dispatcher:
                     self._status.pending_retries = len(self._environments.failed) + len(self._filters.failed)
 
     def _next_batch(self) -> Batch | None:
-        """Wait for a batch, and return ``None`` if a failed call is due before."""
+        """Wait for a batch; return ``None`` if a failed call is due first."""
         due = self._retries.next_due() if self._retries.waiting else None
         try:
             return self._batches.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
@@ -163,11 +163,11 @@ class Dispatcher:
                     self._load(message)
             except StoppedError:
                 raise
-            except Exception:  # a fault of ours in one message; the others still count
+            except Exception:  # a bug in handling one message must not lose the others
                 self._log.exception("Failed to handle a message")
 
     def _retry(self) -> None:
-        """Make the failed calls again that are due."""
+        """Retry the failed calls that are due."""
         for failed in self._retries.take_due(time.monotonic()):
             failed.owner.attempt(failed)
 
@@ -200,7 +200,7 @@ class Dispatcher:
             self._status.configuration_received()
 
     def _tell(self, callback: Callback | None, id: str = "", *more: object) -> None:
-        """Make a call that is not made again if it fails, because the next put says the same."""
+        """Make a call that is not retried, because the next put leads to it again."""
         if callback is None:
             return
         error = self._calls.call(callback, *((id, *more) if more else ()))
@@ -235,7 +235,7 @@ class Dispatcher:
             self._log.info("Received a deletion of %s %s", message.kind.value, show(message.id))
 
     def _refuse(self, reasons: Mapping[str, str]) -> None:
-        """Note which environments are refused now; log and tell of those that were not refused before."""
+        """Set which environments are refused; log the new ones, and call the handler for each."""
         before = {id: one.reason for id, one in self._refused.items()}
         inserted = self._environments.receiver._is_inserted
         self._refused = {

@@ -1,4 +1,4 @@
-"""The failed calls that wait for their next attempt."""
+"""The failed calls that wait for a retry, and when each is due."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import attrs
 from ..stream.retry import Backoff
 from .calls import Callback
 
-_SPARE = 64  # outdated entries that are always tolerated
+_SPARE = 64  # outdated entries that the heap may always hold
 
 
 @attrs.define(eq=False)
 class FailedCall:
     """
-    An item whose last call raised, so that nobody knows in which state the handler has it.
+    An item whose last call raised, so that its state in the handler is unknown.
 
     Attributes:
         id: The item's id.
@@ -48,10 +48,10 @@ class FailedCall:
 
 class Retries:
     """
-    Failed calls in the order in which they are due; what a step costs grows with the logarithm of their number.
+    Failed calls in the order in which they are due. Each step costs O(log n).
 
     Attributes:
-        waiting: How many attempts will be due.
+        waiting: How many calls are scheduled.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Retries:
         self.waiting = 0
 
     def schedule(self, failed: FailedCall, due: float) -> None:
-        """Let an attempt be due at that monotonic time, and at no other."""
+        """Schedule the next attempt for this monotonic time, in place of an earlier one."""
         self.cancel(failed)
         failed.due = due
         self.waiting += 1
@@ -70,7 +70,7 @@ class Retries:
             heapq.heapify(self._heap)
 
     def cancel(self, failed: FailedCall) -> None:
-        """Let no attempt be due; its entry stays until it is met, because finding it would cost more."""
+        """Schedule no attempt. The entry stays in the heap until it reaches the top; finding it would cost more."""
         if failed.due != math.inf:
             failed.due = math.inf
             self.waiting -= 1
@@ -85,7 +85,7 @@ class Retries:
         return None
 
     def take_due(self, now: float) -> Iterator[FailedCall]:
-        """Yield what is due by that time; each is scheduled no more."""
+        """Yield the calls that are due by that time, and unschedule each."""
         while (due := self.next_due()) is not None and due <= now:
             failed = heapq.heappop(self._heap)[2]
             self.cancel(failed)

@@ -1,4 +1,4 @@
-"""Stop: one signal for every wait of a stream, including those inside the operating system."""
+"""The cancel token: it ends every wait of a stream, including system calls on sockets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class CancelToken:
     Tells a stream's threads to stop and interrupts what blocks them.
 
     It holds a duplicate of every socket that the current attempt to connect has opened. Shutting a duplicate down ends
-    any system call on the socket at once: connect, handshake, read. A duplicate, because that is never an
-    ``SSLSocket``: shutting one of those down makes it hand encrypted bytes to a reader that is busy at the moment.
+    any system call on the socket at once: connect, handshake, read. The duplicate is never an ``SSLSocket``: shutting
+    one of those down would make it hand encrypted bytes to a reader that is just reading.
 
     Any thread may call :meth:`cancel` and :meth:`wait`; only the reader's thread calls :meth:`watch` and
-    :meth:`release`; who cancelled calls :meth:`close` when the reader has ended.
+    :meth:`release`; the thread that cancelled calls :meth:`close` when the reader has ended.
 
     Attributes:
         cancelled: Whether :meth:`cancel` was called, which cannot be undone.
@@ -45,7 +45,7 @@ class CancelToken:
                 watched.shut_down()
 
     def wait(self, timeout: float) -> bool:
-        """Wait so many seconds, or less if :meth:`cancel` is called; return whether it was."""
+        """Wait for this many seconds, or until :meth:`cancel` is called; return whether it was called."""
         return self._waiting.wait(lambda: self.cancelled, timeout)
 
     def watch(self, original: socket.socket | int) -> None:
@@ -57,12 +57,12 @@ class CancelToken:
                 :meth:`release`, unless a TLS socket has taken it over.
         """
         watched = _Watched(original)
-        self._sockets.append(watched)  # before the look at the flag: so either cancel() sees it or it sees cancel()
+        self._sockets.append(watched)  # before the flag is read: either cancel() sees the socket, or we see the flag
         if self.cancelled:
             watched.shut_down()
 
     def own(self, sock: socket.socket) -> None:
-        """Close this socket at the end of the attempt, too, in case that nobody else does."""
+        """Close this socket, too, at the end of the attempt, in case nobody else does."""
         self._owned.append(sock)
 
     def release(self) -> None:
@@ -74,7 +74,7 @@ class CancelToken:
                 self._lock.release()
 
     def close(self) -> None:
-        """Close what was watched; called when the reader has ended, which may have had to leave it."""
+        """Close what was watched; called when the reader has ended, in case it could not."""
         with self._lock:
             while self._sockets:
                 self._sockets.pop().close()
@@ -138,7 +138,7 @@ class _Watched:
 
 
 def _put_ended_pipe(descriptor: int) -> None:
-    """Let the number mean a pipe that nobody writes to any more, which every event loop takes."""
+    """Make the descriptor a pipe that nobody writes to any more; every event loop accepts that."""
     ended, writing = os.pipe()
     os.close(writing)
     os.dup2(ended, descriptor, inheritable=False)

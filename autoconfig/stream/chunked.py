@@ -1,8 +1,8 @@
 """
-The body of an answer in chunks, as much of it at a time as has come.
+The body of a chunked response: each read returns everything that has come.
 
-``read1()`` of ``http.client`` returns one chunk a call, and each call gives the other threads a turn; a burst of events
-in chunks of their own takes three times as long that way.
+``read1()`` of ``http.client`` returns one chunk a call, and each call gives the other threads a turn. A burst of
+events, each in a chunk of its own, would take three times as long.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from http.client import IncompleteRead
 from typing import Protocol
 
-_SIZE = rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
-_PART = rb"[ \t]*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
+_SIZE = rb"[ \t]*0*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
+_PART = rb"[ \t]*0*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
 _FIRST, _FIRST_PART = re.compile(_SIZE), re.compile(_PART)
 _NEXT = re.compile(rb"\r?\n" + _SIZE)  # the line end of the chunk before, and the size of this one
 _NEXT_PART = re.compile(rb"\r?(?:\n" + _PART + rb")?")
@@ -23,7 +23,7 @@ class Source(Protocol):
     """The bytes of a connection."""
 
     def read1(self, size: int = ..., /) -> bytes:
-        """Return what has come, waiting only if that is nothing."""
+        """Return what has come; wait only if nothing has."""
 
 
 class ChunkedBody:
@@ -40,11 +40,11 @@ class ChunkedBody:
         self._left = 0  # bytes of the present chunk that are still to come
         self._size, self._part = _FIRST, _FIRST_PART
         self._ended = False
-        self._broken = False  # what came before counts, so this is said by the next call
+        self._broken = False  # the next call raises it, so that what came before is not lost
 
     def read1(self, size: int) -> bytes:
         """
-        Return what has come, waiting only if that is nothing; ``b""`` at the regular end.
+        Return what has come; wait only if nothing has. ``b""`` is the regular end.
 
         Args:
             size: How many bytes to read at most.
@@ -79,7 +79,7 @@ class ChunkedBody:
             self._size, self._part = _NEXT, _NEXT_PART
             place = size.end()
             self._left = int(size[1], 16)
-            if not self._left:  # the last chunk; what may follow is of no interest
+            if not self._left:  # the last chunk; trailers are ignored
                 self._ended = True
                 break
         return b"".join(found)

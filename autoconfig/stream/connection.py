@@ -28,12 +28,11 @@ from .transport import Deadline, InterruptibleAdapter, TLSContexts
 PATH = "relay_auto_config"
 EVENT_STREAM = "text/event-stream"
 USER_AGENT = f"autoconfig-python/{__version__} (Python {platform.python_version()})"
-_READ = 65536  # bytes; larger reads gain nothing
+_READ = 65536  # bytes; larger reads are not faster
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _REJECTIONS = frozenset({401, 403})
-# What every header carries unharmed (RFC 9110, 5.5); servers refuse the others, and long ones, and would do so at each
-# attempt.
+# What every header carries unharmed (RFC 9110, 5.5). Servers refuse other characters and long keys, at each attempt.
 _CARRIED = re.compile(rb"[\x21-\x7e\x80-\xff]([\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 _LONGEST_ID = 1024  # bytes
 
@@ -166,7 +165,7 @@ class Connector:
             if key in unquote(url):
                 raise ConnectionFailedError("a redirect that holds the key")
             if _origin(url) != _origin(self._url):
-                # For good: not even a redirect back to the service's origin brings the key again.
+                # Until the end of the attempt: a redirect back to the service's origin does not get the key, either.
                 headers, cert = self._public_headers(), None
                 _forget_credentials(session)
         raise ConnectionFailedError(f"more than {_MOST_REDIRECTS} redirects")
@@ -204,7 +203,7 @@ class Connector:
         raise ConnectionFailedError(reason)
 
     def _watch(self, response: requests.Response) -> None:
-        """Make sure that the answer's socket is known to the token, whatever adapter it came through."""
+        """Let the token watch the response's socket, whichever adapter made it."""
         try:
             self._token.watch(response.raw.fileno())
         except (OSError, ValueError, AttributeError):  # it has ended already, or has no socket
@@ -235,7 +234,7 @@ class Connector:
                 piece = read(_READ)
             except Exception as error:  # urllib3's, http.client's, OSError, ValueError, AttributeError
                 reason = describe(error)
-            # Bytes alone are no sign of life: a dead stream may trickle. Many are one: a large event on a slow line.
+            # A few bytes are no sign of life: a dead stream may trickle. Many are: a large event on a slow line.
             unfinished += len(piece)
             if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
                 self._deadline.renew()
@@ -248,7 +247,7 @@ class Connector:
 
 
 def _forget_credentials(session: requests.Session) -> None:
-    """Leave nothing in a session, which may be of the user's making, that was meant for the service."""
+    """Remove everything that was meant for the service from a session, which a user's function may have made."""
     session.auth = _keep_headers
     session.cert = None
     session.headers = requests.utils.default_headers()

@@ -39,13 +39,12 @@ class EventParser:
     An event is returned as soon as its last byte is there. What the stream's end leaves incomplete is never returned.
 
     Args:
-        max_event_bytes: The most that is kept of an event that is not complete yet, and the size above which an event
-            is refused.
-        last_event_id: What an earlier connection left.
+        max_event_bytes: The size above which an event is refused, complete or not.
+        last_event_id: The id from an earlier connection.
 
     Attributes:
         last_event_id: The last ``id:`` of a complete event, on this connection or before it; ``""`` if there is none.
-        oversized: Whether an event was larger than ``max_event_bytes``. The parser is of no use any more then; the
+        oversized: Whether an event was larger than ``max_event_bytes``. The parser must not be used after that; the
             events before it were returned.
     """
 

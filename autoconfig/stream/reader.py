@@ -21,18 +21,18 @@ class StreamReader:
     """
     Follows a source and puts what it brings into a queue.
 
-    What was received at a time is one item of the queue, because the hand-over costs more than a message. A full queue
-    makes the reader wait, and through it the service.
+    All messages of one read are one item of the queue, because a hand-over costs more than a message. A full queue
+    makes the reader wait, and so the service.
 
     Args:
         source: Makes the connections.
         batches: Where the messages go.
         token: Stops everything.
         plan: How long to wait between attempts.
-        status: Is told of connections, events and errors.
-        stop_on_rejection: Whether a refused key ends the stream; else it is tried again, slowly.
+        status: Records connections, events and errors.
+        stop_on_rejection: Whether a refused key ends the stream; if not, it is retried slowly.
         on_connected: Called once each time there is a connection.
-        logger: For one line when trouble begins, one when it ends.
+        logger: For one line when failures begin, and one when they end.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class StreamReader:
                     connected_at = time.monotonic()
                     self._on_connected()
                     self._follow(stream)
-            except BaseException as error:  # whatever it is, the thread lives on and tries again
+            except BaseException as error:  # any error: the thread goes on and retries
                 if isinstance(error, KeyRejectedError) and self._stop_on_rejection:
                     raise
                 failure = error.with_traceback(None)  # whose frames would keep the answer

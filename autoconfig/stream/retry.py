@@ -17,8 +17,8 @@ _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float ove
 _SLOWER_START, _SLOWER_MAXIMUM = 300, 120
 # Seconds. Else a service that sends `retry: 1` on each connection would be asked hundreds of times a second.
 _LEAST_BASE = 0.5
-# Client errors that another attempt may mend. A 401 or 403 that is no refusal of the key comes from another host, to
-# which a redirect led, such as a portal.
+# Client errors after which a retry may help. A 401 or 403 that is no refusal of the key comes from another host, such
+# as a portal to which a redirect led.
 _PASSING = frozenset({400, 401, 403, 408, 429})
 
 # Reads the operating system's random numbers each time. A generator with a state of its own would be copied by a fork,
@@ -50,7 +50,7 @@ class Backoff:
         self._doublings = 0
 
     def restart(self, base: float | None = None) -> None:
-        """Begin again with the first delay, or with this one, in seconds."""
+        """Start again at the first delay, or at the given one, in seconds."""
         self._doublings = 0
         if base is not None:
             self._base = base
@@ -66,13 +66,13 @@ class RetryPlan:
     """
     Chooses the delay after each attempt to connect, by what the connection delivered and how it ended.
 
-    An answer that is unlikely to mend itself has a slower profile, which begins at 5 minutes and grows to 1 hour with
-    the default policy, and in proportion with others. Malformed data has short delays: only a new connection can
-    show that it was mended.
+    After an answer that a retry is unlikely to change, the delays are slow: from 5 minutes to 1 hour with the default
+    policy, and in proportion with others. After malformed data they are short: only a new connection can show that
+    the data was corrected.
 
     Args:
         initial_delay: The first delay, in seconds.
-        policy: Maximum, jitter, and when to start anew.
+        policy: The maximum, the jitter, and when the delays start anew.
         random: Returns a number from 0 to 1; for tests.
     """
 
@@ -111,7 +111,7 @@ class RetryPlan:
                 self._normal.restart()
         if retry is not None and retry > 0 and retry != self._retry:
             self._retry = retry
-            # Compared before it is divided: a number of any size may come, and a float has an end.
+            # Compared before the division: the number may be too large for a float.
             seconds = min(retry, self._policy.max_delay * 1000) / 1000
             self._normal.restart(max(seconds, self._least_base))
         delay = self._normal.next_delay()

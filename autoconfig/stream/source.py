@@ -1,4 +1,4 @@
-"""Where the reader's messages come from: a source, which is the service's event stream unless it is another one."""
+"""Sources of messages for the reader; the usual one is the service's event stream."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _REFUSABLE = PatchMessageData, PutContent
 
 class Received(NamedTuple):
     """
-    What a source has received at a time.
+    What a source received in one read.
 
     Attributes:
-        events: The names of the events that prove that the link delivers.
+        events: The names of the events; they prove that the connection delivers.
         messages: The messages.
-        refusal: Says which environments of a put are refused, if others of it can be used.
+        refusal: Names the refused environments of a put of which others can be used.
     """
 
     events: Sequence[str]
@@ -42,7 +42,7 @@ class Source(Protocol):
     Where messages come from. The reader's thread alone uses it.
 
     Attributes:
-        retry: What the service last said about the delay before the next connection, in milliseconds.
+        retry: The delay before the next connection that the service asked for last, in milliseconds.
     """
 
     retry: int | None
@@ -51,7 +51,7 @@ class Source(Protocol):
         """
         Connect; the value is an iterator over what is received, which blocks and never ends by itself.
 
-        The first thing that it brings is a put. To end it, whoever closes the stream interrupts its waits.
+        The first message is a put. Closing the stream interrupts the iterator's waits, which ends it.
 
         Raises:
             KeyRejectedError: The service does not accept the key.

@@ -3,12 +3,12 @@ Connections that can be interrupted and give up at a deadline: a transport adapt
 
 ``requests`` has no way to interrupt a call from another thread, and ``Response.close()`` waits for the next byte. So a
 cancel token has to know each socket as soon as it exists, before it connects. ``_new_conn`` is where urllib3 makes it:
-a private name, the same in all versions of urllib3 2. A test notices if that ends; the connector would
-then still watch the socket of the answer.
+a private name, the same in all versions of urllib3 2. A test fails if it goes; even then the connector would still
+watch the socket of the response.
 
 A socket's own timeout begins anew with each byte, so that a trickle of bytes, in a header or in the size of a chunk,
-would keep a dead connection alive for ever. So answers are read by a class of ours that minds a deadline, whatever kind
-of socket is below it: plain, TLS, TLS within TLS, gevent's.
+would keep a dead connection alive for ever. So a class of ours reads the responses and keeps a deadline, whatever the
+socket below it is: plain, TLS, TLS within TLS, gevent's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import errno
 import io
 import math
 import os
+import queue
 import socket
 import ssl
 import time
@@ -63,12 +64,12 @@ class Deadline:
         self._seconds = seconds
 
     def renew(self) -> None:
-        """Note that there was progress."""
+        """Start the time anew, because there was progress."""
         self.at = time.monotonic() + self._seconds
 
     @property
     def passed(self) -> bool:
-        """Whether it is over."""
+        """Whether the deadline has passed."""
         return time.monotonic() >= self.at
 
 
@@ -237,7 +238,31 @@ class InterruptibleAdapter(HTTPAdapter):
         return host, {"ssl_context": self.own_context or self._contexts.get(verify, cert)}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Set nothing: all that the base class would set is in the TLS context already."""
+        """Do nothing: the TLS context has everything that the base class would set."""
+
+
+class _IdleConnections(queue.LifoQueue[Any]):
+    """
+    The idle connections of a pool, without a lock.
+
+    urllib3 closes them when the interpreter exits, in a forked child too. If the reader held their lock at the fork,
+    that child would never exit.
+    """
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if len(self.queue) >= self.maxsize:
+            raise queue.Full
+        self.queue.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return self.queue.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+
+# What takes urllib3's place may have another kind of queue.
+_QUEUE = _IdleConnections if HTTPConnectionPool.QueueCls is queue.LifoQueue else HTTPConnectionPool.QueueCls
 
 
 def _pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, type[HTTPConnectionPool]]:
@@ -261,9 +286,11 @@ def _pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, type[HTTP
             deadline.renew()
 
     class Pool(HTTPConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = Connection
 
     class SecurePool(HTTPSConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = SecureConnection
 
     return {"http": Pool, "https": SecurePool}
@@ -292,9 +319,11 @@ def _socks_pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, typ
             deadline.renew()
 
     class Pool(HTTPConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = Connection
 
     class SecurePool(HTTPSConnectionPool):
+        QueueCls = _QUEUE
         ConnectionCls = SecureConnection
 
     return {"http": Pool, "https": SecurePool}
@@ -348,7 +377,7 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
 
 
 def wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
-    """Connect. A call of ``connect()`` that blocks would miss a token that is cancelled just before it."""
+    """Connect without blocking, because a blocking ``connect()`` would miss a token that was cancelled just before."""
     sock.setblocking(False)
     with suppress(BlockingIOError):  # it goes on
         sock.connect(address)  # not connect_ex(), because packages that forbid connections replace this one

@@ -53,7 +53,7 @@ class Items(Generic[Id, Rep]):
         return event_bytes(DELETE_EVENT, _compact({"path": self._path + id, "version": version}))
 
     def replace(self, reps: Mapping[Id, Rep]) -> None:
-        """Have exactly the given items; one that is as before keeps its version."""
+        """Replace all items by the given ones; one that is as before keeps its version."""
         for id in self.reps.keys() - reps.keys():
             self.delete(id)
         for id, rep in reps.items():
@@ -88,7 +88,7 @@ class Configuration:
         environments: Iterable[EnvironmentRep],
         filters: Mapping[FilterID, FilterRep] | Mapping[str, FilterRep] | None,
     ) -> None:
-        """Have exactly what is given."""
+        """Replace everything by what is given."""
         self.environments.replace({rep.env_id: rep for rep in environments})
         self.filters.replace({FilterID(id): rep for id, rep in (filters or {}).items()})
 

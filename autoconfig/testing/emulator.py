@@ -87,7 +87,7 @@ class Emulator(Streams):
 
     def start(self) -> None:
         """
-        Begin to listen; clients can connect as soon as this returns.
+        Start to listen; clients can connect as soon as this returns.
 
         After :meth:`close` it listens again, on the same port and with the same state, like a service that was down.
 
@@ -188,7 +188,7 @@ class Emulator(Streams):
         filters: Mapping[FilterID, FilterRep] | Mapping[str, FilterRep] | None = None,
     ) -> None:
         """
-        Have exactly the given environments and filters (``None``: no filter), and send it all as a ``put``.
+        Replace everything by the given environments and filters (``None``: no filter), and send a ``put``.
 
         What is as before keeps its version; the rest gets versions as :meth:`set_environment` chooses them.
         """

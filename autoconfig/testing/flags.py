@@ -131,7 +131,7 @@ class FlagService:
             self._refused[sdk_key] = (_FOR_EVER if times is None else times, status)
 
     def set_delay(self, seconds: float) -> None:
-        """Have each stream and poll wait before its answer, so that clients take that long to start."""
+        """Delay the answer to each stream and poll, so that clients take that long to start."""
         with self._changed:
             self._delay = seconds
 
@@ -220,7 +220,7 @@ class FlagService:
                 raise TimeoutError(f"waited {timeout} s for {what}; there are {open_} and the events {dict(kinds)}")
 
     def _admit(self, sdk_key: str) -> int:
-        """Return the status of the answer to one who asks for flags; 0 for none at all."""
+        """Return the status of the answer to a request for flags; 0 for no answer at all."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._down, self._delay)
             if self._down or self._closed:

@@ -100,11 +100,11 @@ def recording_handler() -> RecordingHandler:
 @pytest.fixture
 def follow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StreamManager]]:
     """
-    A function that has a handler follow the emulator of the test: ``follow(handler)``.
+    A function that lets a handler follow the emulator of the test: ``follow(handler)``.
 
     It starts and returns a :class:`~autoconfig.StreamManager` that retries within 0.05 s. It takes the options of that
-    class, and two of its own: ``emulator``, to follow another one, and ``may_fail``. All managers are closed after the
-    test. If a call of a handler raised, an error is then reported for the test, unless ``may_fail`` is true.
+    class, and two more: ``emulator``, to follow another one, and ``may_fail``. All managers are closed after the test.
+    If a call of a handler raised, pytest then reports an error for the test, unless ``may_fail`` is true.
     """
     from ..config import RetryPolicy
     from ..manager import StreamManager

@@ -142,7 +142,7 @@ class RecordingHandler(MessageHandler):
             raise ValueError(f"a handler has no method {name!r}; its methods are {', '.join(_METHODS)}")
         claimed: list[Any] = []
         with self._changed:
-            if self._changed.wait_for(lambda: self._claim(name, matching, claimed), timeout):
+            if self._changed.wait_for(lambda: self._take_first(name, matching, claimed), timeout):
                 return claimed[0]
             raise TimeoutError(self._describe_absence(f"{'matching ' if matching else ''}{name}", timeout))
 
@@ -169,7 +169,7 @@ class RecordingHandler(MessageHandler):
             self._unclaimed[name].append(argument)
             self._changed.notify_all()
 
-    def _claim(self, name: str, matching: Callable[[Any], object] | None, claimed: list[Any]) -> bool:
+    def _take_first(self, name: str, matching: Callable[[Any], object] | None, claimed: list[Any]) -> bool:
         """Move the first argument that matches to a list; return whether there is one."""
         arguments = self._unclaimed[name]
         for place, argument in enumerate(arguments):

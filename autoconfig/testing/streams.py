@@ -96,7 +96,7 @@ class Streams:
 
     def requests_since(self, count: int) -> tuple[list[RecordedRequest], int]:
         """
-        Return the requests after the first so many, and :attr:`request_count`, which is the argument of the next call.
+        Return the requests after the first ``count``, and :attr:`request_count`, the argument of the next call.
 
         Only the 10,000 newest requests are kept.
         """
@@ -176,7 +176,7 @@ class Streams:
 
     def stall(self) -> None:
         """
-        Fall silent, as a service that hangs: new requests get no answer, open streams nothing new, no heartbeat either.
+        Send nothing, as a service that hangs: new requests get no answer, open streams get no events and no heartbeats.
 
         Connections are still accepted.
         """
@@ -200,7 +200,7 @@ class Streams:
 
     def wait_for_connections(self, count: int, timeout: float = 5.0) -> None:
         """
-        Wait until exactly so many streams are open.
+        Wait until exactly this many streams are open.
 
         Raises:
             TimeoutError: It took longer than the timeout, in seconds.
@@ -209,7 +209,7 @@ class Streams:
 
     def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:
         """
-        Wait until at least so many requests have come since the emulator was made. They need not have been answered.
+        Wait until at least this many requests have come since the emulator was made, answered or not.
 
         Raises:
             TimeoutError: It took longer than the timeout, in seconds.

@@ -160,3 +160,50 @@ def test_a_kill_at_any_moment_leaves_a_cache(start: Callable[..., Service]) -> N
     source, _, served = second.look()
     assert source == "CACHE"
     assert 0 < int(served["e1"]) <= last + 50
+
+
+FORKING = """
+import os, sys, threading, time, warnings
+from autoconfig import EnvironmentRegistry, ForkedError, StreamManager
+from autoconfig.cache import FileStore
+from autoconfig.messages import PutContent
+
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork of a process with threads
+path = sys.argv[1]
+FileStore(path, scope="s").save(PutContent())
+
+
+class Hanging(FileStore):
+    entered = threading.Event()
+
+    def load(self):
+        self.entered.set()
+        time.sleep(1)  # while the fork is made
+        return super().load()
+
+
+manager = StreamManager("rel-0123456789abcdef", "http://127.0.0.1:9", EnvironmentRegistry(), cache=Hanging(path, scope="s"))
+manager.start()
+assert Hanging.entered.wait(10)
+child = os.fork()
+if child == 0:
+    begin = time.monotonic()
+    assert manager.status.state.value == "OFF"
+    assert manager.close() and time.monotonic() - begin < 0.5
+    own = StreamManager("rel-0123456789abcdef", "http://127.0.0.1:9", EnvironmentRegistry(), cache=FileStore(path, scope="s"))
+    with own:
+        own.wait_until_ready(10)
+        assert own.status.content.value == "CACHE"
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+manager.wait_until_ready(10)
+assert manager.status.content.value == "CACHE"
+manager.close()
+"""  # noqa: E501
+
+
+def test_a_fork_during_a_load(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKING, str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

@@ -81,6 +81,12 @@ def test_every_byte_may_come_by_itself(chunks: list[bytes]) -> None:
     assert contents(body_of(*(data[at : at + 1] for at in range(len(data))))) == answered(HEAD + data).read()
 
 
+def test_a_size_may_have_any_number_of_zeros_before_it() -> None:
+    data = b"0" * 40 + b"3\r\nall\r\n" + b"0" * 40 + b"\r\n\r\n"
+    assert contents(body_of(data)) == answered(HEAD + data).read() == b"all"
+    assert contents(body_of(*(data[at : at + 1] for at in range(len(data))))) == b"all"
+
+
 def test_what_one_read_brought_comes_at_once() -> None:
     body = body_of(chunk(b"one ") + chunk(b"two ") + b"5\r\nthr", b"ee" + b"\r\n" + LAST)
     assert [body.read1(65536) for _ in range(3)] == [b"one two thr", b"ee", b""]

@@ -20,6 +20,7 @@ from support.raw_server import RawServer, Step, answer, redirect
 from autoconfig import HTTPConfig
 from autoconfig.exceptions import ConnectionFailedError
 from autoconfig.stream import transport
+from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.transport import Deadline, InterruptibleAdapter, TLSContexts
 
 LINE = b":\n"
@@ -168,6 +169,22 @@ def test_no_further_address_is_tried_after_cancel(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConnectionFailedError), connector("http://stream.example", token).connect(""):
         pass
     assert token.connected == [False]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_closing_a_pool_waits_for_no_lock(scheme: str) -> None:
+    """urllib3 closes it at the exit of a forked child, too; the lock may have been held at the fork, and stay so."""
+    token = CancelToken()
+    adapter = InterruptibleAdapter(token, Deadline(5), TLSContexts(HTTPConfig(), token))
+    pool = adapter.poolmanager.connection_from_url(f"{scheme}://127.0.0.1:9")
+    connections = pool.pool
+    with connections.mutex:
+        closing = threading.Thread(target=pool.close)
+        closing.start()
+        closing.join(5)
+        waits = closing.is_alive()
+    closing.join()
+    assert not waits
 
 
 def test_the_options_of_the_socket_are_urllib3s(monkeypatch: pytest.MonkeyPatch) -> None:
