@@ -18,6 +18,7 @@ import attrs
 from ..exceptions import AutoConfigError, StreamError
 from ..handler import MessageHandler
 from ..manager import StreamManager
+from ..messages import DELETE_EVENT
 from ..safe_logger import Logger, SafeLogger
 from ..status import StreamState
 from ..stream.cancel import CancelToken
@@ -140,6 +141,8 @@ class Leader:
         self._seen_at = 0.0  # monotonic
         self._looked_at = 0.0
         self._stays_out_until = 0.0
+        self._failure = ""  # since the last step that Redis took
+        self._delay = _RETRIES[0]  # before the next attempt to reach it
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._shown}{', leading' if self._status.leading else ''}>"
@@ -200,19 +203,17 @@ class Leader:
         self.close()
 
     def _run(self) -> None:
-        delay = _RETRIES[0]
         try:
             while not self._is_closing():
                 try:
                     with linked(self._url, self._token, max(1.0, self._lease)) as link:
-                        delay = _RETRIES[0]
                         self._serve(link)
                 except Exception as error:  # whatever it is, the thread lives on and tries again
                     if self._is_closing():
                         break
                     self._failed(error)
-                    self._room.wait(self._is_closing, delay)
-                    delay = min(2 * delay, _RETRIES[1])
+                    self._room.wait(self._is_closing, self._delay)
+                    self._delay = min(2 * self._delay, _RETRIES[1])
         finally:
             self._stop_following()
             self._set(leading=False, term=0, since=None)
@@ -228,14 +229,12 @@ class Leader:
         if text != self._status.error:
             level = logging.ERROR if isinstance(error, EvictionError) else logging.WARNING
             self._log.log(level, "The fleet %s: %s", self._shown, text)
+        self._failure = text
         self._set(error=text)
 
     def _serve(self, link: Link) -> None:
         """Look for a leader, or lead, until the link fails or this one is closed."""
         check_eviction(link)
-        if self._status.error:
-            self._log.info("The fleet %s: Redis can be used again", self._shown)
-            self._set(error=None)
         self._in_step = False
         self._looked_at = self._next_beat = 0.0
         while not self._is_closing():
@@ -243,8 +242,17 @@ class Leader:
                 self._lead(link)
             else:
                 self._look(link)
+            self._recovered()
         if self._status.leading:
             self._release(link)
+
+    def _recovered(self) -> None:
+        if self._failure:
+            self._delay = _RETRIES[0]
+            self._log.info("The fleet %s: Redis can be used again", self._shown)
+            if self._status.error == self._failure:
+                self._set(error=None)
+            self._failure = ""
 
     def _look(self, link: Link) -> None:
         """Take over if nobody leads or there was no sign of life for long; else wait."""
@@ -399,11 +407,8 @@ class Leader:
         if len(data) > _LARGEST:
             kind, data = b"r", b"[]"
         sealed = self._form.seal(data, b"#%d after %d" % (sequence, last))
-        newest = {change.field: change for change in changes}
-        kept = [(field, change.data) for field, change in newest.items() if change.event != "delete"]
-        gone = [field for field, change in newest.items() if change.event == "delete"]
-        pairs = [part for field, data in kept for part in (field, self._form.seal(data, field))]
-        head = (self.owner, self._term, last, sequence, birth, kind, sealed, _KEPT, int(anew), len(kept))
+        pairs, gone = self._fields_of(changes)
+        head = (self.owner, self._term, last, sequence, birth, kind, sealed, _KEPT, int(anew), len(pairs) // 2)
         answer = self._eval(link, scripts.WRITE, 2, *head, *pairs, *gone)
         if answer == b"written":
             self._sequence, self._birth, self._in_step = sequence, birth, True
@@ -413,6 +418,13 @@ class Leader:
             if answer == b"fenced":
                 self._lost(link)
             self._is_log_ahead = answer == b"ahead"
+
+    def _fields_of(self, changes: list[Change]) -> tuple[list[bytes], list[bytes]]:
+        """Return the fields to set, each followed by its value, and those to delete; a later change wins."""
+        newest = {change.field: change for change in changes}
+        kept = [change for change in newest.values() if change.event != DELETE_EVENT]
+        pairs = [part for _, field, data in kept for part in (field, self._form.seal(data, field))]
+        return pairs, [field for field, change in newest.items() if change.event == DELETE_EVENT]
 
     def _eval(self, link: Link, script: bytes, keys: int, *arguments: Any) -> Any:
         return link.call("EVAL", script, keys, *(self._form.state, self._form.log)[:keys], *arguments)

@@ -21,7 +21,7 @@ from ..stream.transport import wait_for_answer
 _parse: Any = parse_url  # it has no types
 _SENTINEL = "+sentinel"
 _SENTINEL_PORT = 26379
-_MOVED = re.compile(r"MOVED \d+ (.*):(\d+)")  # by a node of a cluster; all keys of a name are on one node
+_MOVED = re.compile(r"(?:MOVED )?\d+ (.+):(\d+)")
 # What the server says, in words of ours: its own text may repeat a command's arguments.
 _REFUSALS: dict[type[Exception], str] = {
     exceptions.AuthenticationError: "Redis does not accept the user name or password",
@@ -62,11 +62,11 @@ class Link:
             try:
                 return self._ask(command)
             except exceptions.ResponseError as error:
-                moved = _MOVED.fullmatch(str(error))
-                if not moved:
+                address = _moved_to(error)
+                if not address:
                     raise
         self.close()
-        self._options |= {"host": moved[1] or self._options.get("host"), "port": int(moved[2])}
+        self._options |= address
         self._connection = self._open()
         with _explained():
             return self._ask(command)
@@ -180,8 +180,9 @@ def _watched(kind: type[Any], token: CancelToken) -> Any:
 
         class Local(UnixDomainSocketConnection):
             def _connect(self) -> socket.socket:
-                sock: socket.socket = super()._connect()  # type: ignore[no-untyped-call]  # which does not wait for the other side
+                sock = socket.socket(socket.AF_UNIX)
                 token.watch(sock)
+                wait_for_answer(sock, self.path, float(self.socket_connect_timeout or 0), token)
                 return sock
 
         return Local
@@ -227,6 +228,14 @@ def _explained() -> Iterator[None]:
         words = describe(error)
         reason = "the connection was closed" if words.startswith("unexpected error") else words
         raise StreamEndedError(f"no connection to Redis: {reason}") from None
+
+
+def _moved_to(error: exceptions.ResponseError) -> dict[str, Any] | None:
+    """Return the node that has the keys, if a node of a cluster names it; all keys of a name are on one node."""
+    if not isinstance(error, exceptions.MovedError) and not str(error).startswith("MOVED "):  # as old redis-py has it
+        return None
+    found = _MOVED.fullmatch(str(error))
+    return {"host": found[1], "port": int(found[2])} if found else None
 
 
 def _refusal(error: Exception) -> str:

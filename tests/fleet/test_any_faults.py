@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.fleet import LOG, STATE, Fleet, a_filter, environment, wait_for
@@ -27,6 +27,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self._number = 0
         self._stack = ExitStack()
         self._fleet = Fleet(Path(self._stack.enter_context(tempfile.TemporaryDirectory())), self._stack)
         self._proxy = self._stack.enter_context(StallingProxy(self._fleet.server.port))
@@ -48,7 +49,8 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(id=IDS)
     def set(self, id: str) -> None:
-        self._fleet.service.set_environment(environment(id))
+        self._number += 1
+        self._fleet.service.set_environment(environment(id, default_ttl=self._number))  # each time another one
 
     @rule(id=IDS)
     def delete(self, id: str) -> None:
@@ -122,5 +124,9 @@ class FleetMachine(RuleBasedStateMachine):
 
 TestAnyFaults = FleetMachine.TestCase
 TestAnyFaults.settings = settings(
-    max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes, and real time is no replay
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.closing_black_hole import black_hole, connecting_to
-from support.fleet import LIMIT, NAME, QUICK, SECRET, STATE, Fleet, Follower, wait_for
+from support.fleet import LIMIT, NAME, QUICK, SECRET, STATE, Fleet, Follower, client_of, wait_for
 from support.redis_server import RedisServer, free_port
 from support.tls import HOST, authority, write_authority
 
@@ -106,14 +106,14 @@ def sentinel(fleet: Fleet, replica: RedisServer, tmp_path: Path) -> Iterator[int
     lines += [f"sentinel monitor main 127.0.0.1 {fleet.server.port} 1"]
     lines += ["sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 2000"]
     configuration.write_text("\n".join(lines) + "\n")
-    with redis.Redis(port=replica.port) as client:
+    with client_of(replica.port) as client:
         client.replicaof("127.0.0.1", fleet.server.port)
         wait_for(lambda: client.info("replication")["master_link_status"] == "up", "the replica")  # type: ignore[index]
     process = subprocess.Popen(
         ["redis-server", str(configuration), "--sentinel", "--logfile", str(tmp_path / "sentinel.log")]
     )
     try:
-        with redis.Redis(port=port) as client:
+        with client_of(port) as client:
             wait_for(lambda: knows_replica(client), "the sentinel")
         yield port
     finally:
@@ -138,11 +138,45 @@ def test_a_replica_takes_over(fleet: Fleet, sentinel: int, replica: RedisServer)
     kill(fleet.server)
     fleet.change()
     fleet.settle()
-    with redis.Redis(port=replica.port) as client:
+    with client_of(replica.port) as client:
         assert client.info("replication")["role"] == "master"  # type: ignore[index]
         assert client.hlen(STATE) > 6
     fleet.change()
     fleet.settle()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """Two nodes of a cluster; the first one has all the keys."""
+    nodes = []
+    with contextlib.ExitStack() as stack:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            ports = ("--port", "{port}", "--cluster-port", str(free_port()))
+            nodes.append(RedisServer(tmp_path / name, *ports, "--cluster-enabled", "yes"))
+            nodes[-1].start()
+            stack.callback(nodes[-1].stop)
+        first, second = nodes
+        with client_of(first.port) as client, client_of(second.port) as other:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            bus = dict(client.config_get("cluster-port"))["cluster-port"]  # type: ignore[arg-type, call-overload]
+            other.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, bus)
+            for one in (client, other):
+                wait_for(lambda: b"cluster_state:ok" in one.execute_command("CLUSTER", "INFO", NEVER_DECODE=[]), "it")  # noqa: B023
+        yield first, second
+
+
+def test_a_node_of_a_cluster_names_the_one_that_has_the_keys(
+    fleet: Fleet, cluster: tuple[RedisServer, RedisServer]
+) -> None:
+    url = f"redis://127.0.0.1:{cluster[1].port}"
+    fleet.lead(url)
+    fleet.follow(url)
+    fleet.settle()
+    fleet.change()
+    fleet.settle()
+    with client_of(cluster[0].port) as client:
+        assert client.hlen(STATE) > 6
 
 
 def test_no_sentinel_answers(fleet: Fleet) -> None:

@@ -44,6 +44,17 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.005)
 
 
+@contextmanager
+def client_of(port: int) -> Iterator[redis.Redis]:
+    """Make a client of a server of this machine."""
+    client = redis.Redis(port=port, socket_timeout=LIMIT)
+    try:
+        yield client
+    finally:
+        client.close()
+        client.connection_pool.disconnect()  # which redis-py before 5.0.1 leaves open
+
+
 class Follower:
     """A manager that follows Redis, with a handler that records its calls."""
 
@@ -95,7 +106,7 @@ class Fleet:
         stack.callback(self.server.stop)
         self.server.start()
         self.url = f"redis://127.0.0.1:{self.server.port}/0"
-        self.client = stack.enter_context(redis.Redis(port=self.server.port, socket_timeout=LIMIT))
+        self.client = stack.enter_context(client_of(self.server.port))
         self.followers: list[Follower] = []
         self.deleted: set[str] = set()
 
