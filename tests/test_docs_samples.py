@@ -27,7 +27,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONTINUES = "# Continues the sample above"
-EXTRAS = {"celery", "django", "fastapi", "flask", "ldclient", "opentelemetry", "prometheus_client", "uwsgidecorators"}
+EXTRAS = {"celery", "cryptography", "django", "fastapi", "flask", "ldclient", "opentelemetry", "prometheus_client"}
+EXTRAS |= {"redis", "uwsgi", "uwsgidecorators"}
 # Forks once for each sample, so that each has a process of its own, and the imports are paid once. A program that
 # follows the stream for ever is interrupted after a while, as by Ctrl-C.
 RUNNER = """
