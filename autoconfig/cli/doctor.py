@@ -17,7 +17,8 @@ from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
 from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks
 from .events import Call, Picture, Remark, Stream
-from .options import Connection
+from .fleet import Fleet, needs_redis
+from .options import Connection, Source
 from .output import CommandError, harmless, is_terminal, painted, printable, put_json, put_line, shown_uri, timestamp
 from .words import brief_time, refusals
 
@@ -42,23 +43,30 @@ _STATUS_FIXES = {
 _OTHER_STATUS = "The service, or a proxy before it, has a problem: see https://status.launchdarkly.com, or try later."
 
 
-def run(*, source: Callable[[], Connection], timeout: float, heartbeat: float | None, as_json: bool) -> int:
+def run(*, source: Callable[[], Source], timeout: float, heartbeat: float | None, as_json: bool) -> int:
     """Check everything."""
     code = OK
     with ExitStack() as stack:
-        for name, finding, took in Examination(source, timeout, heartbeat, stack).findings():
+        for name, finding, took in _examination(source)(source, timeout, heartbeat, stack).findings():
             _print(name, finding, took, as_json=as_json)
             if finding.state == "fail":
                 code = finding.code
     return code
 
 
+def _examination(source: Callable[[], Source]) -> type[Examination]:
+    """Return the checks for a kind of source."""
+    if getattr(source, "func", None) is not Fleet:
+        return Examination
+    with needs_redis():
+        from .doctor_fleet import FleetExamination
+    return FleetExamination
+
+
 class Examination:
     """All checks, in their order."""
 
-    def __init__(
-        self, source: Callable[[], Connection], timeout: float, heartbeat: float | None, stack: ExitStack
-    ) -> None:
+    def __init__(self, source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack) -> None:
         self._source = source
         self._timeout = timeout
         self._heartbeat = heartbeat
@@ -94,6 +102,7 @@ class Examination:
             source = self._source()
         except CommandError as error:
             raise CheckFailedError(harmless(str(error)), harmless(error.fix), code=error.code) from None
+        assert isinstance(source, Connection)
         self._network = NetworkChecks(source, self._timeout)
         self._stream = StreamChecks(source, self._network, self._timeout, self._heartbeat, self._stack)
         text = f"{source.name} ({source.uri_name}), key {mask(source.key)} ({source.key_name})"
