@@ -15,7 +15,7 @@ import requests
 from ..identifiers import mask, show
 from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
-from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks
+from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks, findings
 from .events import Call, Picture, Remark, Stream
 from .fleet import Fleet, needs_redis
 from .options import Connection, Source
@@ -47,20 +47,22 @@ def run(*, source: Callable[[], Source], timeout: float, heartbeat: float | None
     """Check everything."""
     code = OK
     with ExitStack() as stack:
-        for name, finding, took in _examination(source)(source, timeout, heartbeat, stack).findings():
+        for name, finding, took in findings(_checks(source, timeout, heartbeat, stack)):
             _print(name, finding, took, as_json=as_json)
             if finding.state == "fail":
                 code = finding.code
     return code
 
 
-def _examination(source: Callable[[], Source]) -> type[Examination]:
+def _checks(
+    source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack
+) -> Iterator[tuple[str, Callable[[], Finding]]]:
     """Return the checks for a kind of source."""
     if getattr(source, "func", None) is not Fleet:
-        return Examination
+        return Examination(source, timeout, heartbeat, stack).checks()
     with needs_redis():
         from .doctor_fleet import FleetExamination
-    return FleetExamination
+    return FleetExamination(source, timeout, stack).checks()
 
 
 class Examination:
@@ -72,21 +74,8 @@ class Examination:
         self._heartbeat = heartbeat
         self._stack = stack
 
-    def findings(self) -> Iterator[tuple[str, Finding, float]]:
-        """Make each check, and yield its name, what it found, and how many seconds it took."""
-        failed = ""
-        for name, check in self._checks():
-            began = time.monotonic()
-            if failed:
-                finding = Finding(f"because {failed} failed", state="skip")
-            else:
-                try:
-                    finding = check()
-                except CheckFailedError as failed_check:
-                    finding, failed = failed_check.finding, name
-            yield name, finding, time.monotonic() - began
-
-    def _checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+        """Yield the name of each check and the function that makes it."""
         yield "configuration", self._configuration
         yield "proxy", lambda: self._network.proxy()
         yield "dns", lambda: self._network.dns()

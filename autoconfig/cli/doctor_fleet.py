@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 from ..exceptions import StreamError
 from ..redis.form import META_FIELDS, Form, Picture, summary
 from ..redis.leader import EvictionError, check_eviction
 from ..redis.link import Link
 from ..stream.cancel import CancelToken
-from .doctor import Examination
-from .doctor_network import Finding, CheckFailedError
+from .doctor_network import CheckFailedError, Finding
 from .events import Call, Stream
 from .events import Picture as Shown
 from .fleet import SECRET, Fleet
+from .options import Source
 from .output import CommandError, harmless
 from .words import brief_time
 
@@ -22,10 +23,16 @@ _GLANCE = 0.2  # seconds between two looks at the leader's sign of life
 _LEADERS_LINE = "Is `autoconfig mirror` running, with this Redis and this name? Two or more of it are best."
 
 
-class FleetExamination(Examination):
+class FleetExamination:
     """All checks of a fleet, in their order."""
 
-    def _checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+    def __init__(self, source: Callable[[], Source], timeout: float, stack: ExitStack) -> None:
+        self._source = source
+        self._timeout = timeout
+        self._stack = stack
+
+    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+        """Yield the name of each check and the function that makes it."""
         yield "configuration", self._options
         yield "redis", self._redis
         yield "eviction", self._eviction

@@ -569,7 +569,8 @@ def mirror(redis: str | None, fleet: str | None, lease: float, **connection: Any
     values are encrypted; all of a fleet have the same. snapshot, watch, sync and doctor take --redis and --name too:
 
     \b
-      export AUTO_CONFIG_REDIS=rediss://cache.example.com AUTO_CONFIG_REDIS_SECRET=…
+      export AUTO_CONFIG_REDIS=rediss://cache.example.com
+      export AUTO_CONFIG_REDIS_SECRET=…
       autoconfig mirror --name prod
       autoconfig watch --name prod
     """
