@@ -144,7 +144,7 @@ class EventStream:
             else:
                 messages.append(message)
                 if isinstance(message, _REFUSABLE) and message.refused:
-                    refusal = _refusal(message)
+                    refusal = refusal_of(message)
                     if isinstance(message, PatchMessageData) or not message.environments:
                         self._ending = refusal
                         return Received(names, messages)
@@ -155,7 +155,8 @@ class EventStream:
 _NOTHING = Received((), [])
 
 
-def _refusal(message: PutContent | PatchMessageData) -> RefusedMessageError:
+def refusal_of(message: PutContent | PatchMessageData) -> RefusedMessageError:
+    """Return what names the environments of a message that are refused."""
     if isinstance(message, PatchMessageData):
         return RefusedMessageError(PATCH_EVENT, f"environments[{show(message.id)}]: {message.refused}")
     id, reason = next(iter(message.refused.items()))
