@@ -30,7 +30,7 @@ from .safe_logger import Logger
 from .stream.cancel import CancelToken
 from .stream.connection import Connector
 from .stream.retry import RetryPlan
-from .stream.source import Received
+from .stream.source import Received, refusal_of
 from .validation import check_seconds, check_url
 
 SERVICE = "https://sdk.launchdarkly.com"
@@ -179,11 +179,11 @@ class _Archive:
         yield self._follow(first)
 
     def _follow(self, content: PutContent) -> Iterator[Received]:
-        yield Received((PUT_EVENT,), [content])
+        yield _received(content)
         del content  # a name would keep it
         while not self._token.wait(self._poll):
             if self._signature() != self._seen:
-                yield Received((PUT_EVENT,), [self._read()])
+                yield _received(self._read())
 
     def _signature(self) -> object:
         """Return what is another when the file was replaced or changed."""
@@ -223,6 +223,10 @@ class _Archive:
                 known[id] = self._known[id]
         self._known = known
         return msgspec.structs.replace(content, environments=environments)
+
+
+def _received(content: PutContent) -> Received:
+    return Received((PUT_EVENT,), [content], refusal_of(content) if content.refused else None)
 
 
 class _EnvironmentFile(msgspec.Struct, frozen=True, rename={"data_id": "dataId"}):

@@ -185,8 +185,9 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
     of the machine. If the block raises, nothing is changed.
 
     Raises:
-        OSError: It cannot be written; the old file is unchanged.
+        OSError: It cannot be written, or is a device, a pipe or a socket; the old file is unchanged.
     """
+    _refuse_what_is_no_file(path)
     # In the same directory, because a rename is one step only within a file system.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     try:
@@ -201,6 +202,14 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
         raise
     if os.name == "posix":
         _sync_directory(path.parent)
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Raise for a device and the like: root can replace even /dev/null, and break the machine with that."""
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode  # of what a link leads to, such as /dev/stdout
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def _sync_directory(path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from .config import HTTPConfig, RetryPolicy
 from .dispatch.calls import HandlerCalls
-from .dispatch.dispatcher import Dispatcher
+from .dispatch.dispatcher import Dispatcher, Observer
 from .exceptions import ClosedError, ForkedError, KeyRejectedError, NotReadyError
 from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
@@ -34,9 +34,9 @@ from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
-from .stream.source import EventStream, Source
+from .stream.source import EventStream, Source, SourceMaker
 from .threads import StreamThreads
-from .validation import check_instance, check_number, check_seconds, check_url
+from .validation import check_callable, check_instance, check_number, check_seconds, check_url
 
 _DEFAULT_RETRY_DELAY = 1.0  # seconds
 _QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
@@ -122,6 +122,49 @@ class StreamManager:
             cache=cache,
         )
 
+    @classmethod
+    def from_source(
+        cls,
+        source: SourceMaker,
+        handler: MessageHandler,
+        *,
+        initial_retry_delay: float = _DEFAULT_RETRY_DELAY,
+        logger: Logger | None = None,
+        retry_policy: RetryPolicy | None = None,
+        handler_errors: HandlerErrors | None = None,
+        slow_callback: float | None = 5.0,
+        cache: ConfigurationStore | None = None,
+    ) -> StreamManager:
+        """
+        Return a manager that follows another source than the service's stream, such as ``redis.RedisSource``.
+
+        Key, URI and HTTP belong to the service's stream alone, so these have no place here. All else is as with the
+        constructor. The source describes what to follow and holds nothing open: several managers may be made from one.
+
+        Raises:
+            TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
+            ValueError: A number is invalid; the text names the argument.
+        """
+        check_callable("source.make", getattr(source, "make", None))
+        check_handler(handler)
+        if check_number("initial_retry_delay", initial_retry_delay) <= 0:
+            initial_retry_delay = _DEFAULT_RETRY_DELAY
+        check_seconds("initial_retry_delay", initial_retry_delay)
+        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
+        manager = cls.__new__(cls)
+        manager._set_up(
+            handler,
+            source.make,
+            RetryPlan(initial_retry_delay, policy),
+            name=source.name,
+            shown=str(source),
+            logger=logger,
+            handler_errors=handler_errors,
+            slow_callback=slow_callback,
+            cache=cache,
+        )
+        return manager
+
     def _set_up(
         self,
         handler: MessageHandler,
@@ -167,6 +210,10 @@ class StreamManager:
             logger=log,
         )
         self._attach_to(handler, weakref.ref(threads))
+
+    def _observe(self, observer: Observer) -> None:
+        """Let somebody else be told of what counts, in the dispatcher's thread; called before :meth:`start`."""
+        self._dispatcher.add_observer(observer)
 
     def _attach_to(self, handler: MessageHandler, threads: weakref.ref[StreamThreads]) -> None:
         self._handler = handler

@@ -16,8 +16,9 @@ from .exceptions import ForkedError
 from .registry import EnvironmentRegistry
 from .status import ContentSource, StreamState, StreamStatus
 
-if TYPE_CHECKING:  # it needs another extra
+if TYPE_CHECKING:  # they need other extras
     from .clients import ClientPool
+    from .redis import Leader, RedisSource
 
 S = TypeVar("S")
 
@@ -268,5 +269,54 @@ POOL: tuple[Measure[ClientPool], ...] = (
         "{client}",
         "How many replaced clients are not closed yet.",
         _retired_clients,
+    ),
+)
+
+LEADER: tuple[Measure[Leader], ...] = (
+    Measure(
+        "fleet.leading",
+        Kind.GAUGE,
+        "1",
+        "Whether this one leads its fleet.",
+        lambda leader: _one(leader.status.leading),
+    ),
+    Measure(
+        "fleet.takeovers",
+        Kind.COUNTER,
+        "{takeover}",
+        "How often this one began to lead.",
+        lambda leader: _one(leader.status.takeovers),
+    ),
+    Measure(
+        "fleet.writes",
+        Kind.COUNTER,
+        "{write}",
+        "How many changes this one has written to Redis.",
+        lambda leader: _one(leader.status.writes),
+    ),
+)
+
+FLEET: tuple[Measure[RedisSource], ...] = (
+    Measure(
+        "fleet.leader",
+        Kind.GAUGE,
+        "1",
+        "Who leads: 1 with the name of who does.",
+        lambda source: [((owner,), 1)] if (owner := source.leader.owner) else [],
+        ("owner",),
+    ),
+    Measure(
+        "fleet.leader_sign",
+        Kind.TIME,
+        "s",
+        "When the leader last gave a sign of life.",
+        lambda source: _one(source.leader.alive_at),
+    ),
+    Measure(
+        "fleet.lag",
+        Kind.GAUGE,
+        "s",
+        "How long the last change took from Redis to here, by the clocks of both.",
+        lambda source: _one(source.leader.lag),
     ),
 )

@@ -20,11 +20,12 @@ from .handler import MessageHandler, check_handler
 from .identifiers import EnvironmentID, FilterID
 from .inner_handlers import AttachedStream, ReadyMadeHandler, attach, detach
 from .manager import StreamManager
-from .measures import EACH_NEXT_EXPIRY, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
+from .measures import EACH_NEXT_EXPIRY, FLEET, LEADER, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
 from .registry import EnvironmentRegistry
 
-if TYPE_CHECKING:  # it needs another extra
+if TYPE_CHECKING:  # they need other extras
     from .clients import ClientPool
+    from .redis import Leader, RedisSource
 
 __all__ = ["StreamCollector", "TimedHandler"]
 
@@ -140,6 +141,8 @@ class StreamCollector(Collector):
         registries: For the number of environments, filters and expiring keys.
         handlers: For the duration of calls.
         pools: For the number of clients in each state.
+        fleets: For who leads a fleet that is followed, and the lag behind that.
+        leaders: For whether one leads, and what it has written.
         per_environment: Whether the next expiration of a key is told for each environment, with its project's key and
             its own as labels. Otherwise it is told for each stream.
     """
@@ -151,12 +154,16 @@ class StreamCollector(Collector):
         registries: Mapping[str, EnvironmentRegistry] | None = None,
         handlers: Mapping[str, TimedHandler] | None = None,
         pools: Mapping[str, ClientPool] | None = None,
+        fleets: Mapping[str, RedisSource] | None = None,
+        leaders: Mapping[str, Leader] | None = None,
         per_environment: bool = False,
     ) -> None:
         self._managers = dict(managers)
         self._registries = dict(registries or {})
         self._handlers = dict(handlers or {})
         self._pools = dict(pools or {})
+        self._fleets = dict(fleets or {})
+        self._leaders = dict(leaders or {})
         self._expiry = EACH_NEXT_EXPIRY if per_environment else NEXT_EXPIRY
 
     def collect(self) -> Iterator[Metric]:
@@ -164,6 +171,8 @@ class StreamCollector(Collector):
         yield from _families(STREAM, {stream: manager.status for stream, manager in self._managers.items()})
         yield from _families((*REGISTRY, self._expiry), self._registries)
         yield from _families(POOL, self._pools)
+        yield from _families(FLEET, self._fleets)
+        yield from _families(LEADER, self._leaders)
         yield from self._timed()
 
     def _timed(self) -> Iterable[Metric]:

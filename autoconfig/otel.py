@@ -13,12 +13,13 @@ import attrs
 from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
 
 from .manager import StreamManager
-from .measures import NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
+from .measures import FLEET, LEADER, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
 from .registry import EnvironmentRegistry
 from .version import __version__
 
-if TYPE_CHECKING:  # it needs another extra
+if TYPE_CHECKING:  # they need other extras
     from .clients import ClientPool
+    from .redis import Leader, RedisSource
 
 __all__ = ["instrument"]
 
@@ -41,6 +42,8 @@ def instrument(
     *,
     registries: Mapping[str, EnvironmentRegistry] | None = None,
     pools: Mapping[str, ClientPool] | None = None,
+    fleets: Mapping[str, RedisSource] | None = None,
+    leaders: Mapping[str, Leader] | None = None,
     meter: Meter | None = None,
 ) -> None:
     """
@@ -53,12 +56,16 @@ def instrument(
         managers: The managers, by the name of their stream.
         registries: For the number of environments, filters and expiring keys.
         pools: For the number of clients in each state.
+        fleets: For who leads a fleet that is followed, and the lag behind that.
+        leaders: For whether one leads, and what it has written.
         meter: The meter to make the instruments with; default is that of the global provider.
     """
     meter = get_meter("autoconfig", __version__) if meter is None else meter
     _create(meter, STREAM, managers, lambda manager: manager.status)
     _create(meter, (*REGISTRY, NEXT_EXPIRY), registries or {}, lambda registry: registry)
     _create(meter, POOL, pools or {}, lambda pool: pool)
+    _create(meter, FLEET, fleets or {}, lambda source: source)
+    _create(meter, LEADER, leaders or {}, lambda leader: leader)
 
 
 def _create(meter: Meter, measures: Iterable[Measure[S]], sources: Mapping[str, T], observed: Callable[[T], S]) -> None:

@@ -84,13 +84,13 @@ class AcceptedContent:
         self.changes += 1
         self._room.wake()
 
-    def environment(self, id: str, rep: EnvironmentRep | None) -> None:
+    def environment(self, id: str, rep: EnvironmentRep | None, version: int) -> None:
         """Note a patch of an environment, or its deletion."""
         environments, _, unusable = self._items
         unusable.pop(id, None)
         self._note(environments, id, rep)
 
-    def filter(self, id: str, rep: FilterRep | None) -> None:
+    def filter(self, id: str, rep: FilterRep | None, version: int) -> None:
         """Note a patch of a filter, or its deletion."""
         self._note(self._items[1], id, rep)
 

@@ -86,6 +86,11 @@ nitpick_ignore_regex = [
     # Of opentelemetry and redis: the name alone where a type is imported for type checkers only.
     (r"py:class", r"Meter|Redis"),
     (r"py:class", r"autoconfig\.(?:receiver\.T|registry\.ExpiryCallback)"),  # type variables
+    # How sources other than the service's stream are made, which is no public interface.
+    (
+        r"py:class",
+        r"autoconfig\.(?:stream\.source\.SourceMaker|stream\.cancel\.CancelToken|redis\.source\.FleetStream)",
+    ),
 ]
 
 

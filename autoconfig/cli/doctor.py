@@ -15,9 +15,10 @@ import requests
 from ..identifiers import mask, show
 from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
-from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks
+from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks, findings
 from .events import Call, Picture, Remark, Stream
-from .options import Connection
+from .fleet import Fleet, needs_redis
+from .options import Connection, Source
 from .output import CommandError, harmless, is_terminal, painted, printable, put_json, put_line, shown_uri, timestamp
 from .words import brief_time, refusals
 
@@ -42,43 +43,39 @@ _STATUS_FIXES = {
 _OTHER_STATUS = "The service, or a proxy before it, has a problem: see https://status.launchdarkly.com, or try later."
 
 
-def run(*, source: Callable[[], Connection], timeout: float, heartbeat: float | None, as_json: bool) -> int:
+def run(*, source: Callable[[], Source], timeout: float, heartbeat: float | None, as_json: bool) -> int:
     """Check everything."""
     code = OK
     with ExitStack() as stack:
-        for name, finding, took in Examination(source, timeout, heartbeat, stack).findings():
+        for name, finding, took in findings(_checks(source, timeout, heartbeat, stack)):
             _print(name, finding, took, as_json=as_json)
             if finding.state == "fail":
                 code = finding.code
     return code
 
 
+def _checks(
+    source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack
+) -> Iterator[tuple[str, Callable[[], Finding]]]:
+    """Return the checks for a kind of source."""
+    if getattr(source, "func", None) is not Fleet:
+        return Examination(source, timeout, heartbeat, stack).checks()
+    with needs_redis():
+        from .doctor_fleet import FleetExamination
+    return FleetExamination(source, timeout, stack).checks()
+
+
 class Examination:
     """All checks, in their order."""
 
-    def __init__(
-        self, source: Callable[[], Connection], timeout: float, heartbeat: float | None, stack: ExitStack
-    ) -> None:
+    def __init__(self, source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack) -> None:
         self._source = source
         self._timeout = timeout
         self._heartbeat = heartbeat
         self._stack = stack
 
-    def findings(self) -> Iterator[tuple[str, Finding, float]]:
-        """Make each check, and yield its name, what it found, and how many seconds it took."""
-        failed = ""
-        for name, check in self._checks():
-            began = time.monotonic()
-            if failed:
-                finding = Finding(f"because {failed} failed", state="skip")
-            else:
-                try:
-                    finding = check()
-                except CheckFailedError as failed_check:
-                    finding, failed = failed_check.finding, name
-            yield name, finding, time.monotonic() - began
-
-    def _checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+        """Yield the name of each check and the function that makes it."""
         yield "configuration", self._configuration
         yield "proxy", lambda: self._network.proxy()
         yield "dns", lambda: self._network.dns()
@@ -94,6 +91,7 @@ class Examination:
             source = self._source()
         except CommandError as error:
             raise CheckFailedError(harmless(str(error)), harmless(error.fix), code=error.code) from None
+        assert isinstance(source, Connection)
         self._network = NetworkChecks(source, self._timeout)
         self._stream = StreamChecks(source, self._network, self._timeout, self._heartbeat, self._stack)
         text = f"{source.name} ({source.uri_name}), key {mask(source.key)} ({source.key_name})"

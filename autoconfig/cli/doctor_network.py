@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -64,6 +64,21 @@ class CheckFailedError(Exception):
     def __init__(self, text: str, fix: str, details: Mapping[str, object] | None = None, code: int = FAILURE) -> None:
         super().__init__(text)
         self.finding = Finding(text, fix, "fail", details or {}, code)
+
+
+def findings(checks: Iterable[tuple[str, Callable[[], Finding]]]) -> Iterator[tuple[str, Finding, float]]:
+    """Make each check, and yield its name, what it found, and how many seconds it took; skip the rest after trouble."""
+    failed = ""
+    for name, check in checks:
+        began = time.monotonic()
+        if failed:
+            finding = Finding(f"because {failed} failed", state="skip")
+        else:
+            try:
+                finding = check()
+            except CheckFailedError as trouble:
+                finding, failed = trouble.finding, name
+        yield name, finding, time.monotonic() - began
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from ..keys import text_of_key_file
 from ..validation import check_header_value, check_seconds, check_url
 from ..version import __version__
 from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible, library_logs
+from .fleet import Fleet
 from .output import CommandError, complain, put_line, shown_uri, silence
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ DOCTOR_TIMEOUT = 10.0  # seconds
 EXEC_TIMEOUT = 60.0  # seconds
 ARCHIVE_URI = "https://sdk.launchdarkly.com"
 ARCHIVE_TIMEOUT = 60.0  # seconds
+LONGEST_LEASE = 10.0  # seconds
 DEFAULT_PORT = 8765
 DEFAULT_INTERVAL = 4.0  # seconds: time to read what has changed
 
@@ -359,6 +361,14 @@ _ARCHIVE = click.option(
 )  # fmt: skip
 
 
+_REDIS = click.option(
+    "--redis", metavar="URL",
+    help="Follow a fleet's leader in this Redis instead of the service: redis://…, rediss://… "
+    "[env: AUTO_CONFIG_REDIS]. Values are decrypted with AUTO_CONFIG_REDIS_SECRET.",
+)  # fmt: skip
+_FLEET = click.option("--name", "fleet", metavar="NAME", help="The fleet's name in Redis.")
+
+
 def source_options(
     timeout: str, default: float | None = None, *, archive: bool = False
 ) -> Callable[[Command], Command]:
@@ -368,15 +378,19 @@ def source_options(
     The function gets ``source``, which returns the :class:`Source` or raises a :class:`CommandError`.
     """
     last = click.option("--timeout", type=SECONDS, metavar="SECONDS", default=default, help=timeout)
-    options = [*_CONNECTION, *([_ARCHIVE] if archive else []), last]
+    options = [*_CONNECTION, *([_ARCHIVE] if archive else []), _REDIS, _FLEET, last]
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
-        def with_source(archive: str | None = None, **given: Any) -> dict[str, Any]:
+        def with_source(
+            redis: str | None, fleet: str | None, archive: str | None = None, **given: Any
+        ) -> dict[str, Any]:
             of_source = {name: given.pop(name) for name in _OF_CONNECTION}
-            make = functools.partial(Connection, of_source) if archive is None else functools.partial(
-                Archive, archive, of_source
-            )  # fmt: skip
+            make: Callable[[], Source] = functools.partial(Connection, of_source)
+            if redis is not None or fleet is not None:
+                make = functools.partial(Fleet, redis, fleet, {**of_source, "archive": archive})
+            elif archive is not None:
+                make = functools.partial(Archive, archive, of_source)
             return function(source=make, **given)
 
         for option in reversed(options):
@@ -535,6 +549,37 @@ def fetch_archive(uri: str | None, output: str, timeout: float, **connection: An
     return {"source": source, "output": output, "timeout": timeout}
 
 
+@command("Mirror the service into Redis, for a fleet that follows it there.")
+@_uri_option
+@_key_option
+@_key_file_option
+@_proxy_option
+@_ca_file_option
+@click.option("--redis", metavar="URL", help="Redis: redis://…, rediss://…, unix://…, redis+sentinel://HOSTS/SERVICE "
+              "[env: AUTO_CONFIG_REDIS]. Prefer the variable if it has a password.")  # fmt: skip
+@click.option("--name", "fleet", metavar="NAME", help="The fleet's name; one for each auto-configuration profile.")
+@click.option("--lease", type=SECONDS, metavar="SECONDS", default=3.0,
+              help="Without a sign of life for so long, another one leads; at most 10 [default: 3].")  # fmt: skip
+def mirror(redis: str | None, fleet: str | None, lease: float, **connection: Any) -> dict[str, Any]:
+    r"""
+    Follow the service and mirror it into Redis, until SIGTERM or Ctrl-C.
+
+    Run two or more: one leads, and another one takes over when it is gone. Processes follow it there:
+    StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). With the variable AUTO_CONFIG_REDIS_SECRET
+    values are encrypted; all of a fleet have the same. snapshot, watch, sync and doctor take --redis and --name too:
+
+    \b
+      export AUTO_CONFIG_REDIS=rediss://cache.example.com
+      export AUTO_CONFIG_REDIS_SECRET=…
+      autoconfig mirror --name prod
+      autoconfig watch --name prod
+    """
+    if lease > LONGEST_LEASE:
+        raise CommandError("--lease", f"must be at most {LONGEST_LEASE:g} seconds", "leave it out", USAGE)
+    source, followed = functools.partial(Connection, connection), functools.partial(Fleet, redis, fleet)
+    return {"source": source, "fleet": followed, "lease": lease}
+
+
 @command("Check the way to the service step by step, and say what to do.")
 @source_options(f"How long each check may take [default: {DOCTOR_TIMEOUT:g}].", DOCTOR_TIMEOUT)
 @click.option("--heartbeat", type=SECONDS, metavar="SECONDS",
@@ -547,7 +592,8 @@ def doctor(**options: Any) -> dict[str, Any]:
 
     The steps are configuration, proxy, DNS, TCP, TLS, HTTP, content type, the first put and, with --heartbeat, that the
     stream stays alive. Each is a line: ok, warn, FAIL or skip, with what to do if something is wrong. After the first
-    failure the rest is skipped. No key and no password is shown in full.
+    failure the rest is skipped. No key and no password is shown in full. With --redis the steps are those to the
+    fleet's picture: Redis, its eviction, the leader, the first put.
     """
     return options
 

@@ -39,8 +39,8 @@ class Delivery(Generic[T]):
         delete: Its method for one that is gone.
         errors: When a failed call is retried.
         retries: Where failed calls wait.
-        observer: Called before the handler is: with id and item of each patch that counts, and with id and ``None`` of
-            each deletion.
+        observer: Called before the handler is: with id, item and version of each patch that counts; a deletion has
+            ``None`` for the item.
         logger: For what is ignored.
     """
 
@@ -53,7 +53,7 @@ class Delivery(Generic[T]):
         *,
         errors: HandlerErrors,
         retries: Retries,
-        observer: Callable[[str, T | None], None] | None,
+        observer: Callable[[str, T | None, int], None] | None,
         logger: Logger,
     ) -> None:
         self.receiver: MessageReceiver[T] = MessageReceiver(logger)
@@ -66,7 +66,7 @@ class Delivery(Generic[T]):
         self._policy = errors.retry
         self._first_delay = errors.initial_delay
         self._retries = retries
-        self._observer: Callable[[str, T | None], None] | None = observer
+        self.observer: Callable[[str, T | None, int], None] | None = observer
 
     def load(self, items: Mapping[str, T]) -> None:
         """Add what a cache has; the first message or put that mentions an item counts, whatever the versions."""
@@ -110,8 +110,8 @@ class Delivery(Generic[T]):
         if action is _NOOP:
             self._attempt_by_message(id)
             return False
-        if self._observer:
-            self._observer(id, item)
+        if self.observer:
+            self.observer(id, item, item.version)
         self._deliver(id, item, action)
         return True
 
@@ -120,8 +120,8 @@ class Delivery(Generic[T]):
         if self._provisional.pop(id, None):
             self.receiver._expect(id, version)
         if self.receiver.delete(id, version) is _DELETE:
-            if self._observer:
-                self._observer(id, None)
+            if self.observer:
+                self.observer(id, None, version)
             self._deliver_deletion(id)
             return True
         self._attempt_by_message(id)

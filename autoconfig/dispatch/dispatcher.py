@@ -36,11 +36,30 @@ class Observer(Protocol):
     def put(self, content: PutContent) -> None:
         """Note a put."""
 
-    def environment(self, id: str, rep: EnvironmentRep | None) -> None:
-        """Note a patch of an environment, or its deletion."""
+    def environment(self, id: str, rep: EnvironmentRep | None, version: int) -> None:
+        """Note a patch of an environment, or its deletion, in this version."""
 
-    def filter(self, id: str, rep: FilterRep | None) -> None:
-        """Note a patch of a filter, or its deletion."""
+    def filter(self, id: str, rep: FilterRep | None, version: int) -> None:
+        """Note a patch of a filter, or its deletion, in this version."""
+
+
+class _Both:
+    """Two observers as one."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._observers = first, second
+
+    def put(self, content: PutContent) -> None:
+        for observer in self._observers:
+            observer.put(content)
+
+    def environment(self, id: str, rep: EnvironmentRep | None, version: int) -> None:
+        for observer in self._observers:
+            observer.environment(id, rep, version)
+
+    def filter(self, id: str, rep: FilterRep | None, version: int) -> None:
+        for observer in self._observers:
+            observer.filter(id, rep, version)
 
 
 class Dispatcher:
@@ -98,6 +117,12 @@ class Dispatcher:
             observer=observer.filter if observer else None,
             logger=logger,
         )
+
+    def add_observer(self, observer: Observer) -> None:
+        """Tell one more of what counts; called before :meth:`run`."""
+        both = observer if self._observer is None else _Both(self._observer, observer)
+        self._observer = both
+        self._environments.observer, self._filters.observer = both.environment, both.filter
 
     def run(self) -> None:
         """Take messages and call the handler until the stream is over or the token is cancelled."""

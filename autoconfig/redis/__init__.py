@@ -1,5 +1,12 @@
-"""The last known configuration in Redis, in the form that LaunchDarkly's Relay Proxy keeps it in."""
+"""
+Redis: a fleet of processes behind one stream, and a cache of the last known configuration.
 
+A fleet's leader mirrors its stream into Redis, and all others follow that. The cache has the form that LaunchDarkly's
+Relay Proxy keeps its own in.
+"""
+
+from .leader import EvictionError, Leader, LeaderStatus
 from .relay_store import RelayStore
+from .source import LeaderSeen, RedisSource
 
-__all__ = ["RelayStore"]
+__all__ = ["EvictionError", "Leader", "LeaderSeen", "LeaderStatus", "RedisSource", "RelayStore"]

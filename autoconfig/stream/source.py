@@ -11,6 +11,7 @@ from ..exceptions import EventTooLargeError, MalformedMessageError
 from ..identifiers import show
 from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, RECONNECT_EVENT, Batch, PatchMessageData, PutContent
 from ..safe_logger import Logger
+from .cancel import CancelToken
 from .connection import Connector
 from .decoding import UnknownPath, decode
 from .events import EventParser, ServerSentEvent
@@ -55,6 +56,24 @@ class Source(Protocol):
         Raises:
             KeyRejectedError: The service does not accept the key.
             StreamError: There is no connection. The iterator raises this too: the connection has ended.
+        """
+
+
+class SourceMaker(Protocol):
+    """Describes a source other than the service's stream, such as :class:`autoconfig.redis.RedisSource`."""
+
+    @property
+    def name(self) -> str:
+        """A short name for log lines; no secret."""
+
+    def make(self, token: CancelToken, logger: Logger) -> Source:
+        """
+        Make the source of one manager.
+
+        Args:
+            token: Interrupts it: the source has it watch each socket before that connects, and waits by it alone. So
+                closing the manager ends whatever the source is doing.
+            logger: For what is worth a line.
         """
 
 
@@ -125,7 +144,7 @@ class EventStream:
             else:
                 messages.append(message)
                 if isinstance(message, _REFUSABLE) and message.refused:
-                    refusal = _refusal(message)
+                    refusal = refusal_of(message)
                     if isinstance(message, PatchMessageData) or not message.environments:
                         self._ending = refusal
                         return Received(names, messages)
@@ -136,7 +155,8 @@ class EventStream:
 _NOTHING = Received((), [])
 
 
-def _refusal(message: PutContent | PatchMessageData) -> RefusedMessageError:
+def refusal_of(message: PutContent | PatchMessageData) -> RefusedMessageError:
+    """Return what names the environments of a message that are refused."""
     if isinstance(message, PatchMessageData):
         return RefusedMessageError(PATCH_EVENT, f"environments[{show(message.id)}]: {message.refused}")
     id, reason = next(iter(message.refused.items()))

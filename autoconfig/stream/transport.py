@@ -364,7 +364,7 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
             token.watch(sock)
             for option in connection.socket_options or ():
                 sock.setsockopt(*option[:3])  # urllib3-future's have a fourth item, "tcp"
-            _wait_for_answer(sock, address, connection.timeout, token)
+            wait_for_answer(sock, address, connection.timeout, token)
             return sock
         except OSError as error:
             failure = error
@@ -376,7 +376,7 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
         del failure  # else it would keep itself alive through this frame
 
 
-def _wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
+def wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
     """Connect without blocking, because a blocking ``connect()`` would miss a token that was cancelled just before."""
     sock.setblocking(False)
     with suppress(BlockingIOError):  # it goes on

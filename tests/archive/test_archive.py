@@ -162,6 +162,8 @@ def test_refused_environments_stay(path: Path, follow: Follow, recorder: Recorde
     write_archive(path, bad, service_environment("e2", 2))
     assert wait_for_put(recorder) == [("update_environment", "e2")]
     assert [(one.id, one.served) for one in source.status.refused] == [("e1", True)]
+    assert source.status.last_error  # as for a put of the service
+    assert source.status.last_error.kind is ErrorKind.INVALID_DATA
     write_archive(path, service_environment("e1", 3), service_environment("e2", 2))
     assert wait_for_put(recorder) == []
     assert not source.status.refused

@@ -351,3 +351,16 @@ def test_says_what_is_missing_for_encryption(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delitem(sys.modules, "autoconfig.encryption", raising=False)
     with pytest.raises(ImportError, match=r"ld-autoconfig\[cache\]"):
         cache.FileStore("-", scope="s", encryption_key=KEY)
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_a_device_or_a_pipe_is_not_replaced(through_a_link: bool, tmp_path: Path) -> None:
+    """As root that would succeed, even with /dev/null."""
+    path = pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if through_a_link:
+        (path := tmp_path / "link").symlink_to(pipe)
+    with pytest.raises(FileExistsError):
+        FileStore(path, scope="main").save(CONTENT)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert len(list(tmp_path.iterdir())) == 1 + through_a_link

@@ -1,0 +1,111 @@
+"""``autoconfig doctor --redis``: each step from the options to the picture in Redis and its leader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+from ..exceptions import StreamError
+from ..redis.form import META_FIELDS, Form, Picture, summary
+from ..redis.leader import EvictionError, check_eviction
+from ..redis.link import Link
+from ..stream.cancel import CancelToken
+from .doctor_network import CheckFailedError, Finding
+from .events import Call, Stream
+from .events import Picture as Shown
+from .fleet import SECRET, Fleet
+from .options import Source
+from .output import CommandError, harmless
+from .words import brief_time
+
+_GLANCE = 0.2  # seconds between two looks at the leader's sign of life
+_LEADERS_LINE = "Is `autoconfig mirror` running, with this Redis and this name? Two or more of it are best."
+
+
+class FleetExamination:
+    """All checks of a fleet, in their order."""
+
+    def __init__(self, source: Callable[[], Source], timeout: float, stack: ExitStack) -> None:
+        self._source = source
+        self._timeout = timeout
+        self._stack = stack
+
+    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+        """Yield the name of each check and the function that makes it."""
+        yield "configuration", self._options
+        yield "redis", self._redis
+        yield "eviction", self._eviction
+        yield "picture", self._picture
+        yield "leader", self._leader
+        yield "first put", self._first_put
+
+    def _options(self) -> Finding:
+        try:
+            found = self._source()
+        except CommandError as error:
+            raise CheckFailedError(harmless(str(error)), harmless(error.fix), code=error.code) from None
+        assert isinstance(found, Fleet)
+        self._fleet = found
+        self._form = Form(found.fleet, found.secret)
+        details = {"fleet": found.fleet, "encrypted": found.secret is not None}
+        if found.secret is None:
+            return Finding(f"{found.name}, not encrypted", f"Set {SECRET}, here and for the leaders.", "warn", details)
+        return Finding(f"{found.name}, encrypted", details=details)
+
+    def _redis(self) -> Finding:
+        token = CancelToken()
+        self._stack.callback(token.close)
+        try:
+            self._link = Link(self._fleet.url, token, self._timeout)
+            self._stack.callback(self._link.close)
+            began = time.monotonic()
+            self._summary()
+        except StreamError as error:
+            fix = "Is the URL right? Does a firewall let this host through? Does the user's ACL allow it?"
+            raise CheckFailedError(str(error), fix) from None
+        return Finding(f"answers in {brief_time(time.monotonic() - began)}")
+
+    def _eviction(self) -> Finding:
+        try:
+            check_eviction(self._link)
+        except EvictionError as error:
+            raise CheckFailedError(
+                str(error), "CONFIG SET maxmemory-policy noeviction, or as your provider does it"
+            ) from None
+        return Finding("Redis evicts nothing that has no expiration, or does not let this user ask")
+
+    def _picture(self) -> Finding:
+        found = self._summary()
+        if not found.sequence:
+            raise CheckFailedError("there is no configuration under this name", _LEADERS_LINE)
+        return Finding(f"at position {found.sequence}", details={"sequence": found.sequence})
+
+    def _leader(self) -> Finding:
+        before = self._summary()
+        deadline = time.monotonic() + self._timeout
+        while time.monotonic() < deadline:
+            now = self._summary()
+            if now.owner and now.beat != before.beat:
+                return Finding(f"{now.owner} leads, in term {now.term}", details={"owner": now.owner, "term": now.term})
+            time.sleep(_GLANCE)
+        if before.owner:
+            raise CheckFailedError(f"{before.owner} gave no sign of life within {self._timeout:g} s", _LEADERS_LINE)
+        raise CheckFailedError("nobody leads", _LEADERS_LINE)
+
+    def _first_put(self) -> Finding:
+        shown = Shown()
+        began = time.monotonic()
+        stream = self._stack.enter_context(Stream(self._fleet, initial_retry_delay=30.0))
+        for event in stream.events(began + self._timeout):
+            if isinstance(event, Call):
+                shown.apply(event)
+                if event.name == "received_all_environments":
+                    return Finding(f"{shown.totals()} after {brief_time(time.monotonic() - began)}")
+            error = stream.manager.status.last_error
+            if error:
+                raise CheckFailedError(error.message, f"Is {SECRET} the leader's?")
+        raise CheckFailedError(f"no put within {self._timeout:g} s", _LEADERS_LINE)
+
+    def _summary(self) -> Picture:
+        return summary(self._link.call("HMGET", self._form.state, *META_FIELDS))

@@ -1,0 +1,250 @@
+"""How a configuration stands in Redis: the picture as a hash, the changes as a stream, values encrypted or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from ..exceptions import MalformedMessageError
+from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, EnvironmentRep, FilterRep, Message, PutContent
+from ..stream.decoding import decode
+
+Fields = dict[bytes, bytes]
+"""Each item's JSON by its field in the hash: ``e:ID`` an environment, ``f:ID`` a filter; ``!`` what is unusable."""
+
+UNUSABLE = b"!"
+META = b"#"  # begins the names of the fields about the picture itself
+_KINDS = {b"e:": "environments", b"f:": "filters"}
+_PURPOSE = b"autoconfig fleet"
+_changes = msgspec.json.Decoder(list[tuple[str, str, msgspec.Raw]]).decode
+_lists = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
+
+
+class Change(NamedTuple):
+    """
+    One change of the picture.
+
+    Attributes:
+        event: ``patch`` or ``delete``; ``""`` for what followers only note.
+        field: The item's field.
+        data: The item; of a deletion, its version.
+    """
+
+    event: str
+    field: bytes
+    data: bytes
+
+
+class Picture(NamedTuple):
+    """
+    What one read of the hash brings.
+
+    Attributes:
+        sequence: The position in the log; 0 if there is no picture.
+        birth: Changes each time that the picture is written anew from nothing.
+        owner: Who leads; ``""`` if nobody does.
+        term: The term of the last leader.
+        beat: Changes as long as the leader lives.
+        fields: The items.
+    """
+
+    sequence: int
+    birth: bytes
+    owner: str
+    term: int
+    beat: bytes
+    fields: Fields
+
+
+class Form:
+    """
+    Turns items into what Redis keeps, and back.
+
+    Args:
+        name: Of the fleet.
+        secret: Encrypts and authenticates each value together with its place; ``None`` for plain JSON.
+
+    Raises:
+        TypeError: An argument is no string.
+        ValueError: The name or the secret is empty, or the name has a brace.
+        ImportError: There is a secret, and the package ``cryptography`` is not installed.
+    """
+
+    def __init__(self, name: str, secret: str | None) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, not {type(name).__name__}")
+        if not name or "{" in name or "}" in name:
+            raise ValueError("name must not be empty, and have no braces")
+        self._name = name.encode()
+        # The braces keep both keys on one node of a cluster.
+        self.state, self.log = f"{{autoconfig:{name}}}:state", f"{{autoconfig:{name}}}:log"
+        self._cipher = None
+        if secret is not None:
+            from ..encryption import Cipher
+
+            self._cipher = Cipher(secret, _PURPOSE)
+
+    def seal(self, data: bytes, place: bytes) -> bytes:
+        """Return what Redis keeps of the data in this place."""
+        return self._cipher.encrypt(data, self._bound(place)) if self._cipher else data
+
+    def open(self, data: bytes, place: bytes) -> bytes:
+        """
+        Return the data.
+
+        Raises:
+            MalformedMessageError: It is damaged, from another place, or sealed with another secret.
+        """
+        if self._cipher is None:
+            return data
+        try:
+            return self._cipher.decrypt(data, self._bound(place))
+        except ValueError:
+            pass
+        raise MalformedMessageError(PUT_EVENT, "it cannot be decrypted: another secret, or damaged")
+
+    def picture(self, answer: list[bytes]) -> Picture:
+        """Return what an ``HGETALL`` of the hash has brought; the values are as Redis keeps them."""
+        found = dict(zip(answer[::2], answer[1::2], strict=True))
+        fields = {field: value for field, value in found.items() if not field.startswith(META)}
+        return _picture([found.get(name) for name in META_FIELDS], fields)
+
+    def open_all(self, fields: Fields) -> Fields:
+        """Return the items of a picture, opened; see :meth:`open`."""
+        return {field: self.open(value, field) for field, value in fields.items()}
+
+    def _bound(self, place: bytes) -> bytes:
+        return self._name + b"\n" + place
+
+
+META_FIELDS = (b"#seq", b"#born", b"#owner", b"#term", b"#beat")
+
+
+def summary(answer: list[bytes | None]) -> Picture:
+    """Return what an ``HMGET`` of :data:`META_FIELDS` has brought: a picture without items."""
+    return _picture(answer, {})
+
+
+def _picture(values: list[bytes | None], fields: Fields) -> Picture:
+    sequence, birth, owner, term, beat = values
+    shown = (owner or b"").decode("utf-8", "replace")
+    return Picture(int(sequence or 0), birth or b"", shown, int(term or 0), beat or b"", fields)
+
+
+def fields_of(content: PutContent) -> Fields:
+    """Return the fields of a full configuration."""
+    fields = {environment_field(id): item_json(rep) for id, rep in content.environments.items()}
+    fields.update((filter_field(id), item_json(rep)) for id, rep in content.filters.items())
+    fields[UNUSABLE] = unusable_json(content.refused, content.foreign)
+    return fields
+
+
+def environment_field(id: str) -> bytes:
+    """Return the field of an environment."""
+    return b"e:" + id.encode("utf-8", "surrogatepass")
+
+
+def filter_field(id: str) -> bytes:
+    """Return the field of a filter."""
+    return b"f:" + id.encode("utf-8", "surrogatepass")
+
+
+def item_json(rep: EnvironmentRep | FilterRep) -> bytes:
+    """Return an item as the service sends it."""
+    return _json(rep.to_json())
+
+
+def unusable_json(refused: Mapping[str, str], foreign: Mapping[str, str]) -> bytes:
+    """Return which entries of a put cannot be used; what followers know of them stays."""
+    return _json({"refused": dict(refused), "foreign": dict(foreign)})
+
+
+def put_of(fields: Fields) -> PutContent:
+    """
+    Return the put of a whole picture, decoded as the service's own.
+
+    Raises:
+        MalformedMessageError: The picture is none.
+    """
+    members: dict[str, list[bytes]] = {"environments": [], "filters": []}
+    for field, value in fields.items():
+        if kind := _KINDS.get(field[:2]):
+            members[kind].append(_id(field) + b":" + value)
+    data = b",".join(b'"%s":{%s}' % (kind.encode(), b",".join(items)) for kind, items in members.items())
+    content = decode(PUT_EVENT, b'{"path":"/","data":{%s}}' % data)
+    assert isinstance(content, PutContent)
+    if UNUSABLE not in fields:
+        return content
+    try:
+        unusable = _lists(fields[UNUSABLE])
+    except ValueError:
+        raise MalformedMessageError(PUT_EVENT, "the list of unusable entries is malformed") from None
+    refused = {**content.refused, **unusable.get("refused", {})}
+    return replace(content, refused=refused, foreign={**content.foreign, **unusable.get("foreign", {})})
+
+
+def message_of(change: Change) -> Message:
+    """
+    Return the message of a patch or a deletion, decoded as the service's own.
+
+    Raises:
+        MalformedMessageError: It is none.
+    """
+    path = b'"/%s/%s' % (_KINDS.get(change.field[:2], "").encode(), _id(change.field)[1:])
+    name = b"version" if change.event == DELETE_EVENT else b"data"
+    message = decode(change.event, b'{"path":%s,"%s":%s}' % (path, name, change.data))
+    if isinstance(message, tuple):
+        raise MalformedMessageError(change.event, "its field is of no known kind")
+    return message
+
+
+def apply(change: Change, fields: Fields) -> None:
+    """Bring a picture up to date with a change."""
+    if change.event == DELETE_EVENT:
+        fields.pop(change.field, None)
+    else:
+        fields[change.field] = change.data
+
+
+def encode_changes(changes: Iterable[Change]) -> bytes:
+    """Return changes as one text, in order."""
+    parts = (
+        b"[%s,%s,%s]" % (_json(event), _json(field.decode("utf-8", "surrogatepass")), data)
+        for event, field, data in changes
+    )
+    return b"[%s]" % b",".join(parts)
+
+
+def decode_changes(data: bytes) -> list[Change]:
+    """
+    Return what :func:`encode_changes` was given.
+
+    Raises:
+        MalformedMessageError: The text is something else.
+    """
+    try:
+        return [
+            Change(event, field.encode("utf-8", "surrogatepass"), bytes(value))
+            for event, field, value in _changes(data)
+        ]
+    except ValueError:
+        pass
+    raise MalformedMessageError(PATCH_EVENT, "it is no list of changes; encrypted, and there is no secret?")
+
+
+def difference(old: Fields, new: Fields) -> list[Change]:
+    """Return the changes from one picture to another; those of a put, in which a deletion has no version."""
+    changes = [Change(DELETE_EVENT, field, b"0") for field in old if field not in new]
+    return changes + [Change(PATCH_EVENT, field, value) for field, value in new.items() if old.get(field) != value]
+
+
+def _id(field: bytes) -> bytes:
+    return _json(field[2:].decode("utf-8", "surrogatepass"))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

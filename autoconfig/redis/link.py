@@ -1,0 +1,246 @@
+"""One connection to a Redis server, by redis-py, that a token interrupts in whatever it is doing."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis import exceptions
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+
+from ..exceptions import ConnectionFailedError, StreamEndedError, StreamError
+from ..stream.cancel import CancelToken
+from ..stream.failures import describe
+from ..stream.transport import wait_for_answer
+
+_parse: Any = parse_url  # it has no types
+_SENTINEL = "+sentinel"
+_SENTINEL_PORT = 26379
+_MOVED = re.compile(r"(?:MOVED )?\d+ (.+):(\d+)")
+# What the server says, in words of ours: its own text may repeat a command's arguments.
+_REFUSALS: dict[type[Exception], str] = {
+    exceptions.AuthenticationError: "Redis does not accept the user name or password",
+    exceptions.NoPermissionError: "Redis does not permit the command; see its ACL",
+    exceptions.ReadOnlyError: "this Redis is a replica, which cannot be written to",
+    exceptions.OutOfMemoryError: "Redis has no memory left; see its maxmemory",
+    exceptions.BusyLoadingError: "Redis is still loading its data",
+}
+
+
+class Link:
+    """
+    One connection. It belongs to one thread.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py takes them, with ``redis+sentinel://`` and
+            ``rediss+sentinel://`` in addition: ``redis+sentinel://user:password@host1:26379,host2/service/0`` asks the
+            sentinels for the master. User and password are those of the master. In a cluster, any node will do.
+        token: Interrupts it.
+        timeout: How many seconds the server may take for an answer, or to connect.
+    """
+
+    def __init__(self, url: str, token: CancelToken, timeout: float) -> None:
+        self._token = token
+        self._timeout = timeout
+        self._options: dict[str, Any] = _parse(_master_url(url, token, timeout))
+        self._connection = self._open()
+
+    def call(self, *command: Any) -> Any:
+        """
+        Send a command and return the answer, as bytes, numbers and lists.
+
+        Raises:
+            ConnectionFailedError: The server refuses it.
+            StreamEndedError: The connection is gone, or there is no answer in time.
+        """
+        with _explained():
+            try:
+                return self._ask(command)
+            except exceptions.ResponseError as error:
+                address = _moved_to(error)
+                if not address:
+                    raise
+        self.close()
+        self._options |= address
+        self._connection = self._open()
+        with _explained():
+            return self._ask(command)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.disconnect()
+
+    def _ask(self, command: tuple[Any, ...]) -> Any:
+        self._connection.send_command(*command)
+        return self._connection.read_response()
+
+    def _open(self) -> Any:
+        options = dict(self._options)
+        kind = options.pop("connection_class", Connection)
+        options |= {"socket_timeout": self._timeout, "socket_connect_timeout": self._timeout, "protocol": 2}
+        connection = _watched(kind, self._token)(**options)
+        with _explained():
+            try:
+                connection.connect()
+            except BaseException:
+                connection.disconnect()
+                raise
+        return connection
+
+
+@contextmanager
+def linked(url: str, token: CancelToken, timeout: float) -> Iterator[Link]:
+    """Connect, and in the end close everything that was opened; see :class:`Link`."""
+    try:
+        link = Link(url, token, timeout)
+        try:
+            yield link
+        finally:
+            link.close()
+    finally:
+        token.release()
+
+
+def check_redis_url(url: str) -> None:
+    """
+    Check a URL.
+
+    Raises:
+        TypeError: It is no string.
+        ValueError: Its form is not one of those that :class:`Link` takes. The text does not repeat it.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a string, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        if parts.scheme.endswith(_SENTINEL):
+            if not _service(url) or not _sentinels(url):
+                raise ValueError
+            _parse(_with_address(url, "127.0.0.1", 6379))
+        else:
+            _parse(url)
+        good = bool(parts.hostname or (parts.scheme == "unix" and parts.path))
+    except (ValueError, redis.RedisError):
+        good = False
+    if not good:
+        raise ValueError("url must be redis://host:port/db, rediss://, unix:// or redis+sentinel://hosts/service")
+
+
+def show_url(url: str) -> str:
+    """Return a URL without user, password and query, for log lines."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _master_url(url: str, token: CancelToken, timeout: float) -> str:
+    """Return the URL of the server to connect to: the sentinels are asked who that is."""
+    if not urlsplit(url).scheme.endswith(_SENTINEL):
+        return url
+    for host, port in _sentinels(url):
+        try:
+            sentinel = Link(f"redis://{host}:{port}", token, timeout)
+            try:
+                found = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _service(url))
+            finally:
+                sentinel.close()
+        except StreamError:
+            continue
+        if found:
+            return _with_address(url, found[0].decode(), int(found[1]))
+    raise ConnectionFailedError("no sentinel knows the master")
+
+
+def _sentinels(url: str) -> list[tuple[str, int]]:
+    hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    parts = [urlsplit(f"//{host}") for host in hosts if host]
+    return [(part.hostname, part.port or _SENTINEL_PORT) for part in parts if part.hostname]
+
+
+def _service(url: str) -> str:
+    return urlsplit(url).path.strip("/").partition("/")[0]
+
+
+def _with_address(url: str, host: str, port: int) -> str:
+    parts = urlsplit(url)
+    credentials = parts.netloc.rpartition("@")[0]
+    shown = f"[{host}]" if ":" in host else host
+    database = parts.path.strip("/").partition("/")[2]
+    address = f"{credentials}@{shown}:{port}" if credentials else f"{shown}:{port}"
+    return parts._replace(scheme=parts.scheme.removesuffix(_SENTINEL), netloc=address, path=f"/{database}").geturl()
+
+
+def _watched(kind: type[Any], token: CancelToken) -> Any:
+    """Return a class of connections whose sockets the token knows before they connect."""
+    if issubclass(kind, UnixDomainSocketConnection):
+
+        class Local(UnixDomainSocketConnection):
+            def _connect(self) -> socket.socket:
+                sock = socket.socket(socket.AF_UNIX)
+                token.watch(sock)
+                wait_for_answer(sock, self.path, float(self.socket_connect_timeout or 0), token)
+                return sock
+
+        return Local
+
+    class Remote(Connection):
+        def _connect(self) -> socket.socket:
+            return _connect_to(self.host, self.port, float(self.socket_connect_timeout or 0), token)
+
+    if not issubclass(kind, SSLConnection):
+        return Remote
+    return type("RemoteTLS", (kind, Remote), {})
+
+
+def _connect_to(host: str, port: int, timeout: float, token: CancelToken) -> socket.socket:
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            token.watch(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            wait_for_answer(sock, address, timeout, token)
+            return sock
+        except OSError as error:
+            failure = error
+            sock.close()
+    try:
+        raise failure
+    finally:
+        del failure  # else it would keep itself alive through this frame
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise what redis-py raises as an error of this library, whose text holds nothing of the server's."""
+    try:
+        yield
+    except exceptions.TimeoutError:
+        raise StreamEndedError("Redis did not answer in time") from None
+    except (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError) as error:
+        raise ConnectionFailedError(_refusal(error)) from None
+    except (exceptions.RedisError, OSError) as error:
+        words = describe(error)
+        reason = "the connection was closed" if words.startswith("unexpected error") else words
+        raise StreamEndedError(f"no connection to Redis: {reason}") from None
+
+
+def _moved_to(error: exceptions.ResponseError) -> dict[str, Any] | None:
+    """Return the node that has the keys, if a node of a cluster names it; all keys of a name are on one node."""
+    if not isinstance(error, exceptions.MovedError) and not str(error).startswith("MOVED "):  # as old redis-py has it
+        return None
+    found = _MOVED.fullmatch(str(error))
+    return {"host": found[1], "port": int(found[2])} if found else None
+
+
+def _refusal(error: Exception) -> str:
+    known = next((words for kind, words in _REFUSALS.items() if isinstance(error, kind)), None)
+    if known:
+        return known
+    code = str(error).partition(" ")[0]
+    return f"Redis answered with the error {code}" if code.isupper() and code.isalpha() else "Redis answered an error"

@@ -1,0 +1,86 @@
+"""``autoconfig mirror``, and the commands that follow what it writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.redis_server import RedisServer
+
+from autoconfig.cli import main
+from autoconfig.testing import DEMO_KEY, Emulator
+
+Start = Callable[..., Any]
+Run = Callable[..., tuple[int, str, str]]
+SECRET = {"AUTO_CONFIG_REDIS_SECRET": "a secret of the fleet"}
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """The URL of a server."""
+    if not shutil.which("redis-server"):
+        pytest.skip("needs redis-server")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+def test_mirrors_for_those_that_follow(start: Start, run: Run, service: Emulator, redis: str) -> None:
+    mirror = ("mirror", "--uri", service.uri, "--redis", redis, "--name", "prod", "--lease", "0.5")
+    first = start(*mirror, AUTO_CONFIG_KEY=service.key, **SECRET)
+    assert "in term" in first.line("leads")
+    watching = start("watch", "--json", "--redis", redis, "--name", "prod", **SECRET)
+    id = next(iter(service.environments))
+    watching.line(id)
+    second = start(*mirror, AUTO_CONFIG_KEY=service.key, **SECRET)
+    second.line("ready")
+    first.process.terminate()
+    assert first.ended() == 143
+    second.line("leads")
+    service.delete_environment(id)
+    watching.line("delete_environment")
+    code, out, _ = run("snapshot", "--json", "--name", "prod", AUTO_CONFIG_REDIS=redis, **SECRET)
+    assert code == 0
+    assert json.loads(out)["environments"].keys() == service.environments.keys()
+    assert DEMO_KEY not in first.stdout + second.stdout + first.stderr + second.stderr
+    code, out, _ = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5", **SECRET)
+    assert code == 0, out
+    assert [line[:4].strip() for line in out.splitlines() if line[0] != " "] == ["ok"] * 6
+
+
+def test_doctor_says_what_is_wrong(run: Run, redis: str) -> None:
+    code, out, _ = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "1")
+    assert code == 1
+    assert "FAIL  picture        there is no configuration under this name" in out
+    assert "warn  configuration" in out
+    code, out, _ = run("doctor", "--redis", "redis://user:pass@127.0.0.1:1", "--name", "prod", "--timeout", "1")
+    assert code == 1
+    assert "Connection refused" in out
+    assert "pass" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["watch", "--redis", "redis://h"], "--name: is missing"),
+        (["watch", "--name", "n"], "--redis: is missing"),
+        (["watch", "--redis", "http://h", "--name", "n"], "--redis: must be redis://"),
+        (["watch", "--redis", "redis://h", "--name", "{"], "--name: must not be empty, and have no braces"),
+        (["watch", "--redis", "redis://h", "--name", "n", "--uri", "http://h"], "cannot be given together with --uri"),
+        (["snapshot", "--redis", "redis://h", "--name", "n", "--archive", "f"], "together with --archive"),
+        (["mirror", "--redis", "redis://h", "--name", "n", "--lease", "60", "--key", "rel-1"], "at most 10 seconds"),
+        (["mirror", "--name", "n", "--key", "rel-1"], "--redis: is missing"),
+    ],
+    ids=["no-name", "no-url", "scheme", "name", "uri", "archive", "lease", "mirror"],
+)
+def test_refuses_wrong_arguments(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AUTO_CONFIG_REDIS", raising=False)
+    assert main(arguments) == 2
+    assert problem in capsys.readouterr().err
