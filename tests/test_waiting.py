@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from support.handled import forget_handled_exception
 
 from autoconfig import waiting
 from autoconfig.waiting import WaitingRoom
@@ -196,6 +197,7 @@ def test_ctrl_c_in_one_thread_that_waits_leaves_the_others_as_they_are(timeout: 
                 pass
             finally:
                 sys.settrace(before)
+            forget_handled_exception()
             timer.join()
         assert results == [True, True]
         if interrupt.left > 0:

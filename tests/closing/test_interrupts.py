@@ -18,6 +18,7 @@ import pytest
 from support.closing_peer import WAITING
 from support.closing_run import PROMPT, Acting, MakeRun, Run, Serve
 from support.closing_states import flood, idle
+from support.handled import forget_handled_exception
 
 import autoconfig
 from autoconfig import StreamManager, StreamState
@@ -68,6 +69,7 @@ def test_ctrl_c_at_every_line_of_close(script: Callable[[Any], None], serve: Ser
                 raised = True
             finally:
                 sys.settrace(before)
+            forget_handled_exception()
             for thread in run.started:
                 thread.join(WAITING)
             assert run.threads == [], line
