@@ -30,6 +30,8 @@ from autoconfig.messages import EnvironmentRep, SDKKeyRep
 from autoconfig.redis import Leader, RedisSource
 from autoconfig.testing import Emulator
 
+from .plots import chart
+from .results import Stat
 from .store import redis_port
 
 NAME, SECRET = "bench", "0123456789abcdef0123456789abcdef"
@@ -66,6 +68,7 @@ class Bench:
     """A service, Redis, a leader, and what the measurements share."""
 
     def __init__(self, stack: ExitStack) -> None:
+        self.charted: dict[str, Stat] = {}  # delays in milliseconds, by what they are of
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.port = stack.enter_context(redis_port(folder))
         self.url = f"redis://127.0.0.1:{self.port}"
@@ -143,10 +146,11 @@ class RawFollowers:
                     self._ask(sock, int(found[-1]))  # type: ignore[arg-type]
 
 
-def milliseconds(delays: list[float]) -> str:
-    """Return the median and the 99th percentile."""
-    cuts = statistics.quantiles(delays, n=100)
-    return f"p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms"
+def milliseconds(delays: list[float], title: str, charted: dict[str, Stat]) -> str:
+    """Return the median and the 99th percentile, and note them for the chart."""
+    cuts = [cut * 1e3 for cut in statistics.quantiles(delays, n=100)]
+    charted[title] = Stat(cuts[0], cuts[49], cuts[98], len(delays))
+    return f"p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms"
 
 
 def latency(bench: Bench) -> None:
@@ -157,7 +161,7 @@ def latency(bench: Bench) -> None:
             manager.wait_until_ready(30)
             clock.delays.clear()
             bench.change(100, 5)
-        print(f"change to handler, 100/s, {title}: {milliseconds(clock.delays)}", flush=True)
+        print(f"change to handler, 100/s, {title}: {milliseconds(clock.delays, title, bench.charted)}", flush=True)
 
 
 def takeover(bench: Bench) -> None:
@@ -205,7 +209,8 @@ def raw_followers(bench: Bench) -> float:
         cost = (bench.cpu() - before) / changes / RAW
     finally:
         raw.close()
-    print(f"{RAW:,} raw followers, 10 changes/s: {milliseconds(raw.delays)}; {len(raw.delays):,} deliveries")
+    delays = milliseconds(raw.delays, f"{RAW:,} that only read", bench.charted)
+    print(f"{RAW:,} raw followers, 10 changes/s: {delays}; {len(raw.delays):,} deliveries")
     print(f"  CPU of Redis: {cost * 1e6:.1f} us a change and follower", flush=True)
     return cost
 
@@ -226,9 +231,8 @@ def real_followers(bench: Bench) -> float:
         count = bench.change(10, 5)
         cost = (bench.cpu() - before) / count
     delays = [delay for clock in clocks for delay in clock.delays]
-    print(
-        f"{REAL} real followers in one process, 10 changes/s: {milliseconds(delays)}; CPU {cost * 1e3:.2f} ms a change"
-    )
+    found = milliseconds(delays, f"{REAL} followers in one process", bench.charted)
+    print(f"{REAL} real followers in one process, 10 changes/s: {found}; CPU {cost * 1e3:.2f} ms a change")
     with bench_idle(bench) as alone:
         pass
     each = max(0.0, idle - alone) / REAL
@@ -266,8 +270,8 @@ def compute(cost: float, idle: float, size: int) -> None:
     print(f"  all start at once: {size * MANY / 2**30:.1f} GiB, {size * MANY * 8 / 10e9:.0f} s at 10 Gbit/s")
 
 
-def main() -> int:
-    """Measure all."""
+def main(plots: Path | None = None) -> int:
+    """Measure all; write a chart of the delays into a folder."""
     if not shutil.which("redis-server"):
         raise SystemExit("needs redis-server")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -282,6 +286,10 @@ def main() -> int:
             idle = real_followers(bench)
         cost = raw_followers(bench)
         compute(cost, idle, size)
+        if plots:
+            title = "From a change to a follower, ms: median, and from the 1st to the 99th percentile"
+            plots.mkdir(parents=True, exist_ok=True)
+            (plots / "delays.svg").write_text(chart(title, list(bench.charted.items())))
     return 0
 
 
@@ -300,6 +308,7 @@ def _wait(condition: Callable[[], object]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plots", type=Path, help="write a chart into this folder, as SVG")
     parser.add_argument("--lead", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    sys.exit(lead(*arguments.lead) if arguments.lead else main())
+    sys.exit(lead(*arguments.lead) if arguments.lead else main(arguments.plots))

@@ -38,10 +38,11 @@ def draw(folder: Path, scenarios: Iterable[Scenario], summary: Summary) -> None:
             rows = [(client, summary.get((scenario.name, client, metric))) for client in scenario.clients]
             if measured := [(client, stat) for client, stat in rows if stat]:
                 name = scenario.name if metric == scenario.metrics[0] else f"{scenario.name}-{metric}"
-                (folder / f"{name}.svg").write_text(_chart(f"{title}, {TITLES[metric]}", measured))
+                (folder / f"{name}.svg").write_text(chart(f"{title}, {TITLES[metric]}", measured))
 
 
-def _chart(title: str, rows: list[tuple[str, Stat]]) -> str:
+def chart(title: str, rows: list[tuple[str, Stat]]) -> str:
+    """Return a bar for each row, up to the median."""
     rows = sorted(rows, key=lambda row: row[1].median)
     least, most = rows[0][1].median, max(stat.most for _, stat in rows)
     logarithmic = most > _TOO_FAR * least > 0
