@@ -51,7 +51,7 @@ def check_everything(fork: Agent, *, pending: bool) -> None:
     if pending:
         with pytest.raises(FailedError, match="ForkedError"):
             fork.ask("result")
-    assert len(fork.warnings) == 1
+    assert len(fork.wait_for_warning()) == 1
     assert "has to make and start its own" in fork.warnings[0]
 
 
@@ -78,7 +78,7 @@ def test_a_fork_has_no_socket_of_the_parent(agents: Agents, parent: Agent) -> No
 def test_fifty_forks_at_random_moments_of_a_flood(agents: Agents, parent: Agent) -> None:
     """Each checks everything by itself, and leaves by ``os._exit`` or like any program."""
     for _ in range(5):
-        assert parent.ask("fork_many", 10) == [0] * 10
+        assert parent.ask("fork_many", 10, True) == [0] * 10
     assert parent.ask("wait_for_count", parent.ask("count") + 500)
     warned = [line.split()[0] for line in agents.log.read_text("utf-8").splitlines() if " WARNING " in line]
     assert len(warned) == len(set(warned)) == 50

@@ -102,7 +102,7 @@ def test_a_fork_can_have_a_manager_of_its_own(
     assert fork.ask("close") is True
     emulator.wait_for_connections(1)
     check_follows(emulator, parent)
-    assert len(fork.warnings) == 1
+    assert len(fork.wait_for_warning()) == 1
 
 
 def test_a_forks_fork_is_warned_at_its_own_first_use(
@@ -116,7 +116,7 @@ def test_a_forks_fork_is_warned_at_its_own_first_use(
     for grandchild in grandchildren:
         assert grandchild.warnings == []
         assert [grandchild.ask("state") for _ in range(2)] == ["OFF", "OFF"]
-        assert len(grandchild.warnings) == 1
+        assert len(grandchild.wait_for_warning()) == 1
     assert fork.warnings == []
     check_follows(emulator, parent, fork)
 

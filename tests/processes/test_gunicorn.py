@@ -48,6 +48,7 @@ def test_a_manager_that_the_import_has_started(serve: Serve, emulator: Emulator)
         assert server.get()["took"] < 1
     assert emulator.connections == len(emulator.requests) == 1
     for pid in workers:
+        server.wait_for_warning(pid)
         (text,) = server.warnings(pid)
         assert "has to make and start its own" in text
     assert server.warnings(server.process.pid) == []

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from support.processes_handlers import DEADLINE, Counter, Forking, LoudFilter, end_of, open_sockets
 from support.processes_trouble import fill_log, fork_in_threads, poll
@@ -135,11 +136,17 @@ class Agent:
             sys.exit(0)  # as every program ends, whatever frames of the parent are below
         return pid
 
-    def fork_many(self, count: int) -> list[int]:
-        """Fork at random moments until one fails; they leave by ``os._exit`` and like any program in turn."""
+    def fork_many(self, count: int, logged: bool = False) -> list[int]:
+        """
+        Fork at random moments until one fails; they leave by ``os._exit`` and like any program in turn.
+
+        Args:
+            count: How many.
+            logged: Whether each has to wait for its line in the log, which a thread of its own writes.
+        """
         codes = []
         for number in range(count):
-            codes.append(self._fork_and_check(at_once=bool(number % 2)))
+            codes.append(self._fork_and_check(at_once=bool(number % 2), logged=logged))
             if codes[-1]:
                 break
         return codes
@@ -180,13 +187,20 @@ class Agent:
             assert repr(manager)
             assert time.monotonic() - begin < PROMPT
 
-    def _fork_and_check(self, *, at_once: bool) -> int:
+    def _fork_and_check(self, *, at_once: bool, logged: bool) -> int:
         threading.Event().wait(random.random() * 0.005)
         pid = os.fork()
         if pid:
             return end_of(pid, DEADLINE)
         self._socket.close()
         self.check_fork()
+        deadline, pause = time.monotonic() + DEADLINE, threading.Event()
+        while (
+            logged
+            and f"{os.getpid()} WARNING" not in Path(sys.argv[2]).read_text("utf-8")
+            and time.monotonic() < deadline
+        ):
+            pause.wait(0.01)
         if at_once:
             os._exit(0)
         sys.exit(0)

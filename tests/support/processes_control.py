@@ -60,6 +60,13 @@ class Agent:
         lines = [line.split(" ", 2) for line in self._log.read_text("utf-8").splitlines()]
         return [text for pid, level, text in lines if pid == str(self.pid) and level in ("WARNING", "ERROR")]
 
+    def wait_for_warning(self) -> list[str]:
+        """Wait until there is one, which a thread of its own writes, and return all."""
+        deadline, pause = time.monotonic() + WAITING, threading.Event()
+        while not self.warnings and time.monotonic() < deadline:
+            pause.wait(0.01)
+        return self.warnings
+
     def close(self) -> None:
         """Take no more answers; an agent that has nothing to do leaves."""
         self._lines.close()

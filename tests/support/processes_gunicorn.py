@@ -72,6 +72,10 @@ class Gunicorn:
         starts = tuple(f"{pid} {level} autoconfig " for level in ("WARNING", "ERROR"))
         return [line for line in self.log.splitlines() if line.startswith(starts)]
 
+    def wait_for_warning(self, pid: int) -> None:
+        """Wait until a process has logged one, which a thread of its own writes."""
+        wait_until(lambda: self.warnings(pid), "a warning")
+
     def wait_for_workers(self, besides: frozenset[int] | set[int] = frozenset()) -> set[int]:
         """Wait until all workers are there and none of the given ones; return them."""
         wait_until(lambda: len(self.workers) == WORKERS and not self.workers & besides, "workers")
