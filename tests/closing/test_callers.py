@@ -77,7 +77,8 @@ def test_inside_a_callback(callback: str, scheme: str, serve: Serve, make_run: M
             went_on.set()
 
     peer = serve(tell_the_story, tls=scheme == "https")
-    run = make_run(peer.url, Acting(close)).start()
+    run = make_run(peer.url, Acting(close))
+    run.start()
     assert went_on.wait(WAITING), run.seconds
     assert ended == [True]
     assert run.manager.close() is True
@@ -95,7 +96,8 @@ def test_inside_a_callback_and_outside_at_once(serve: Serve, make_run: MakeRun) 
         ended.append(run.close())
 
     peer = serve(flood)
-    run = make_run(peer.url, Acting(close)).start()
+    run = make_run(peer.url, Acting(close))
+    run.start()
     assert inside.wait(WAITING)
     ended.append(run.close())
     assert ended == [True, True]

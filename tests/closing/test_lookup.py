@@ -148,7 +148,8 @@ def test_inside_a_callback(look_up: LookUp, unvisited: Peer, serve: Serve, make_
         line.request()
         line.send(next(answers, REDIRECT.replace(b"/again", f"http://{NAME}/".encode())))
 
-    run = make_run(serve(end_and_redirect).url, Acting(close), initial_retry_delay=SOON).start()
+    run = make_run(serve(end_and_redirect).url, Acting(close), initial_retry_delay=SOON)
+    run.start()
     assert closed.wait(WAITING)
     assert ended == [False]
     wait_until(lambda: len(run.threads) == 1, "the dispatcher ends")
