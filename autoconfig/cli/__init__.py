@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = [name for name in _REQUIREMENTS if find_spec(name) is None]
         if missing:
             return _complain_of_missing(missing)
-        options = import_module(".options", __package__)
-        return int(options.run(sys.argv[1:] if argv is None else argv))
+        commands = import_module(".commands", __package__)
+        return int(commands.run(sys.argv[1:] if argv is None else argv))
     finally:
         if argv is not None:
             for number, handler in before.items():

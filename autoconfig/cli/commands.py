@@ -1,143 +1,368 @@
-"""Running a command for each change: a handler that fails when the command does, and so is called again."""
+"""The commands: their help, their options, and the errors for wrong ones. What a command does is in its own module."""
 
 from __future__ import annotations
 
-import json
+import functools
 import os
-import signal
-import subprocess
-import time
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
-from ..environments import EnvironmentParams, FilterParams
-from ..identifiers import EnvironmentID, FilterID
-from .events import Call, call_json
+import click
+from click.shell_completion import get_completion_class, shell_complete
 
-_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-_GLANCE = 0.02  # seconds between two looks at whether it has ended
-_OURS = ("AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE")  # variables that no command has to see
+from ..validation import check_header_value
+from ..version import __version__
+from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible, library_logs
+from .options import (
+    FILE,
+    HOST,
+    PORT,
+    Options,
+    connection,
+    connection_options,
+    fleet_option,
+    json_option,
+    redis_option,
+    reveal_option,
+    seconds_option,
+    shown_name,
+    source_options,
+)
+from .output import CommandError, complain, put_line, silence
+from .sources import Fleet, check
+
+SNAPSHOT_TIMEOUT = 30  # seconds
+LONGEST_LEASE = 10  # seconds
+DEFAULT_INTERVAL = 4  # seconds: time to read what has changed
+
+_COMPLETE = "_AUTOCONFIG_COMPLETE"
 
 
-class CommandFailedError(Exception):
-    """The command did not succeed. The text says how, and holds no secret."""
+class _Group(click.Group):
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        # click's mark of a paragraph that keeps its lines is a control character, which a raw docstring cannot hold.
+        cmd.help = (cmd.help or "").replace("\\b\n", "\b\n")
+        super().add_command(cmd, name)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(context, args[0]) is None and not args[0].startswith("-"):
+            close = get_close_matches(args[0], self.commands, 1) or [", ".join(self.commands)]
+            raise CommandError("COMMAND", f"there is no command {args[0]!r}", f"autoconfig {close[0]}", USAGE)
+        return super().resolve_command(context, args)
 
 
-class Commands:
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""Try it without an account: autoconfig demo
+
+\b
+Exit codes:
+  0  ok                 3  the service rejected the key
+  1  failure            4  not ready in time
+  2  wrong arguments    130, 143  ended by Ctrl-C, by SIGTERM""",
+)
+@click.version_option(__version__, prog_name="autoconfig", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> int:
+    """Follow LaunchDarkly's auto-configuration stream: which environments exist, with their keys."""
+    if context.invoked_subcommand is None:
+        put_line(context.get_help())
+    return OK
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Read the arguments, run the command, and return the exit code."""
+    try:
+        if instruction := os.environ.get(_COMPLETE):
+            return shell_complete(cli, {}, "autoconfig", _COMPLETE, instruction)
+        with cli.make_context("autoconfig", list(arguments)) as context:
+            return int(cli.invoke(context) or OK)
+    except click.exceptions.Exit as end:  # after --help and --version
+        return end.exit_code
+    except click.UsageError as error:
+        complain(_usage_error(error))
+        return USAGE
+    except CommandError as error:
+        complain(error)
+        return error.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has seen enough
+        silence(sys.stdout)
+        return OK
+
+
+def _usage_error(error: click.UsageError) -> CommandError:
+    """Return click's error in our form, without what was typed: that may be a key in the wrong place."""
+    fix = f"{error.ctx.command_path if error.ctx else 'autoconfig'} --help"
+    name, problem = "arguments", error.message.rstrip(".")
+    match error:
+        case click.NoSuchOption(option_name=name):
+            close = [one for one in error.possibilities or () if one != name]
+            return CommandError(name, "there is no such option", close[0] if close else fix, USAGE)
+        case click.BadOptionUsage(option_name=name):
+            problem = "takes no value" if "take" in error.message else "needs a value"
+        case click.MissingParameter(param=click.Parameter() as param):
+            name, problem = shown_name(param, error.ctx), "is missing"
+        case click.BadParameter(param=click.Parameter() as param):
+            name = shown_name(param, error.ctx)
+        case _ if error.message.startswith("Got unexpected"):
+            problem = "there is one too many (it is not shown: it may be a key)"
+    return CommandError(name, problem, fix, USAGE)
+
+
+def command(summary: str) -> Callable[[Options], click.Command]:
     """
-    A handler that runs a command for each call, and raises if it fails, so that the library makes the call again.
+    Make a command of a function that checks the options and returns them for ``run`` in the module of its name.
 
-    Keys go to the command by its environment and its stdin only, never by its arguments.
-
-    Args:
-        command: What ``/bin/sh -c`` runs.
-        timeout: How many seconds it may take.
-
-    Attributes:
-        last_failed: Whether the run for ``received_all_environments``, which is not made again, has failed.
+    That module is imported only then, because most of the library comes with it.
     """
 
-    def __init__(self, command: str, timeout: float) -> None:
-        self.last_failed = False
-        self._command = command
-        self._timeout = timeout
-        self._known: dict[str, EnvironmentParams | FilterParams] = {}  # for the names of what is deleted
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+    def decorate(function: Options) -> click.Command:
+        @functools.wraps(function)
+        def run_module(verbose: int, **given: Any) -> int:
+            options = function(**given)
+            module = import_module(f".{function.__name__}", __package__)
+            with interruptible(), library_logs(verbose):
+                return int(module.run(**options))
 
-    def add_environment(self, params: EnvironmentParams) -> None:
-        """Run the command."""
-        self._run_for("add_environment", params.env_id, params)
-
-    def update_environment(self, params: EnvironmentParams) -> None:
-        """Run the command."""
-        self._run_for("update_environment", params.env_id, params)
-
-    def delete_environment(self, id: EnvironmentID) -> None:
-        """Run the command."""
-        self._run_for_deletion("delete_environment", id)
-
-    def add_filter(self, params: FilterParams) -> None:
-        """Run the command."""
-        self._run_for("add_filter", params.id, params)
-
-    def delete_filter(self, id: FilterID) -> None:
-        """Run the command."""
-        self._run_for_deletion("delete_filter", id)
-
-    def received_all_environments(self) -> None:
-        """Run the command."""
-        self.last_failed = True
-        self._run(Call("received_all_environments"), {})
-        self.last_failed = False
-
-    def stop(self) -> None:
-        """End what is running, and run nothing more; called from another thread than the other methods."""
-        self._stopping = True
-        if process := self._process:
-            _end(process)
-
-    def _run_for(self, name: str, id: str, params: EnvironmentParams | FilterParams) -> None:
-        self._known[id] = params
-        self._run(Call(name, params), _names(params))
-
-    def _run_for_deletion(self, name: str, id: str) -> None:
-        known = self._known.get(id)
-        self._run(Call(name, id), _names(known) if known else {})
-        self._known.pop(id, None)
-
-    def _run(self, call: Call, names: dict[str, str]) -> None:
-        variables = {name: value for name, value in os.environ.items() if name not in _OURS}
-        variables |= {"AUTOCONFIG_EVENT": call.name, "AUTOCONFIG_ID": call.id}
-        variables |= {f"AUTOCONFIG_{name}": value.replace("\0", "") for name, value in names.items()}
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", self._command],
-            stdin=subprocess.PIPE,
-            env=variables,
-            start_new_session=True,  # so that all that it starts can be ended
+        verbose = click.option(
+            "-v", "--verbose", count=True, help="Show on stderr what the library logs; -vv for every detail."
         )
-        self._process = process
-        try:
-            if self._stopping:
-                _end(process)
-            process.communicate(json.dumps(call_json(call, str)).encode() + b"\n", self._timeout)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise CommandFailedError(f"took more than {self._timeout:g} s and was killed") from None
-        finally:
-            self._process = None
-            if process.stdin:
-                process.stdin.close()
-            _reap_orphans()
-        if code := process.returncode:
-            raise CommandFailedError(f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
+        return cli.command(function.__name__.replace("_", "-"), short_help=summary)(verbose(run_module))
+
+    return decorate
 
 
-def _names(params: EnvironmentParams | FilterParams) -> dict[str, str]:
-    if isinstance(params, FilterParams):
-        return {"PROJECT": params.proj_key, "FILTER": params.key}
-    return {
-        "PROJECT": params.identifiers.proj_key,
-        "ENVIRONMENT": params.identifiers.env_key,
-        "SDK_KEY": params.sdk_key,
-        "MOBILE_KEY": params.mobile_key,
-    }
+@command("See it work in ten seconds, without an account.")
+@click.option("--fast", is_flag=True, help="Leave out the pauses that are for reading.")
+@json_option("each step")
+@reveal_option
+def demo(**options: Any) -> dict[str, Any]:
+    """
+    See it work in ten seconds, without an account.
+
+    An emulator plays LaunchDarkly's service on a port of this machine, and the real client follows it: changes, a key
+    rotation, an outage. Ends with exit code 1 if what reached the client is not what was played.
+    """
+    return options
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started; first politely."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + _GRACE
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(_GLANCE)
-        if process.poll() is not None:
-            return
+@command("Follow a stream: a live table, or one line a change.")
+@source_options("Give up, with exit code 4, if not connected by then; without it, try for ever.", archive=True)
+@click.option("--project", "projects", multiple=True, metavar="PROJECT",
+              help="Show only what belongs to the project of this key or name; may be repeated.")  # fmt: skip
+@click.option("--plain", is_flag=True, help="Print lines on a terminal too, instead of the table.")
+@json_option("each change of an environment, a filter or the stream's state")
+@reveal_option
+def watch(**options: Any) -> dict[str, Any]:
+    """
+    Follow an auto-configuration stream until Ctrl-C.
+
+    On a terminal this is a live table with the newest changes on top; otherwise one line a change. First come all
+    environments and payload filters, then every change. Network errors are retried for ever; only a rejected key ends
+    it. The states of the stream are INITIALIZING (nothing received yet), VALID, INTERRUPTED (it is tried again) and
+    OFF. "Expires" counts down the time for which a replaced key is still accepted.
+    """
+    return options
 
 
-def _reap_orphans() -> None:
-    """As the first process of a container, take note of the end of processes whose parents have left them."""
-    if os.getpid() == 1:
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+@command("Print all environments once, and end.")
+@source_options("Give up, with exit code 4, if not complete by then.", SNAPSHOT_TIMEOUT, archive=True)
+@click.option("--format", "form", type=click.Choice(["table", "json", "relay-env"]), default=None,
+              help="relay-env: LD_ENV_…=… lines for a Relay Proxy; needs --reveal [default: table].")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@reveal_option
+def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
+    r"""
+    Wait for the first full configuration, print it, and end.
+
+    The exit code is 4 if it did not come in time, 3 if the key was rejected, and 1 if nothing of what came can be used.
+    `autoconfig emulate` serves what --json --reveal prints. For scripts:
+
+    \b
+      autoconfig snapshot --json | jq -r '.environments[].envKey'
+    """
+    if as_json and form not in (None, "json"):
+        raise CommandError("--json", f"cannot be given together with --format {form}", "give one of the two", USAGE)
+    if form == "relay-env" and not options["reveal"]:
+        raise CommandError(
+            "--format relay-env", "would write masked keys, which no Relay Proxy can use", "add --reveal", USAGE
+        )
+    return {"form": "json" if as_json else form or "table", **options}
+
+
+@command("Keep a file in step, or run a command for each change.")
+@source_options(
+    f"Give up, with exit code 4, if not complete by then [default: {SNAPSHOT_TIMEOUT} with --once].", archive=True
+)
+@click.option("--output", metavar="FILE", type=FILE,
+              help="Write all environments to FILE, keys in full, whenever something has changed.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["json", "dotenv", "relay-env"]), default="json", show_default=True,
+              help="What FILE is: JSON as snapshot prints it; LAUNCHDARKLY_SDK_KEY_…=… lines; or LD_ENV_…=… lines for "
+              "a Relay Proxy.")  # fmt: skip
+@click.option("--exec", "command", metavar="CMD", help="Run CMD in a shell for each change, one at a time.")
+@seconds_option("--exec-timeout", "command_timeout", default=60,
+                help="Kill CMD when it takes longer; it counts as failed then.")  # fmt: skip
+@click.option("--once", is_flag=True, help="End when all is in step.")
+def sync(output: str | None, command: str | None, once: bool, timeout: float | None, **options: Any) -> dict[str, Any]:
+    r"""
+    Keep a file in step with the environments, or run a command for each change, until SIGTERM or Ctrl-C.
+
+    FILE is replaced in one step, has mode 0600, and stays when this ends. It is written when the configuration is
+    complete and something in it is new, so a restart without the service leaves it alone.
+
+    CMD is told of an environment or filter by variables, and on stdin by the JSON that watch --json --reveal prints:
+
+    \b
+      AUTOCONFIG_EVENT        add_environment, update_environment,
+                              delete_environment, add_filter, delete_filter,
+                              received_all_environments (all is complete)
+      AUTOCONFIG_ID           the id of the environment or filter
+      AUTOCONFIG_PROJECT      the key of its project
+      AUTOCONFIG_ENVIRONMENT  the key of the environment
+      AUTOCONFIG_FILTER       the key of the filter
+      AUTOCONFIG_SDK_KEY      the SDK key; AUTOCONFIG_MOBILE_KEY likewise
+
+    A CMD that fails is run again after a second, later after a minute at most, until it succeeds or a newer change
+    takes its place; only the one for received_all_environments is not. Changes of others go on meanwhile. Ended by
+    SIGTERM, the exit code is 0.
+    """
+    if output is None and command is None:
+        raise CommandError("sync", "there is nothing to do", "add --output FILE, or --exec CMD, or both", USAGE)
+    timeout = SNAPSHOT_TIMEOUT if once and timeout is None else timeout
+    return {"output": output, "command": command, "once": once, "timeout": timeout, **options}
+
+
+@command("Download the archive of the Relay Proxy's offline mode.")
+@connection_options("https://sdk.launchdarkly.com", None)
+@click.option("--output", metavar="FILE", type=FILE, required=True, help="Where to; it is replaced in one step.")
+@seconds_option("--timeout", default=60, help="How long the service may be silent.")
+def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]:
+    r"""
+    Download the archive of the Relay Proxy's offline mode, for places without a network.
+
+    The auto-configuration profile has to allow it. The archive holds SDK keys and flags, so FILE has mode 0600. Its
+    checksum is verified before FILE is replaced. snapshot, watch and sync take it: --archive FILE.
+
+    \b
+      autoconfig fetch-archive --output ld.tar.gz
+      autoconfig sync --archive ld.tar.gz --output environments.json
+    """
+    return {"source": connection(options), "output": output, "timeout": timeout}
+
+
+@command("Mirror the service into Redis, for a fleet that follows it there.")
+@connection_options()
+@redis_option(
+    "Redis: redis://…, rediss://…, unix://…, redis+sentinel://HOSTS/SERVICE. Prefer the variable if it has a password."
+)
+@fleet_option
+@seconds_option("--lease", default=3, help="Without a sign of life for so long, another one leads; at most 10.")
+def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -> dict[str, Any]:
+    r"""
+    Follow the service and mirror it into Redis, until SIGTERM or Ctrl-C.
+
+    Run two or more: one leads, and another one takes over when it is gone. Processes follow it there:
+    StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). With the variable AUTO_CONFIG_REDIS_SECRET
+    values are encrypted; all of a fleet have the same. snapshot, watch, sync and doctor take --redis and --name too:
+
+    \b
+      export AUTO_CONFIG_REDIS=rediss://cache.example.com
+      export AUTO_CONFIG_REDIS_SECRET=…
+      autoconfig mirror --name prod
+      autoconfig watch --name prod
+    """
+    if lease > LONGEST_LEASE:
+        raise CommandError("--lease", f"must be at most {LONGEST_LEASE:g} seconds", "leave it out", USAGE)
+    return {"source": connection(options), "fleet": functools.partial(Fleet, redis, fleet, {}), "lease": lease}
+
+
+@command("Check the way to the service step by step, and say what to do.")
+@source_options("How long each check may take.", 10)
+@seconds_option("--heartbeat", help="Also wait so long for a heartbeat or an event after the first put; the service "
+                "sends a heartbeat every 180 seconds.")  # fmt: skip
+@json_option("each check")
+def doctor(**options: Any) -> dict[str, Any]:
+    """
+    Check the way to the service step by step, and say what to do.
+
+    The steps are configuration, proxy, DNS, TCP, TLS, HTTP, content type, the first put and, with --heartbeat, that the
+    stream stays alive. Each is a line: ok, warn, FAIL or skip, with what to do if something is wrong. After the first
+    failure the rest is skipped. No key and no password is shown in full. With --redis the steps are those to the
+    fleet's picture: Redis, its eviction, the leader, the first put.
+    """
+    return options
+
+
+@command("Feed a recorded stream to the client, and explain what it does.")
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--explain", is_flag=True, help="Say of each event what was done, and why.")
+@json_option("each call (and event)")
+@reveal_option
+def replay(**options: Any) -> dict[str, Any]:
+    """
+    Feed a recorded stream to the client, and explain what it does.
+
+    FILE holds the bytes of an event stream, as `curl -N` saves them; - stands for stdin. Printed are the calls that a
+    handler would get, from the real parser, decoder and version logic, without a network. With --explain each event is
+    shown too, with what was done and why. Where the client would connect again, that is said, and the rest of FILE is
+    taken for what comes on the next connection. The exit code is 1 if an event was malformed.
+    """
+    return options
+
+
+@command("Play the service, from a file or with a built-in story.")
+@click.argument("file", metavar="[FILE]", type=FILE, required=False)
+@click.option("--host", type=HOST, default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=PORT, default=8765, show_default=True, help="The port; 0 for any that is free.")
+@click.option("--key", metavar="KEY", help="The key that clients must have [default: a made-up one].")
+@seconds_option("--interval", help=f"Time between two changes of the built-in story [default: {DEFAULT_INTERVAL}].")
+@reveal_option
+def emulate(key: str | None, interval: float | None, **options: Any) -> dict[str, Any]:
+    r"""
+    Serve an auto-configuration stream on a port of this machine until Ctrl-C, to try clients with.
+
+    FILE is JSON, and followed when it changes: what `autoconfig snapshot --json --reveal` prints, the data line of a
+    put, or the same written by hand; without FILE a built-in story is played.
+
+    \b
+      {"environments": {"ID": {"envKey": "test", "envName": "Test",
+                               "projKey": "shop", "projName": "Shop",
+                               "sdkKey": {"value": "sdk-..."},
+                               "mobKey": "mob-...", "defaultTtl": 5}},
+       "filters": {"ID": {"projKey": "shop", "key": "europe"}}}
+    """
+    if key is not None:
+        check(check_header_value, "--key", key, "give a key without line breaks and spaces")
+    if options["file"] is not None and interval is not None:
+        raise CommandError("--interval", "is for the built-in story, not for a FILE", "leave it out", USAGE)
+    return {"key": key, "interval": interval or DEFAULT_INTERVAL, **options}
+
+
+@cli.command(short_help="Print a script for completion in bash, zsh or fish.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    r"""
+    Print a script that lets the shell complete commands, options and names of files.
+
+    To try it: eval "$(autoconfig completion bash)", the same with zsh, or autoconfig completion fish | source. To keep
+    it, save it where the shell looks for such scripts:
+
+    \b
+      bash  ~/.local/share/bash-completion/completions/autoconfig
+      zsh   a file _autoconfig in a directory of $fpath
+      fish  ~/.config/fish/completions/autoconfig.fish
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        return FAILURE
+    put_line(kind(cli, {}, "autoconfig", _COMPLETE).source().rstrip("\n"))
+    return OK

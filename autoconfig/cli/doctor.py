@@ -17,9 +17,8 @@ from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
 from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks, findings
 from .events import Call, Picture, Remark, Stream
-from .fleet import Fleet, needs_redis
-from .options import Connection, Source
 from .output import CommandError, harmless, is_terminal, painted, printable, put_json, put_line, shown_uri, timestamp
+from .sources import Connection, Fleet, Source, needs_redis
 from .words import brief_time, refusals
 
 _STREAM_TYPE = "text/event-stream"

@@ -14,9 +14,8 @@ from ..stream.cancel import CancelToken
 from .doctor_network import CheckFailedError, Finding
 from .events import Call, Stream
 from .events import Picture as Shown
-from .fleet import SECRET, Fleet
-from .options import Source
 from .output import CommandError, harmless
+from .sources import SECRET, Fleet, Source
 from .words import brief_time
 
 _GLANCE = 0.2  # seconds between two looks at the leader's sign of life

@@ -23,8 +23,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 from ..stream.failures import describe
 from ..validation import check_url
 from . import FAILURE
-from .options import Connection
 from .output import host_port, printable, shown_uri
+from .sources import Connection
 
 PROXY_LOGIN = "Give a user and a password in the proxy's URL: http://USER:PASSWORD@HOST:PORT (percent-encoded)."
 _PORTS = {"http": 80, "https": 443}

@@ -21,8 +21,8 @@ from ..inner_handlers import HandlersInARow
 from ..registry import EnvironmentRegistry
 from ..status import StreamState, StreamStatus
 from . import FAILURE, KEY_REJECTED
-from .options import Source
 from .output import CommandError, harmless, painted, printable, put_json, put_line, timestamp
+from .sources import Source
 from .words import (
     Show,
     age,

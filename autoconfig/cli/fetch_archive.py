@@ -9,8 +9,8 @@ from ..archive import fetch_archive
 from ..config import HTTPConfig
 from ..exceptions import KeyRejectedError, StreamError
 from . import KEY_REJECTED, OK
-from .options import Connection
 from .output import CommandError, harmless, put_line
+from .sources import Connection
 from .words import counted
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from . import OK
 from .events import clock
-from .fleet import Fleet, needs_redis
-from .options import Connection
 from .output import painted, put_line, reader_is_gone
+from .sources import Connection, Fleet, needs_redis
 from .words import counted
 
 if TYPE_CHECKING:

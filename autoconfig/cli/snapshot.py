@@ -9,8 +9,8 @@ from ..identifiers import mask
 from ..status import ErrorKind, StreamStatus
 from . import NOT_READY, OK
 from .events import Call, Picture, Remark, Stream
-from .options import Source
 from .output import CommandError, is_terminal, put_json, put_line, warn
+from .sources import Source
 from .words import (
     Show,
     configuration_json,

@@ -15,10 +15,10 @@ from ..cache import replacement
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import mask
 from . import FAILURE, NOT_READY, OK, USAGE
-from .commands import CommandFailedError, Commands
 from .events import Call, Event, Picture, PlainLines, Stream
-from .options import Source
 from .output import CommandError, harmless, warn
+from .shell import CommandFailedError, Commands
+from .sources import Source
 from .words import configuration_json, counted, dotenv_variables, relay_variables
 
 _PAUSE = 2.0  # seconds until the next attempt, if the file cannot be written

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from ..identifiers import mask
 from . import NOT_READY, OK
 from .events import JsonLines, Picture, PlainLines, Stream, View
-from .options import Source
 from .output import CommandError, held_errors, is_terminal, put_line, reader_is_gone
+from .sources import Source
 from .words import Show
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from autoconfig import ErrorInfo, ErrorKind, MessageHandler, StreamState, StreamStatus
 from autoconfig.cli.events import Call, CallHandler, JsonLines, Picture, PlainLines, Remark, Stream, call_json
-from autoconfig.cli.options import Connection
+from autoconfig.cli.sources import Connection
 from autoconfig.handler import check_handler
 from autoconfig.identifiers import mask
 from autoconfig.testing.demo import DOCS, EUROPE, FILTERS, PRODUCTION
@@ -26,7 +26,9 @@ FILTER = FILTERS[EUROPE].to_params(EUROPE)
 
 
 def connection(uri: str) -> Connection:
-    return Connection({"uri": uri, "key": "rel-x", "key_file": None, "proxy": None, "ca_file": None})
+    return Connection(
+        {"uri": uri, "key": "rel-x", "key_file": None, "proxy": None, "ca_file": None}, {"uri": "--uri", "key": "--key"}
+    )
 
 
 def test_every_method_of_a_handler_becomes_a_value() -> None:

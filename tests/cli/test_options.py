@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from autoconfig.cli import main
-from autoconfig.cli.options import cli
+from autoconfig.cli.commands import cli
 from autoconfig.testing import Emulator
 from autoconfig.version import __version__
 
