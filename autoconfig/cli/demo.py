@@ -23,8 +23,9 @@ from ..messages import FilterRep, SDKKeyRep
 from ..testing import Emulator
 from ..testing.demo import DOCS, ENVIRONMENTS, EUROPE, FILTERS, PRODUCTION, STAGING
 from . import OK
-from .events import Call, Picture, Stream, call_json, wording
-from .output import CommandError, painted, put_json, put_line, timestamp
+from .events import Call, Picture, Stream
+from .lines import call_json, wording
+from .output import CommandError, painted, put_line, put_record
 from .words import Show
 
 _DEADLINE = 10.0  # seconds for what takes milliseconds, or one retry
@@ -82,13 +83,13 @@ def run(*, fast: bool, as_json: bool, reveal: bool) -> int:
                 f"An emulator plays LaunchDarkly's service on {service.uri}, and the real client follows it; "
                 "each call of your handler is shown."
             )
-            calls = _play(stage, service, 0.0 if fast else _PAUSE)
+            calls, totals = _play(stage, service, 0.0 if fast else _PAUSE)
     except CommandError:
         stage.result(ok=False)
         raise
     stage.result(ok=True, calls=calls)
     stage.say(
-        f"\n{calls} calls, and your handler knows what the service has ({stage.picture.totals()}): nothing missed, "
+        f"\n{calls} calls, and your handler knows what the service has ({totals}): nothing missed, "
         "nothing told twice.\n"
         'Next: "Look environments up" in the README. Or `autoconfig emulate`, and in a second terminal the command '
         "that it prints."
@@ -105,8 +106,8 @@ def _started() -> Emulator:
     return service
 
 
-def _play(stage: _Stage, service: Emulator, pause: float) -> int:
-    """Play all acts, and return the number of calls."""
+def _play(stage: _Stage, service: Emulator, pause: float) -> tuple[int, str]:
+    """Play all acts; return the number of calls, and in words what the handler knows then."""
     count = 0
     with Stream(_Local(service)) as stream:
         for act in demo_acts():
@@ -120,8 +121,8 @@ def _play(stage: _Stage, service: Emulator, pause: float) -> int:
         for event in stream.events(0.0):
             if isinstance(event, Call):
                 raise _failed(f"{event.name} was called out of turn")
-    _compare(stage, service)
-    return count
+    _compare(stream.picture, service)
+    return count, stream.picture.totals()
 
 
 def _follow(stage: _Stage, stream: Stream, act: Act) -> int:
@@ -131,7 +132,7 @@ def _follow(stage: _Stage, stream: Stream, act: Act) -> int:
         return 0
     for event in stream.events(time.monotonic() + _DEADLINE):
         if isinstance(event, Call):
-            stage.handler(event)
+            stage.handler(event, stream.picture)
             if (event.name, event.id) != expected.pop(0):
                 raise _failed(f"{event.name} was called out of turn")
         if not expected:
@@ -139,9 +140,9 @@ def _follow(stage: _Stage, stream: Stream, act: Act) -> int:
     raise _failed(f"no {expected[0][0]} within {_DEADLINE:g} s")
 
 
-def _compare(stage: _Stage, service: Emulator) -> None:
+def _compare(picture: Picture, service: Emulator) -> None:
     """Check that what the handler knows is what the service has."""
-    registry = stage.picture.registry
+    registry = picture.registry
     if dict(registry.environments) != {id: rep.to_params() for id, rep in service.environments.items()}:
         raise _failed("the handler's environments are not the service's")
     if dict(registry.filters) != {id: rep.to_params(id) for id, rep in service.filters.items()}:
@@ -156,7 +157,6 @@ class _Stage:
     """Prints lines in which the service and the handler take turns."""
 
     def __init__(self, show: Show, as_json: bool) -> None:
-        self.picture = Picture()
         self._show = show
         self._json = as_json
         self._began = time.monotonic()
@@ -170,18 +170,17 @@ class _Stage:
     def service(self, text: str) -> None:
         """Print what the service does."""
         if self._json:
-            put_json({"time": timestamp(), "service": text})
+            put_record(service=text)
             return
         put_line("")
         self._speak("service", "cyan", textwrap.wrap(text, _WIDTH - _MARGIN))
 
-    def handler(self, call: Call) -> None:
+    def handler(self, call: Call, picture: Picture) -> None:
         """Print a call of the handler."""
-        before = self.picture.apply(call)
         if self._json:
-            put_json({"time": timestamp(), **call_json(call, self._show)})
+            put_record(**call_json(call, self._show))
             return
-        words, facts = wording(call, before, self.picture, self._show)
+        words, facts = wording(call, picture, self._show)
         if call.name.startswith("add_"):
             facts = [fact for fact in facts if not fact.startswith("id ")]
         head = f"{call.name:{_NAME - 2}}  {words}".rstrip()
@@ -194,7 +193,7 @@ class _Stage:
     def result(self, **fields: object) -> None:
         """Print how it went, for programs."""
         if self._json:
-            put_json({"time": timestamp(), **fields})
+            put_record(**fields)
 
     def _speak(self, who: str, colour: str, lines: list[str]) -> None:
         head = f"{painted(f'{time.monotonic() - self._began:4.1f}s', 'dim')}  {painted(f'{who:12}', colour)}"

@@ -16,8 +16,8 @@ from ..identifiers import mask, show
 from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
 from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks, findings
-from .events import Call, Picture, Remark, Stream
-from .output import CommandError, harmless, is_terminal, painted, printable, put_json, put_line, shown_uri, timestamp
+from .events import Call, Remark, Stream
+from .output import CommandError, harmless, is_terminal, painted, printable, put_line, put_record, shown_uri
 from .sources import Connection, Fleet, Source, needs_redis
 from .words import brief_time, refusals
 
@@ -165,7 +165,6 @@ class StreamChecks:
         self._heartbeat = heartbeat
         self._stack = stack
         self._replies = Replies()
-        self._picture = Picture()
         self._ignored: list[str] = []
         self._complete = False
         self._error: ErrorInfo | None = None
@@ -241,7 +240,6 @@ class StreamChecks:
         """Take events until it is done, until the client reports an error, or until the time is over."""
         for event in self._stream.events(time.monotonic() + (timeout or self._timeout)):
             if isinstance(event, Call):
-                self._picture.apply(event)
                 self._complete |= event.name == "received_all_environments"
             elif isinstance(event, Remark):
                 self._ignored.append(event.text)
@@ -284,22 +282,22 @@ class StreamChecks:
         return f", through {proxy}" if proxy else ""
 
     def _unusable(self, reason: str) -> CheckFailedError:
-        refused = refusals(self._stream.settled_status())
+        refused = refusals(self._stream.settle())
         reasons = [*refused, *self._ignored] or [reason]
         details = {"refused": len(refused), "ignored": len(self._ignored)}
         return CheckFailedError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
 
     def _counted(self) -> Finding:
         took = time.monotonic() - self._began
-        refused = refusals(self._stream.settled_status())
-        registry = self._picture.registry
+        refused = refusals(self._stream.manager.status)
+        registry = self._stream.picture.registry
         if not registry.environments and (refused or self._ignored):
             raise self._unusable("")
         details: dict[str, object] = {
             "environments": len(registry.environments), "filters": len(registry.filters), "after": round(took, 3),
             "refused": refused, "ignored": self._ignored,
         }  # fmt: skip
-        text = f"{self._picture.totals()} after {brief_time(took)}"
+        text = f"{self._stream.picture.totals()} after {brief_time(took)}"
         if refused or self._ignored:
             text += f"; {len(refused)} refused, {len(self._ignored)} ignored: "
             text += printable("; ".join([*refused, *self._ignored]))
@@ -312,7 +310,7 @@ class StreamChecks:
 def _print(name: str, finding: Finding, took: float, *, as_json: bool) -> None:
     if as_json:
         fields = {"check": name, "state": finding.state, "text": finding.text, "fix": finding.fix or None}
-        put_json({"time": timestamp(), **fields, "seconds": round(took, 3), "details": dict(finding.details)})
+        put_record(**fields, seconds=round(took, 3), details=dict(finding.details))
         return
     state = painted(f"{finding.state.upper() if finding.state == 'fail' else finding.state:4}", _COLOURS[finding.state])
     text = finding.text

@@ -13,7 +13,6 @@ from ..redis.link import Link
 from ..stream.cancel import CancelToken
 from .doctor_network import CheckFailedError, Finding
 from .events import Call, Stream
-from .events import Picture as Shown
 from .output import CommandError, harmless
 from .sources import SECRET, Fleet, Source
 from .words import brief_time
@@ -53,10 +52,10 @@ class FleetExamination:
         return Finding(f"{found.name}, encrypted", details=details)
 
     def _redis(self) -> Finding:
-        token = CancelToken()
-        self._stack.callback(token.close)
+        self._token = CancelToken()
+        self._stack.callback(self._token.close)
         try:
-            self._link = Link(self._fleet.url, token, self._timeout)
+            self._link = Link(self._fleet.url, self._token, self._timeout)
             self._stack.callback(self._link.close)
             began = time.monotonic()
             self._summary()
@@ -87,20 +86,17 @@ class FleetExamination:
             now = self._summary()
             if now.owner and now.beat != before.beat:
                 return Finding(f"{now.owner} leads, in term {now.term}", details={"owner": now.owner, "term": now.term})
-            time.sleep(_GLANCE)
+            self._token.wait(_GLANCE)
         if before.owner:
             raise CheckFailedError(f"{before.owner} gave no sign of life within {self._timeout:g} s", _LEADERS_LINE)
         raise CheckFailedError("nobody leads", _LEADERS_LINE)
 
     def _first_put(self) -> Finding:
-        shown = Shown()
         began = time.monotonic()
         stream = self._stack.enter_context(Stream(self._fleet, initial_retry_delay=30.0))
         for event in stream.events(began + self._timeout):
-            if isinstance(event, Call):
-                shown.apply(event)
-                if event.name == "received_all_environments":
-                    return Finding(f"{shown.totals()} after {brief_time(time.monotonic() - began)}")
+            if isinstance(event, Call) and event.name == "received_all_environments":
+                return Finding(f"{stream.picture.totals()} after {brief_time(time.monotonic() - began)}")
             error = stream.manager.status.last_error
             if error:
                 raise CheckFailedError(error.message, f"Is {SECRET} the leader's?")

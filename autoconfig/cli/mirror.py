@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import OK
-from .events import clock
+from .lines import clock
 from .output import painted, put_line, reader_is_gone
 from .sources import Connection, Fleet, needs_redis
 from .words import counted

@@ -63,6 +63,11 @@ def put_json(fields: Mapping[str, object]) -> None:
     put_line(json.dumps(fields, ensure_ascii=False))
 
 
+def put_record(**fields: object) -> None:
+    """Write a JSON object of these fields and the time."""
+    put_json({"time": timestamp(), **fields})
+
+
 def timestamp(instant: datetime | None = None) -> str:
     """Return a time, by default now, as JSON lines have it: UTC, with milliseconds."""
     text = (instant or datetime.now(timezone.utc)).astimezone(timezone.utc).isoformat(timespec="milliseconds")

@@ -6,15 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import time
 from contextlib import suppress
 
 from ..environments import EnvironmentParams, FilterParams
 from ..identifiers import EnvironmentID, FilterID
-from .events import Call, call_json
+from .events import Call
+from .lines import call_json
 
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-_GLANCE = 0.02  # seconds between two looks at whether it has ended
 _OURS = ("AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE")  # variables that no command has to see
 
 
@@ -126,12 +125,10 @@ def _names(params: EnvironmentParams | FilterParams) -> dict[str, str]:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process and all that it has started; first politely."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + _GRACE
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(_GLANCE)
-        if process.poll() is not None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
             return
 
 

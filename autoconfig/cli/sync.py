@@ -15,7 +15,8 @@ from ..cache import replacement
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import mask
 from . import FAILURE, NOT_READY, OK, USAGE
-from .events import Call, Event, Picture, PlainLines, Stream
+from .events import Call, Event, Picture, Stream
+from .lines import PlainLines
 from .output import CommandError, harmless, warn
 from .shell import CommandFailedError, Commands
 from .sources import Source
@@ -59,8 +60,7 @@ class _Sync:
         self._stream = stream
         self._file = file
         self._commands = commands
-        self._picture = Picture()
-        self._lines = PlainLines(mask, self._picture)
+        self._lines = PlainLines(mask, stream.picture)
         self._complete = False
         self._changed = False  # since the file was last written
         self._write_after = -math.inf
@@ -85,14 +85,13 @@ class _Sync:
             self._changed = True
             self._complete = self._complete or event.name == "received_all_environments"
             if not self._complete and event.name != "environment_refused":
-                self._picture.apply(event)  # the first ones are counted at the end, and not shown one by one
-                return
+                return  # the first ones are counted at the end, and not shown one by one
         self._lines.show(event)
 
     def _write(self, file: _File, once: bool) -> None:
         try:
-            if file.write(self._picture):
-                number = counted(len(self._picture.registry.environments), "environment")
+            if file.write(self._stream.picture):
+                number = counted(len(self._stream.picture.registry.environments), "environment")
                 self._lines.say("wrote", "green", f"{number} to {harmless(str(file.path))}")
         except OSError as error:
             problem = f"cannot write the file: {os.strerror(error.errno or 0)}"
@@ -110,13 +109,9 @@ class _Sync:
         return self._complete and written and not status.queued_batches and not status.pending_retries
 
     def _late(self, timeout: float) -> CommandError:
-        error = self._stream.manager.status.last_error
-        reason = f": {error.message}" if error else ""
         if self._complete:
             return CommandError("--timeout", f"the command did not succeed within {timeout:g} s", "", NOT_READY)
-        return CommandError(
-            "--timeout", f"no full configuration within {timeout:g} s{reason}", "autoconfig doctor", NOT_READY
-        )
+        return self._stream.late(f"no full configuration within {timeout:g} s")
 
 
 class _File:

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 
 import attrs
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..environments import AcceptedKey, EnvironmentParams
 from ..status import StreamState, StreamStatus
-from .events import STATE_COLOURS, Call, Event, Picture, Remark, View
+from .events import Call, Event, Picture, Remark
+from .lines import STATE_COLOURS
 from .output import harmless, printable
 from .words import (
     Show,
@@ -35,6 +36,7 @@ from .words import (
 
 _LINGER = 8.0  # seconds that a deleted environment is still shown
 _FRESH = 4.0  # seconds for which a change stands out
+_CHANGES = {"add": "added", "update": "updated", "delete": "deleted"}
 _COLOURS = {"added": "green", "updated": "yellow", "deleted": "red"}
 _MOST_LOG_LINES = 4  # below the table
 _KEY = 12  # columns of a masked key: sdk-…9f2a, and +2 for two more
@@ -43,10 +45,10 @@ _NARROW, _WIDE = 60, 100  # columns of a terminal: below the one there is no roo
 _SPLIT = 26  # columns from which on project and environment have a column each
 
 
-@attrs.define
+@attrs.frozen
 class Row:
     """
-    An environment in the table.
+    An environment in the table of ``watch``.
 
     Attributes:
         params: Its newest state.
@@ -58,10 +60,16 @@ class Row:
     params: EnvironmentParams
     change: str
     number: int
-    at: float
+    at: float = attrs.field(factory=time.monotonic)
+
+    def line(self) -> tuple[EnvironmentParams, Text, str]:
+        """Return it as a line of the table, with the last change, and the style of the line."""
+        seconds = time.monotonic() - self.at
+        style = f"{_COLOURS[self.change]} {'bold' if seconds < _FRESH else ''}"
+        return self.params, Text(f"{self.change} {age(seconds)}", style), "dim" if self.change == "deleted" else ""
 
 
-class Board(View):
+class Board:
     """
     The table of ``watch``: the state of the stream, the newest changes first, the filters, the last log lines.
 
@@ -88,25 +96,20 @@ class Board(View):
 
     def show(self, event: Event) -> None:
         """Take up an event."""
-        if isinstance(event, Remark):
-            self._remarks.append(harmless(event.text))
-        elif isinstance(event, Call):
-            before = self._picture.apply(event)
-            if event.name == "environment_refused":
+        match event:
+            case Remark(text=text):
+                self._remarks.append(harmless(text))
+            case Call(name="environment_refused"):
                 self._remarks.append(f"refused {printable(event.id)}: {printable(event.reason)}")
-            elif event.id and self._picture.shows(before, event.argument):
-                self._changed(event, before)
-
-    def _changed(self, call: Call, before: object) -> None:
-        self._changes += self._picture.registry.is_ready
-        now = call.argument
-        params = now if isinstance(now, EnvironmentParams) else before
-        if isinstance(params, EnvironmentParams):
-            change = {"add": "added", "update": "updated", "delete": "deleted"}[call.name.partition("_")[0]]
-            self._rows[params.env_id] = Row(params, change, self._changes, time.monotonic())
+            case Call() if event.id:
+                self._changes += self._picture.registry.is_ready
+                params = event.argument if isinstance(event.argument, EnvironmentParams) else event.before
+                if isinstance(params, EnvironmentParams):
+                    change = _CHANGES[event.name.partition("_")[0]]
+                    self._rows[params.env_id] = Row(params, change, self._changes)
 
     def refresh(self, status: StreamStatus) -> None:
-        """Read the stream's status, forget environments that were deleted a while ago, and draw."""
+        """Show the stream's status, forget environments that were deleted a while ago, and draw."""
         self._status = status
         oldest = time.monotonic() - _LINGER
         self._rows = {id: row for id, row in self._rows.items() if row.change != "deleted" or row.at > oldest}
@@ -119,22 +122,25 @@ class Board(View):
         return f"{self._picture.totals()}; {counted(self._changes, 'change')} since the start"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        now = datetime.now(timezone.utc)
-        state = self._status.state
-        line = _one_line(f"● {state.value}", STATE_COLOURS[state])
-        yield line.append(f"  {state_words(self._status, now)}  {self._name}", "default")
-        yield _one_line(self.totals(), "dim")
-        if last_error := last_error_words(self._status, now):
-            yield _one_line(last_error, "red" if is_failing(self._status) else "dim")
-        footer = self._footer()
-        room = max(1, (options.height or console.height) - len(footer) - (6 if last_error else 5))
+        header, footer = self._header(), self._footer()
+        yield from header
+        room = max(1, (options.height or console.height) - len(header) - len(footer) - 3)
         rows = sorted(self._rows.values(), key=lambda row: (-row.number, sort_key(row.params)))
         if rows:
             yield Text()
-            yield _table([_Line(row.params, *_last_change(row)) for row in rows[:room]], self._show, options.max_width)
+            yield _table([row.line() for row in rows[:room]], self._show, options.max_width, "Changed", 14)
         if len(rows) > room:
             yield _one_line(f"… and {counted(len(rows) - room, 'older one')}: --project PROJECT shows fewer", "dim")
         yield from footer
+
+    def _header(self) -> list[Text]:
+        now, state = datetime.now(timezone.utc), self._status.state
+        line = _one_line(f"● {state.value}", STATE_COLOURS[state])
+        line.append(f"  {state_words(self._status, now)}  {self._name}", "default")
+        lines = [line, _one_line(self.totals(), "dim")]
+        if last_error := last_error_words(self._status, now):
+            lines.append(_one_line(last_error, "red" if is_failing(self._status) else "dim"))
+        return lines
 
     def _footer(self) -> list[Text]:
         filters = self._picture.filters()
@@ -143,33 +149,15 @@ class Board(View):
         return lines + [_one_line(printable(line), "dim") for line in log]
 
 
-@attrs.frozen
-class _Line:
-    """
-    A line of a table.
-
-    Attributes:
-        params: The environment.
-        last: What stands in the last column.
-        style: The style of the line.
-    """
-
-    params: EnvironmentParams
-    last: Text
-    style: str = ""
-
-
 def snapshot_lines(environments: Iterable[EnvironmentParams], show: Show) -> Iterator[str]:
     """Yield a line for each environment with nothing cut, for files and other programs."""
-    heads = ["Project", "Environment", "ID", "SDK keys", "Mobile keys", "TTL", "Secure", "Expires"]
-    rows = [heads]
+    rows = [["Project", "Environment", "ID", "SDK keys", "Mobile keys", "TTL", "Secure", "Expires"]]
     for params in environments:
         cells = [project_name(params), environment_name(params), *_details(params, show).values()]
         rows.append([printable(cell) or "-" for cell in cells])
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
-        yield "  ".join(padded).rstrip()
+        yield "  ".join(map(set_cell_size, row, widths)).rstrip()
 
 
 def snapshot_blocks(environments: Iterable[EnvironmentParams], show: Show) -> Iterator[str]:
@@ -185,8 +173,8 @@ def snapshot_blocks(environments: Iterable[EnvironmentParams], show: Show) -> It
 def print_snapshot(environments: Iterable[EnvironmentParams], show: Show) -> None:
     """Print a table that fits the terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
-    lines = [_Line(one, Text("yes", "green") if one.secure_mode else Text("no", "dim")) for one in environments]
-    console.print(_table(lines, show, console.width, last="Secure"))
+    lines = [(one, Text("yes", "green") if one.secure_mode else Text("no", "dim"), "") for one in environments]
+    console.print(_table(lines, show, console.width, "Secure", 6))
 
 
 def _details(params: EnvironmentParams, show: Show) -> dict[str, str]:
@@ -201,8 +189,27 @@ def _details(params: EnvironmentParams, show: Show) -> dict[str, str]:
     }
 
 
-def _columns(width: int, last: str, key: int) -> dict[str, int]:
-    """Return the columns for a terminal of this width, with their widths; names get the room that the others leave."""
+def _table(
+    lines: Iterable[tuple[EnvironmentParams, Text, str]], show: Show, width: int, last: str, last_width: int
+) -> Table:
+    """Return a table for a terminal of this width. A line is an environment, its last cell, and its style."""
+    in_full = show is str
+    columns = _columns(width, last_width, _KEY_IN_FULL if in_full else _KEY)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for head, size in columns.items():
+        whole = in_full and head.endswith("key")  # nothing of it may be missing
+        table.add_column(head, width=size, no_wrap=not whole, overflow="fold" if whole else "ellipsis")
+    table.add_column(last, width=last_width, no_wrap=True, overflow="ellipsis")
+    for params, cell, style in lines:
+        cells = _cells(params, show)
+        if "Project" not in columns:
+            cells["Environment"] = title(params)
+        table.add_row(*(Text(cells[head]) for head in columns), cell, style=style)
+    return table
+
+
+def _columns(width: int, last: int, key: int) -> dict[str, int]:
+    """Return the columns before the last one, with their widths; names get the room that the others leave."""
     columns: dict[str, int] = {}
     if width >= _NARROW:
         columns["SDK key"] = key
@@ -210,28 +217,10 @@ def _columns(width: int, last: str, key: int) -> dict[str, int]:
         columns["Expires"] = 9
     if width - 2 * key >= _WIDE - 2 * _KEY:
         columns |= {"Mobile key": key, "TTL": 9}
-    columns[last] = 14 if last == "Changed" else 6
-    room = width - sum(columns.values()) - 2 * (len(columns) + 1)  # older versions of rich pad the last one too
+    room = width - last - sum(columns.values()) - 2 * (len(columns) + 2)  # older versions of rich pad the last one too
     if room < _SPLIT:
         return {"Environment": max(4, room), **columns}
     return {"Project": room * 2 // 5, "Environment": room - room * 2 // 5 - 2, **columns}
-
-
-def _table(lines: Iterable[_Line], show: Show, width: int, last: str = "Changed") -> Table:
-    in_full = show is str
-    columns = _columns(width, last, _KEY_IN_FULL if in_full else _KEY)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for head, size in columns.items():
-        table.add_column(_one_line(head), width=size)
-    for line in lines:
-        cells = _cells(line.params, show)
-        if "Project" not in columns:
-            cells["Environment"] = title(line.params)
-        texts = {head: _one_line(cells[head]) for head in columns if head != last}
-        for head in texts.keys() & {"SDK key", "Mobile key"} if in_full else ():
-            texts[head] = Text(cells[head], overflow="fold")  # nothing of it may be missing
-        table.add_row(*texts.values(), line.last, style=line.style)
-    return table
 
 
 def _cells(params: EnvironmentParams, show: Show) -> dict[str, str]:
@@ -256,10 +245,3 @@ def _keys(main: str, accepted: Sequence[AcceptedKey], show: Show) -> str:
 
 def _one_line(text: str, style: str = "") -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
-
-
-def _last_change(row: Row) -> tuple[Text, str]:
-    """Return the cell with the last change, and the style of the line."""
-    seconds = time.monotonic() - row.at
-    style = f"{_COLOURS[row.change]} {'bold' if seconds < _FRESH else ''}"
-    return _one_line(f"{row.change} {age(seconds)}", style), "dim" if row.change == "deleted" else ""

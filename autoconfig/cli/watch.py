@@ -6,13 +6,20 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ..identifiers import mask
-from . import NOT_READY, OK
-from .events import JsonLines, Picture, PlainLines, Stream, View
-from .output import CommandError, held_errors, is_terminal, put_line, reader_is_gone
+from ..status import StreamStatus
+from . import OK
+from .events import Event, Picture, Stream
+from .lines import PlainLines, put_event
+from .output import held_errors, is_terminal, put_line, reader_is_gone
 from .sources import Source
 from .words import Show
+
+if TYPE_CHECKING:
+    from .tables import Board
 
 
 def run(
@@ -22,38 +29,36 @@ def run(
     """Follow the stream until it is over, or a signal comes."""
     followed = source()
     show = str if reveal else mask
-    picture = Picture(projects)
+    stream = Stream(followed, projects=projects)
     if as_json:
-        return _follow(followed, JsonLines(show, picture), timeout)
+        return _follow(stream, timeout, partial(put_event, show=show))
     if is_terminal() and not plain:
-        with _table(show, followed.name, picture) as table:
-            return _follow(followed, table, timeout)
-    lines = PlainLines(show, picture)
+        with _table(show, followed.name, stream.picture) as board:
+            return _follow(stream, timeout, board.show, board.refresh)
+    lines = PlainLines(show, stream.picture)
     lines.say("following", "dim", followed.name)
-    return _follow(followed, lines, timeout)
+    return _follow(stream, timeout, lines.show)
 
 
-def _follow(source: Source, view: View, timeout: float | None) -> int:
+def _follow(
+    stream: Stream, timeout: float | None, show: Callable[[Event], None], refresh: Callable[[StreamStatus], object] = bool
+) -> int:
     deadline = time.monotonic() + timeout if timeout else math.inf
-    with Stream(source) as stream:
+    with stream:
         for event in stream.events():
             if event is not None:
-                view.show(event)
+                show(event)
                 continue
-            status = stream.manager.status
-            view.refresh(status)
+            refresh(stream.manager.status)
             if reader_is_gone():
                 return OK
             if time.monotonic() >= deadline and not stream.is_connected:
-                reason = f": {status.last_error.message}" if status.last_error else ""
-                raise CommandError(
-                    "--timeout", f"not connected within {timeout:g} s{reason}", "autoconfig doctor", NOT_READY
-                )
+                raise stream.late(f"not connected within {timeout:g} s")
     return OK
 
 
 @contextmanager
-def _table(show: Show, name: str, picture: Picture) -> Iterator[View]:
+def _table(show: Show, name: str, picture: Picture) -> Iterator[Board]:
     """Show a table on the terminal's alternate screen, and say at the end what was seen."""
     from rich.console import Console
     from rich.live import Live

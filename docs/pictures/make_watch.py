@@ -25,7 +25,7 @@ from rich.text import Text
 
 from autoconfig import StreamManager
 from autoconfig.cli import demo
-from autoconfig.cli.events import Call, Picture, Stream
+from autoconfig.cli.events import Call, Stream
 from autoconfig.cli.tables import Board
 from autoconfig.identifiers import mask
 from autoconfig.testing import Emulator
@@ -51,8 +51,8 @@ class Service:
 
 def main(path: str) -> None:
     """Let the emulator play a part of the demo's story, and draw what ``watch`` shows of it."""
-    board = Board(mask, SHOWN_URI, Picture())
     with Emulator(demo.ENVIRONMENTS, demo.FILTERS) as emulator, Stream(Service(emulator)) as stream:
+        board = Board(mask, SHOWN_URI, stream.picture)
         follow(stream, board, lambda call: call.name == "received_all_environments")
         pause(4)
         emulator.set_environment(replace(demo.STAGING, env_name="QA", default_ttl=10))

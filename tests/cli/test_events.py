@@ -12,7 +12,8 @@ from cli.plain_service import PlainService, environment, event, put
 from msgspec.structs import replace
 
 from autoconfig import ErrorInfo, ErrorKind, MessageHandler, StreamState, StreamStatus
-from autoconfig.cli.events import Call, CallHandler, JsonLines, Picture, PlainLines, Remark, Stream, call_json
+from autoconfig.cli.events import Call, CallHandler, Picture, Remark, Stream
+from autoconfig.cli.lines import PlainLines, call_json, put_event
 from autoconfig.cli.sources import Connection
 from autoconfig.handler import check_handler
 from autoconfig.identifiers import mask
@@ -46,14 +47,14 @@ def test_every_method_of_a_handler_becomes_a_value() -> None:
 def test_calls_add_up_to_a_picture() -> None:
     picture = Picture()
     before, after = PRODUCTION.to_params(), replace(PRODUCTION, env_name="Live").to_params()
-    assert picture.apply(Call("add_environment", before)) is None
-    assert picture.apply(Call("update_environment", after)) == before
-    assert picture.apply(Call("environment_refused", PRODUCTION.env_id, "why")) == after
-    assert picture.apply(Call("add_filter", FILTER)) is None
-    assert picture.apply(Call("received_all_environments")) is None
+    assert picture.apply(Call("add_environment", before)).before is None
+    assert picture.apply(Call("update_environment", after)).before == before
+    assert picture.apply(Call("environment_refused", PRODUCTION.env_id, "why")).before == after
+    assert picture.apply(Call("add_filter", FILTER)).before is None
+    assert picture.apply(Call("received_all_environments")).before is None
     assert (picture.totals(), picture.filters()) == ("1 environment, 1 filter", ["europe (shop)"])
-    assert picture.apply(Call("delete_filter", EUROPE)) == FILTER
-    assert picture.apply(Call("delete_environment", PRODUCTION.env_id)) == after
+    assert picture.apply(Call("delete_filter", EUROPE)).before == FILTER
+    assert picture.apply(Call("delete_environment", PRODUCTION.env_id)).before == after
     assert picture.totals() == "0 environments, 0 filters"
 
 
@@ -65,6 +66,22 @@ def test_a_picture_of_one_project(project: str, shown: list[Any]) -> None:
     assert picture.environments() == [rep.to_params() for rep in shown]
     assert picture.shows(FILTER) == (project == "shop")
     assert picture.shows(None, "an id"), "what belongs to no project is always shown"
+
+
+def test_calls_about_other_projects_are_not_handed_on() -> None:
+    with (
+        PlainService(
+            put(environment("oak", "Oak"), environment("elm", "Elm", projKey="other", projName="Other"))
+        ) as service,
+        Stream(connection(service.uri), projects=["QUAY"]) as stream,
+    ):
+        calls = []
+        for one in stream.events():
+            calls += [one] if isinstance(one, Call) else []
+            if calls and calls[-1].name == "received_all_environments":
+                break
+    assert [one.id for one in calls] == ["oak", ""]
+    assert len(stream.picture.registry) == 2
 
 
 def test_an_environment_that_leaves_a_project_is_shown_once_more() -> None:
@@ -83,11 +100,10 @@ def test_calls_in_json() -> None:
 
 
 def test_json_lines_are_one_line_each_and_not_escaped(capsys: Capture) -> None:
-    lines = JsonLines(mask, Picture())
     name = "日本\n\u2028"
-    lines.show(Call("add_environment", replace(DOCS, env_name=name).to_params()))
-    lines.show(Remark("Ignored environment 'x', which came as 'y'"))
-    lines.show(VALID)
+    put_event(Call("add_environment", replace(DOCS, env_name=name).to_params()), mask)
+    put_event(Remark("Ignored environment 'x', which came as 'y'"), mask)
+    put_event(VALID, mask)
     out = capsys.readouterr().out
     first, second, third = out.strip("\n").split("\n")
     assert "日本" in first

@@ -7,7 +7,7 @@ import re
 import signal
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -20,6 +20,7 @@ from autoconfig import StreamState, StreamStatus
 from autoconfig.cli import demo
 from autoconfig.cli.events import Call, Picture, Remark
 from autoconfig.cli.tables import Board, snapshot_blocks, snapshot_lines
+from autoconfig.cli.words import Show
 from autoconfig.environments import EnvironmentParams
 from autoconfig.identifiers import mask
 from autoconfig.messages import EnvironmentRep
@@ -38,12 +39,25 @@ def drawn(board: Board, width: int, height: int = 24) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-def board_of(*reps: EnvironmentRep, projects: tuple[str, ...] = (), log: list[str] | None = None) -> Board:
+class ShownBoard(Board):
+    """A board that takes calls as ``watch`` does: applied to the picture, and without those about other projects."""
+
+    def __init__(self, show: Show = mask, projects: tuple[str, ...] = (), log: Sequence[str] = ()) -> None:
+        self.picture = Picture(projects)
+        super().__init__(show, "https://stream.example.com", self.picture, log)
+
+    def take(self, call: Call) -> None:
+        call = self.picture.apply(call)
+        if self.picture.shows(call.before, call.argument):
+            self.show(call)
+
+
+def board_of(*reps: EnvironmentRep, projects: tuple[str, ...] = (), log: Sequence[str] = ()) -> ShownBoard:
     """Return a board that has received a first configuration."""
-    board = Board(mask, "https://stream.example.com", Picture(projects), log or [])
+    board = ShownBoard(projects=projects, log=log)
     for rep in reps:
-        board.show(Call("add_environment", rep.to_params()))
-    board.show(Call("received_all_environments"))
+        board.take(Call("add_environment", rep.to_params()))
+    board.take(Call("received_all_environments"))
     board.refresh(VALID)
     return board
 
@@ -88,8 +102,8 @@ def test_at_40_columns_there_are_the_title_and_the_change() -> None:
 def test_the_newest_change_is_on_top_even_if_there_are_more_than_fit() -> None:
     reps = many(50)
     board = board_of(*reps)
-    board.show(Call("update_environment", replace(reps[41], secure_mode=True).to_params()))
-    board.show(Call("update_environment", replace(reps[17], secure_mode=True).to_params()))
+    board.take(Call("update_environment", replace(reps[41], secure_mode=True).to_params()))
+    board.take(Call("update_environment", replace(reps[17], secure_mode=True).to_params()))
     lines = drawn(board, 80, height=12)
     place = next(number for number, line in enumerate(lines) if line.startswith("Project"))
     assert "Env 017" in lines[place + 1]
@@ -108,7 +122,7 @@ def test_a_project_is_shown_alone() -> None:
 
 def test_what_was_deleted_is_shown_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     board = board_of(*demo.ENVIRONMENTS)
-    board.show(Call("delete_environment", demo.DOCS.env_id))
+    board.take(Call("delete_environment", demo.DOCS.env_id))
     assert "deleted 0 s" in "\n".join(drawn(board, 80))
     now = time.monotonic() + 9
     monkeypatch.setattr("autoconfig.cli.tables.time.monotonic", lambda: now)
@@ -120,9 +134,9 @@ def test_the_newest_log_lines_are_below_the_table() -> None:
     board = board_of(demo.DOCS, log=[f"line {number}" for number in range(9)])
     assert drawn(board, 80)[-4:] == ["line 5", "line 6", "line 7", "line 8"]
     board.show(Remark("Ignored environment 'x', which came as 'y'"))
-    board.show(Call("environment_refused", "ash", "sdkKeys has an entry without a value"))
+    board.take(Call("environment_refused", "ash", "sdkKeys has an entry without a value"))
     board = board_of(demo.DOCS)
-    board.show(Call("environment_refused", "ash", "why"))
+    board.take(Call("environment_refused", "ash", "why"))
     assert drawn(board, 80)[-1] == "refused ash: why"
 
 
@@ -243,8 +257,8 @@ def test_the_doctors_lines_are_folded(columns: int, terminal: Start, service: Em
 
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_keys_in_full_are_whole_in_the_table(width: int) -> None:
-    board = Board(str, "https://stream.example.com", Picture())
-    board.show(Call("add_environment", demo.DOCS.to_params()))
+    board = ShownBoard(str)
+    board.take(Call("add_environment", demo.DOCS.to_params()))
     lines = drawn(board, width)
     assert max(map(cell_len, lines)) <= width
     assert demo.DOCS.sdk_key.value in "".join(lines)
