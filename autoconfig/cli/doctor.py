@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin
 
@@ -15,7 +16,8 @@ import requests
 from ..identifiers import mask, show
 from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
-from .doctor_network import PROXY_LOGIN, CheckFailedError, Finding, NetworkChecks, findings
+from .doctor_network import PROXY_LOGIN, Check, CheckFailedError, Finding, NetworkChecks, checked_source, findings
+from .doctor_tls import TLSCheck
 from .events import Call, Remark, Stream
 from .output import CommandError, harmless, is_terminal, painted, printable, put_line, put_record, shown_uri
 from .sources import Connection, Fleet, Source, needs_redis
@@ -28,9 +30,12 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 _TIMED = ("dns", "tcp", "tls", "http")
 _WORTH_TELLING = 0.002  # seconds
 _MARGIN = 21  # columns before the text
+_WRONG_KIND = "The key of an auto-configuration profile begins with rel-; SDK keys and API tokens are others."
+_REJECTED = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
 _SLOW = "Try again with a longer --timeout. The service, or something on the way, is slow."
 _HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
 _STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
+_NO_STREAM = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
 _BAD_DATA = "The client asks for it again and again. Is this the right service? If so, report it to LaunchDarkly."
 _STATUS_FIXES = {
     401: _STRANGER,  # from the URI's own host, these two reject the key
@@ -42,65 +47,21 @@ _STATUS_FIXES = {
 _OTHER_STATUS = "The service, or a proxy before it, has a problem: see https://status.launchdarkly.com, or try later."
 
 
-def run(*, source: Callable[[], Source], timeout: float, heartbeat: float | None, as_json: bool) -> int:
+def run(*, source: partial[Source], timeout: float, heartbeat: float | None, as_json: bool) -> int:
     """Check everything."""
     code = OK
     with ExitStack() as stack:
-        for name, finding, took in findings(_checks(source, timeout, heartbeat, stack)):
+        if source.func is Fleet:
+            with needs_redis():
+                from .doctor_fleet import FleetExamination
+            checks = FleetExamination(source, timeout, stack).checks()
+        else:
+            checks = Examination(source, timeout, heartbeat, stack).checks()
+        for name, finding, took in findings(checks):
             _print(name, finding, took, as_json=as_json)
             if finding.state == "fail":
                 code = finding.code
     return code
-
-
-def _checks(
-    source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack
-) -> Iterator[tuple[str, Callable[[], Finding]]]:
-    """Return the checks for a kind of source."""
-    if getattr(source, "func", None) is not Fleet:
-        return Examination(source, timeout, heartbeat, stack).checks()
-    with needs_redis():
-        from .doctor_fleet import FleetExamination
-    return FleetExamination(source, timeout, stack).checks()
-
-
-class Examination:
-    """All checks, in their order."""
-
-    def __init__(self, source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack) -> None:
-        self._source = source
-        self._timeout = timeout
-        self._heartbeat = heartbeat
-        self._stack = stack
-
-    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
-        """Yield the name of each check and the function that makes it."""
-        yield "configuration", self._configuration
-        yield "proxy", lambda: self._network.proxy()
-        yield "dns", lambda: self._network.dns()
-        yield "tcp", lambda: self._network.tcp()
-        yield "tls", lambda: self._network.tls()
-        yield "http", lambda: self._stream.http()
-        yield "content type", lambda: self._stream.content_type()
-        yield "first put", lambda: self._stream.first_put()
-        yield "heartbeat", lambda: self._stream.heartbeat()
-
-    def _configuration(self) -> Finding:
-        try:
-            source = self._source()
-        except CommandError as error:
-            raise CheckFailedError(harmless(str(error)), harmless(error.fix), code=error.code) from None
-        assert isinstance(source, Connection)
-        self._network = NetworkChecks(source, self._timeout)
-        self._stream = StreamChecks(source, self._network, self._timeout, self._heartbeat, self._stack)
-        text = f"{source.name} ({source.uri_name}), key {mask(source.key)} ({source.key_name})"
-        details = {
-            "uri": source.name, "uri_from": source.uri_name, "key": mask(source.key), "key_from": source.key_name
-        }  # fmt: skip
-        if not source.key.startswith("rel-"):
-            fix = "The key of an auto-configuration profile begins with rel-; SDK keys and API tokens are others."
-            return Finding(text, fix, "warn", details)
-        return Finding(text, details=details)
 
 
 class Replies:
@@ -130,7 +91,7 @@ class Replies:
     def detour(self) -> str:
         """The redirects in words; ``""`` without one."""
         steps = [f"{status} to {target}" for status, target in self.redirects]
-        return f"after {', then '.join(steps)}" if steps else ""
+        return f" after {', then '.join(steps)}" if steps else ""
 
     def details(self) -> dict[str, object]:
         """Return the same for programs."""
@@ -145,22 +106,17 @@ class Replies:
 
 def _shown_location(url: str, location: str) -> str:
     """Return the whole target of a redirect, without secrets; a relative one may name another host."""
-    if not location:
-        return ""
     try:
-        return harmless(shown_uri(urljoin(url, location)))
+        return harmless(shown_uri(urljoin(url, location))) if location else ""
     except ValueError:  # brackets that do not match, and the like
         return "something that is not a URL"
 
 
-class StreamChecks:
-    """Follows the stream with the real client, and checks what it reports."""
+class Examination:
+    """All checks of the service, in their order. From ``http`` on, the real client follows the stream."""
 
-    def __init__(
-        self, source: Connection, network: NetworkChecks, timeout: float, heartbeat: float | None, stack: ExitStack
-    ) -> None:
-        self._source = source
-        self._network = network
+    def __init__(self, source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack) -> None:
+        self._options = source
         self._timeout = timeout
         self._heartbeat = heartbeat
         self._stack = stack
@@ -169,43 +125,59 @@ class StreamChecks:
         self._complete = False
         self._error: ErrorInfo | None = None
 
-    def http(self) -> Finding:
+    def checks(self) -> Iterator[Check]:
+        """Yield the name of each check and the function that makes it."""
+        yield "configuration", self._check_configuration
+        yield "proxy", lambda: self._network.proxy()
+        yield "dns", lambda: self._network.dns()
+        yield "tcp", lambda: self._network.tcp()
+        yield "tls", lambda: self._tls.certificate()
+        yield "http", self._check_http
+        yield "content type", self._check_content_type
+        yield "first put", self._check_first_put
+        yield "heartbeat", self._check_heartbeat
+
+    def _check_configuration(self) -> Finding:
+        source: Connection = checked_source(self._options)
+        self._source = source
+        self._network = NetworkChecks(source, self._timeout)
+        self._tls = TLSCheck(source, self._network)
+        key = mask(source.key)
+        text = f"{source.name} ({source.uri_name}), key {key} ({source.key_name})"
+        details = {"uri": source.name, "uri_from": source.uri_name, "key": key, "key_from": source.key_name}
+        if not source.key.startswith("rel-"):
+            return Finding(text, _WRONG_KIND, "warn", details)
+        return Finding(text, details=details)
+
+    def _check_http(self) -> Finding:
         """Make the request."""
+        replies = self._replies
         patience = min(max(self._timeout, self._heartbeat or 0.0) + 60, _LONGEST)  # the checks' own limits come first
-        http = {
-            "session_factory": self._replies.session, "connect_timeout": self._timeout, "read_timeout": patience
-        }  # fmt: skip
+        http = {"session_factory": replies.session, "connect_timeout": self._timeout, "read_timeout": patience}
         self._began = time.monotonic()
         # The client must not try again before this check has seen why the first attempt failed.
-        stream = Stream(self._source, http=http, initial_retry_delay=30.0)
-        self._stream = self._stack.enter_context(stream)
+        self._stream = self._stack.enter_context(Stream(self._source, http=http, initial_retry_delay=30.0))
         try:
             self._wait(lambda: self._stream.is_connected)
         except CommandError as error:
-            if error.code == KEY_REJECTED:
-                raise self._rejected() from None
-            raise CheckFailedError(error.problem, error.fix) from None
-        if self._error and self._replies.status != requests.codes.ok:  # else it is the content type, the next check's
+            rejected = error.code == KEY_REJECTED
+            raise (self._rejected() if rejected else CheckFailedError(error.problem, error.fix)) from None
+        if self._error and replies.status != requests.codes.ok:  # else it is the content type, the next check's
             raise self._no_answer(self._error)
         if not self._stream.is_connected and not self._error:
-            raise CheckFailedError(
-                f"no answer within {self._timeout:g} s{self._through()}", _SLOW, self._replies.details()
-            )
-        if self._replies.redirects:
+            raise CheckFailedError(f"no answer within {self._timeout:g} s{self._through()}", _SLOW, replies.details())
+        if replies.redirects:
             fix = f"If the redirect is meant to last, change the URI ({self._source.uri_name})."
-            return Finding(f"200 {self._replies.detour}", fix, "warn", self._replies.details())
-        return Finding("200", details=self._replies.details())
+            return Finding(f"200{replies.detour}", fix, "warn", replies.details())
+        return Finding("200", details=replies.details())
 
-    def content_type(self) -> Finding:
-        """Check the response's content type."""
+    def _check_content_type(self) -> Finding:
         found = self._replies.content_type
-        details = {"content_type": found}
-        if self._stream.is_connected:
-            return Finding(_STREAM_TYPE, details=details)
-        fix = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
-        raise CheckFailedError(f"{show(found)} instead of {_STREAM_TYPE}", fix, details)
+        if not self._stream.is_connected:
+            raise CheckFailedError(f"{show(found)} instead of {_STREAM_TYPE}", _NO_STREAM, {"content_type": found})
+        return Finding(_STREAM_TYPE, details={"content_type": found})
 
-    def first_put(self) -> Finding:
+    def _check_first_put(self) -> Finding:
         """Wait for the full configuration."""
         self._wait(lambda: self._complete)
         if self._complete:
@@ -213,17 +185,17 @@ class StreamChecks:
         if self._error is None:
             raise CheckFailedError(f"no put within {self._timeout:g} s", _HELD_BACK)
         if self._error.kind is ErrorKind.INVALID_DATA:
-            raise self._unusable(self._error.message)
+            raise self._unusable(refusals(self._stream.settle()), self._error.message)
         raise CheckFailedError(f"{self._error.message}, before a put", _HELD_BACK)
 
-    def heartbeat(self) -> Finding:
+    def _check_heartbeat(self) -> Finding:
         """Wait for the next sign of life."""
         if self._heartbeat is None:
             return Finding(f"not checked; use --heartbeat {_HEARTBEAT + 20} to wait for one", state="skip")
-        before = self._stream.manager.status
-        seen = lambda: self._stream.manager.status.last_byte_at != before.last_byte_at  # noqa: E731
-        self._wait(seen, self._heartbeat)
-        now = self._stream.manager.status
+        manager = self._stream.manager
+        before = manager.status
+        self._wait(lambda: manager.status.last_byte_at != before.last_byte_at, self._heartbeat)
+        now = manager.status
         if self._error:
             fix = f"Something closes quiet connections; the service sends a heartbeat every {_HEARTBEAT} s."
             raise CheckFailedError(self._error.message, fix)
@@ -250,57 +222,51 @@ class StreamChecks:
                 return
 
     def _rejected(self) -> CheckFailedError:
-        status = self._replies.status
-        detour = f" {self._replies.detour}" if self._replies.redirects else ""
-        fix = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
-        if status == requests.codes.forbidden:
+        replies, source = self._replies, self._source
+        fix = _REJECTED
+        if replies.status == requests.codes.forbidden:
             fix += " Or does something on the way forbid it?"
-        text = f"{status}{detour}: the service rejected the key {mask(self._source.key)} ({self._source.key_name})"
-        return CheckFailedError(text, fix, self._replies.details(), KEY_REJECTED)
+        key = f"the key {mask(source.key)} ({source.key_name})"
+        text = f"{replies.status}{replies.detour}: the service rejected {key}"
+        return CheckFailedError(text, fix, replies.details(), KEY_REJECTED)
 
     def _no_answer(self, error: ErrorInfo) -> CheckFailedError:
-        details, redirects = self._replies.details(), self._replies.redirects
-        if status := self._replies.status:
-            text = f"{status} {self._replies.detour}".rstrip() + self._through()
-            return CheckFailedError(text, _STATUS_FIXES.get(status, _OTHER_STATUS), details)
-        if redirects:
-            target = redirects[-1][1]
-            fix = f"The service's own host answers, but sends the client to {target}, which cannot be used. "
-            fix += f"Is the URI right ({self._source.uri_name})? If it is, the redirect has to be mended."
-            return CheckFailedError(f"{self._replies.detour}: {error.message}", fix, details)
-        route = self._network.route
-        if route.scheme == "http" and not route.proxy and self._network.speaks_tls():
-            text = f"{route.target} speaks TLS, and was spoken to in plain HTTP"
-            return CheckFailedError(
-                text, f"Change the URI ({self._source.uri_name}): https:// instead of http://.", details
-            )
+        replies, route, uri_name = self._replies, self._network.route, self._source.uri_name
+        text = f"{error.message}{self._through()}"
         fix = "The host could be reached a moment ago. Try again."
-        return CheckFailedError(f"{error.message}{self._through()}", fix, details)
+        if status := replies.status:
+            text = f"{status}{replies.detour}{self._through()}"
+            fix = _STATUS_FIXES.get(status, _OTHER_STATUS)
+        elif replies.redirects:
+            target = replies.redirects[-1][1]
+            text = f"{replies.detour.lstrip()}: {error.message}"
+            fix = f"The service's own host answers, but sends the client to {target}, which cannot be used. "
+            fix += f"Is the URI right ({uri_name})? If it is, the redirect has to be mended."
+        elif route.scheme == "http" and not route.proxy and self._tls.is_spoken():
+            text = f"{route.target} speaks TLS, and was spoken to in plain HTTP"
+            fix = f"Change the URI ({uri_name}): https:// instead of http://."
+        return CheckFailedError(text, fix, replies.details())
 
     def _through(self) -> str:
         proxy = self._network.route.shown_proxy
         return f", through {proxy}" if proxy else ""
 
-    def _unusable(self, reason: str) -> CheckFailedError:
-        refused = refusals(self._stream.settle())
+    def _unusable(self, refused: list[str], reason: str = "") -> CheckFailedError:
         reasons = [*refused, *self._ignored] or [reason]
         details = {"refused": len(refused), "ignored": len(self._ignored)}
         return CheckFailedError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
 
     def _counted(self) -> Finding:
         took = time.monotonic() - self._began
-        refused = refusals(self._stream.manager.status)
+        refused, ignored = refusals(self._stream.manager.status), self._ignored
         registry = self._stream.picture.registry
-        if not registry.environments and (refused or self._ignored):
-            raise self._unusable("")
-        details: dict[str, object] = {
-            "environments": len(registry.environments), "filters": len(registry.filters), "after": round(took, 3),
-            "refused": refused, "ignored": self._ignored,
-        }  # fmt: skip
+        if not registry.environments and (refused or ignored):
+            raise self._unusable(refused)
+        counts = {"environments": len(registry.environments), "filters": len(registry.filters)}
+        details = {**counts, "after": round(took, 3), "refused": refused, "ignored": ignored}
         text = f"{self._stream.picture.totals()} after {brief_time(took)}"
-        if refused or self._ignored:
-            text += f"; {len(refused)} refused, {len(self._ignored)} ignored: "
-            text += printable("; ".join([*refused, *self._ignored]))
+        if refused or ignored:
+            text += f"; {len(refused)} refused, {len(ignored)} ignored: {printable('; '.join(refused + ignored))}"
             return Finding(text, "The rest is in use. Report these to LaunchDarkly's support.", "warn", details)
         if not registry.environments:
             return Finding(text, "Does the profile's policy cover the environments that you expect?", "warn", details)

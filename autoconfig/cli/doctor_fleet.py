@@ -11,9 +11,8 @@ from ..redis.form import META_FIELDS, Form, Picture, summary
 from ..redis.leader import EvictionError, check_eviction
 from ..redis.link import Link
 from ..stream.cancel import CancelToken
-from .doctor_network import CheckFailedError, Finding
+from .doctor_network import Check, CheckFailedError, Finding, checked_source
 from .events import Call, Stream
-from .output import CommandError, harmless
 from .sources import SECRET, Fleet, Source
 from .words import brief_time
 
@@ -29,7 +28,7 @@ class FleetExamination:
         self._timeout = timeout
         self._stack = stack
 
-    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+    def checks(self) -> Iterator[Check]:
         """Yield the name of each check and the function that makes it."""
         yield "configuration", self._options
         yield "redis", self._redis
@@ -39,11 +38,7 @@ class FleetExamination:
         yield "first put", self._first_put
 
     def _options(self) -> Finding:
-        try:
-            found = self._source()
-        except CommandError as error:
-            raise CheckFailedError(harmless(str(error)), harmless(error.fix), code=error.code) from None
-        assert isinstance(found, Fleet)
+        found: Fleet = checked_source(self._source)
         self._fleet = found
         self._form = Form(found.fleet, found.secret)
         details = {"fleet": found.fleet, "encrypted": found.secret is not None}

@@ -41,7 +41,10 @@ def run(
 
 
 def _follow(
-    stream: Stream, timeout: float | None, show: Callable[[Event], None], refresh: Callable[[StreamStatus], object] = bool
+    stream: Stream,
+    timeout: float | None,
+    show: Callable[[Event], None],
+    refresh: Callable[[StreamStatus], object] = bool,
 ) -> int:
     deadline = time.monotonic() + timeout if timeout else math.inf
     with stream:

@@ -16,7 +16,7 @@ from cli.findings import KEY, PASSWORD, Examine, at, failed, reset
 from support.proxies import Proxy
 from support.tls import stranger, write_authority
 
-from autoconfig.cli import demo, doctor_network
+from autoconfig.cli import demo, doctor_tls
 from autoconfig.testing import Emulator
 
 SERVICE = ("--uri", "https://service.example", "--key", KEY)
@@ -300,14 +300,14 @@ def test_a_ca_that_only_strict_pythons_refuse(
     certified: Callable[..., Emulator], examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python 3.13 refuses trustme's or a company's CA for what older ones let pass; told from a CA that is unknown."""
-    real = doctor_network._trusting
+    real = doctor_tls._trusting
 
     def strict(bundle: str, named: str) -> ssl.SSLContext:
         context = real(bundle, named)
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         return context
 
-    monkeypatch.setattr(doctor_network, "_trusting", strict)
+    monkeypatch.setattr(doctor_tls, "_trusting", strict)
     lax_ca = write_lax_authority(tmp_path)
     with Emulator(demo.ENVIRONMENTS, certificate=(lax_ca / "server.pem", lax_ca / "server.pem")) as service:
         code, found = examine(*at(service), "--ca-file", str(lax_ca / "ca.pem"))
@@ -349,7 +349,7 @@ def write_lax_authority(directory: Path) -> Path:
 
 
 def test_plain_http_to_another_machine(examine: Examine, monkeypatch: pytest.MonkeyPatch, service: Emulator) -> None:
-    monkeypatch.setattr("autoconfig.cli.doctor_network._is_loopback", lambda address: False)
+    monkeypatch.setattr("autoconfig.cli.doctor_tls._is_loopback", lambda address: False)
     code, found = examine(*at(service))
     assert (code, found["tls"]["state"]) == (0, "warn")
     assert found["tls"]["text"] == "none: anyone on the path can read the keys"
