@@ -1,5 +1,5 @@
 """
-The command ``autoconfig``: its exit codes, its signals, its log lines.
+The command ``autoconfig``: its exit codes and its signals.
 
 This module imports next to nothing, so that ``--help`` is quick and Ctrl-C is handled from the first moment.
 """
@@ -50,27 +50,6 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         _handle_signals(_exit_at_once)
-
-
-@contextmanager
-def library_logs(verbosity: int) -> Iterator[None]:
-    """Write what the library logs to stderr while the block runs."""
-    import logging
-
-    from .output import Stderr
-
-    log = logging.getLogger("autoconfig")
-    handler = logging.StreamHandler(Stderr()) if verbosity else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    before = log.level
-    handler.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
-    log.addHandler(handler)
-    log.setLevel(handler.level)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
 
 
 def _complain_of_missing(missing: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from click.shell_completion import get_completion_class, shell_complete
 
 from ..validation import check_header_value
 from ..version import __version__
-from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible, library_logs
+from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible
 from .options import (
     FILE,
     HOST,
@@ -31,7 +31,7 @@ from .options import (
     shown_name,
     source_options,
 )
-from .output import CommandError, complain, put_line, silence
+from .output import CommandError, complain, library_logs, put_line, silence
 from .sources import Fleet, check
 
 SNAPSHOT_TIMEOUT = 30  # seconds

@@ -89,8 +89,9 @@ def run(*, fast: bool, as_json: bool, reveal: bool) -> int:
         raise
     stage.result(ok=True, calls=calls)
     stage.say(
-        f"\n{calls} calls, and your handler knows what the service has ({totals}): nothing missed, "
-        "nothing told twice.\n"
+        f"\n{calls} calls, and your handler knows what the service has ({totals}): nothing missed, nothing told twice."
+    )
+    stage.say(
         'Next: "Look environments up" in the README. Or `autoconfig emulate`, and in a second terminal the command '
         "that it prints."
     )
@@ -116,37 +117,32 @@ def _play(stage: _Stage, service: Emulator, pause: float) -> tuple[int, str]:
                 act.play(service)
             except TimeoutError as error:
                 raise _failed(str(error)) from None
-            count += _follow(stage, stream, act)
+            _follow(stage, stream, act)
+            count += len(act.calls)
             threading.Event().wait(pause)
         for event in stream.events(0.0):
             if isinstance(event, Call):
                 raise _failed(f"{event.name} was called out of turn")
-    _compare(stream.picture, service)
+    registry = stream.picture.registry
+    if dict(registry.environments) != {id: rep.to_params() for id, rep in service.environments.items()}:
+        raise _failed("the handler's environments are not the service's")
+    if dict(registry.filters) != {id: rep.to_params(id) for id, rep in service.filters.items()}:
+        raise _failed("the handler's filters are not the service's")
     return count, stream.picture.totals()
 
 
-def _follow(stage: _Stage, stream: Stream, act: Act) -> int:
+def _follow(stage: _Stage, stream: Stream, act: Act) -> None:
     """Show the calls that follow an act, and check that they are the expected ones."""
     expected = list(act.calls)
-    if not expected:
-        return 0
-    for event in stream.events(time.monotonic() + _DEADLINE):
+    for event in stream.events(time.monotonic() + _DEADLINE) if expected else ():
         if isinstance(event, Call):
             stage.handler(event, stream.picture)
             if (event.name, event.id) != expected.pop(0):
                 raise _failed(f"{event.name} was called out of turn")
         if not expected:
-            return len(act.calls)
-    raise _failed(f"no {expected[0][0]} within {_DEADLINE:g} s")
-
-
-def _compare(picture: Picture, service: Emulator) -> None:
-    """Check that what the handler knows is what the service has."""
-    registry = picture.registry
-    if dict(registry.environments) != {id: rep.to_params() for id, rep in service.environments.items()}:
-        raise _failed("the handler's environments are not the service's")
-    if dict(registry.filters) != {id: rep.to_params(id) for id, rep in service.filters.items()}:
-        raise _failed("the handler's filters are not the service's")
+            return
+    if expected:
+        raise _failed(f"no {expected[0][0]} within {_DEADLINE:g} s")
 
 
 def _failed(problem: str) -> CommandError:
@@ -162,10 +158,14 @@ class _Stage:
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
-        """Print paragraphs, which are for people only."""
+        """Print a paragraph, which is for people only."""
         if not self._json:
-            for paragraph in text.split("\n"):
-                put_line("\n".join(textwrap.wrap(paragraph, _WIDTH, break_on_hyphens=False)))
+            put_line(textwrap.fill(text, _WIDTH, break_on_hyphens=False, replace_whitespace=False))
+
+    def result(self, **fields: object) -> None:
+        """Print how it went, for programs."""
+        if self._json:
+            put_record(**fields)
 
     def service(self, text: str) -> None:
         """Print what the service does."""
@@ -176,7 +176,7 @@ class _Stage:
         self._speak("service", "cyan", textwrap.wrap(text, _WIDTH - _MARGIN))
 
     def handler(self, call: Call, picture: Picture) -> None:
-        """Print a call of the handler."""
+        """Print a call of the handler, in a line if there is room, else each fact in its own."""
         if self._json:
             put_record(**call_json(call, self._show))
             return
@@ -185,15 +185,8 @@ class _Stage:
             facts = [fact for fact in facts if not fact.startswith("id ")]
         head = f"{call.name:{_NAME - 2}}  {words}".rstrip()
         brief = "  ".join([head, *facts])
-        lines = [brief]
-        if len(brief) > _WIDTH - _MARGIN:
-            lines = [head, *(f"{'':{_NAME}}{fact}" for fact in facts)]
-        self._speak("your handler", "green", lines)
-
-    def result(self, **fields: object) -> None:
-        """Print how it went, for programs."""
-        if self._json:
-            put_record(**fields)
+        has_room = len(brief) <= _WIDTH - _MARGIN
+        self._speak("your handler", "green", [brief] if has_room else [head, *(f"{'':{_NAME}}{one}" for one in facts)])
 
     def _speak(self, who: str, colour: str, lines: list[str]) -> None:
         head = f"{painted(f'{time.monotonic() - self._began:4.1f}s', 'dim')}  {painted(f'{who:12}', colour)}"
@@ -202,27 +195,15 @@ class _Stage:
 
 @attrs.frozen
 class Act:
-    """
-    Something that the service does.
-
-    Attributes:
-        text: What, in words.
-        play: Makes the emulator do it.
-        calls: The names and ids of the calls that must reach the handler in consequence, in order.
-    """
+    """Something that the service does."""
 
     text: str
     play: Callable[[Emulator], object]
-    calls: tuple[tuple[str, str], ...] = ()
+    calls: tuple[tuple[str, str], ...] = ()  # names and ids of those that must reach the handler then, in order
 
 
 def demo_acts() -> Iterator[Act]:
     """Yield the acts of the demo, after the client was started."""
-    yield from _changes()
-    yield from _outage()
-
-
-def _changes() -> Iterator[Act]:
     yield Act(
         "has 3 environments in 2 projects, and a payload filter",
         lambda service: service.wait_for_connections(1),
@@ -243,6 +224,7 @@ def _changes() -> Iterator[Act]:
         lambda service: service.delete_environment(DOCS.env_id),
         (("delete_environment", DOCS.env_id),),
     )
+    yield from _outage()
 
 
 def _outage() -> Iterator[Act]:

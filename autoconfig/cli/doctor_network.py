@@ -34,22 +34,13 @@ _REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # http.client's wor
 
 @attrs.frozen
 class Finding:
-    """
-    What a check found.
-
-    Attributes:
-        text: What there is.
-        fix: What to do about it; ``""`` if nothing has to be done.
-        state: ``ok``; ``warn`` for what works and should be looked at; ``fail``; ``skip`` if nothing was checked.
-        details: The same for programs.
-        code: The exit code that a failure leads to.
-    """
+    """What a check found, for people and for programs."""
 
     text: str
-    fix: str = ""
-    state: Literal["ok", "warn", "fail", "skip"] = "ok"
+    fix: str = ""  # what to do about it
+    state: Literal["ok", "warn", "fail", "skip"] = "ok"  # "warn" is for what works and should be looked at
     details: Mapping[str, object] = attrs.field(factory=dict)
-    code: int = FAILURE
+    code: int = FAILURE  # the exit code that a failure leads to
 
 
 class CheckFailedError(Exception):
@@ -86,20 +77,13 @@ def checked_source(source: Callable[[], Source]) -> Any:
 
 @attrs.frozen
 class Route:
-    """
-    The way to a host.
-
-    Attributes:
-        scheme: That of the service's URL; so are host and port.
-        proxy: The proxy's URL; ``""`` without one. May hold a password.
-        why: What names the proxy, in words.
-    """
+    """The way to the service: its scheme, host and port, and the proxy."""
 
     scheme: str
     host: str
     port: int
-    proxy: str = attrs.field(repr=False)
-    why: str
+    proxy: str = attrs.field(repr=False)  # its URL, which may hold a password; "" without one
+    why: str  # what names the proxy, in words
 
     @property
     def first_hop(self) -> tuple[str, int]:

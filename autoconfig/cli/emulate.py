@@ -60,16 +60,13 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
 
 
 def _announce(service: Emulator, name: str, *, secret: bool) -> None:
+    follow = f"{program()} watch --uri {service.uri}"
+    # A masked key cannot be pasted; the variable is where the key should be anyway.
+    follow = f"AUTO_CONFIG_KEY=YOUR-KEY {follow}" if secret else f"{follow} --key {shlex.quote(service.key)}"
     put_line(f"Serving {name}, until Ctrl-C.")
     put_line(f"  URI  {service.uri}")
     put_line(f"  key  {mask(service.key) if secret else service.key}")
-    put_line("Follow it in a second terminal:")
-    follow = f"{program()} watch --uri {service.uri}"
-    if secret:  # a masked key cannot be pasted; the variable is where the key should be anyway
-        put_line(f"  AUTO_CONFIG_KEY=YOUR-KEY {follow}")
-    else:
-        put_line(f"  {follow} --key {shlex.quote(service.key)}")
-    put_line("")
+    put_line(f"Follow it in a second terminal:\n  {follow}\n")
 
 
 def _serve(service: Emulator, source: StorySource | FileSource) -> int:
@@ -109,13 +106,7 @@ class Guests:
 
 
 class StorySource:
-    """
-    The built-in configuration, and a change every few seconds.
-
-    Attributes:
-        name: What is served, in words.
-        glance: Seconds between two calls of :meth:`advance`.
-    """
+    """The built-in configuration, and a change every few seconds."""
 
     def __init__(self, interval: float) -> None:
         self.name = f"a built-in story, with a change every {interval:g} s"
@@ -139,13 +130,7 @@ class StorySource:
 
 
 class FileSource:
-    """
-    A JSON file, followed when it changes. A file that cannot be used is reported once, and changes nothing.
-
-    Attributes:
-        name: What is served, in words.
-        glance: Seconds between two calls of :meth:`advance`.
-    """
+    """A JSON file, followed when it changes. A file that cannot be used is reported once, and changes nothing."""
 
     def __init__(self, path: str) -> None:
         self.name = printable(path)
@@ -163,11 +148,12 @@ class FileSource:
         # Before the file is read, so that a change in between is noticed the next time.
         self._seen = self._signature()
         try:
-            return _versioned(*configuration_from_json(_without_field(self._path.read_text("utf-8-sig"))))
+            text = self._path.read_text("utf-8-sig")
         except OSError as error:
             raise ValueError(error.strerror or type(error).__name__) from None
         except UnicodeDecodeError:
             raise ValueError("not UTF-8 text") from None
+        return _versioned(*configuration_from_json(text.strip().removeprefix("data:")))  # or a line of a stream
 
     def advance(self, service: Emulator) -> str | None:
         """Serve what the file holds if it has changed; return that in words."""
@@ -192,11 +178,6 @@ class FileSource:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _without_field(text: str) -> str:
-    """Return the text without the ``data:`` of a line that was copied from a stream."""
-    return text.strip().removeprefix("data:")
-
-
 def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID, FilterRep]) -> Configuration:
     """Return the configuration, in which items without a version or with version 1 get this run's version."""
     return (
@@ -206,15 +187,10 @@ def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID
 
 
 def program() -> str:
-    """Return the words with which this program was called."""
-    called = sys.argv[0]
-    if os.path.basename(called) == "__main__.py":
-        return f"{_shortest(sys.executable)} -m autoconfig"
-    return _shortest(called)
-
-
-def _shortest(path: str) -> str:
-    """Return a program's name if that is enough for a shell to find it, else its path."""
+    """Return the words with which this program was called: names, where a shell finds them, else paths."""
+    as_module = os.path.basename(sys.argv[0]) == "__main__.py"
+    path = sys.executable if as_module else sys.argv[0]
     name = os.path.basename(path)
     found = shutil.which(name)
-    return shlex.quote(name if found and os.path.abspath(found) == os.path.abspath(path) else path)
+    word = shlex.quote(name if found and os.path.abspath(found) == os.path.abspath(path) else path)
+    return f"{word} -m autoconfig" if as_module else word

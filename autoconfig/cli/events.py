@@ -37,20 +37,12 @@ Item = EnvironmentParams | FilterParams
 
 @attrs.frozen
 class Call:
-    """
-    One call of the handler.
-
-    Attributes:
-        name: The method's name.
-        argument: What it was called with; ``None`` for ``received_all_environments``.
-        reason: Why the environment was refused, for ``environment_refused``.
-        before: What was known of the environment or filter before the call; set by :meth:`Picture.apply`.
-    """
+    """One call of the handler."""
 
     name: str
-    argument: Item | str | None = None
-    reason: str = ""
-    before: Item | None = None
+    argument: Item | str | None = None  # None for received_all_environments
+    reason: str = ""  # for environment_refused
+    before: Item | None = None  # what was known of the environment or filter before; set by Picture.apply()
 
     @property
     def id(self) -> str:
@@ -94,8 +86,7 @@ class Picture:
     """
     What the calls so far add up to: a registry in the thread that shows the calls.
 
-    Args:
-        projects: Keys or names of projects; what belongs to others is not shown. If there are none, everything is.
+    If projects are given, by key or name, what belongs to others is not shown.
     """
 
     def __init__(self, projects: Iterable[str] = ()) -> None:
@@ -146,17 +137,13 @@ class _Remarks(logging.Handler):
 
 class Stream:
     """
-    A source that is followed while the ``with`` block runs.
+    A source that is followed while the ``with`` block runs. Its picture has all events that were taken so far.
 
     Args:
         source: The source.
         also: A handler that is called too, after each event is noted.
         projects: Keys or names of projects; calls about others are not yielded. If there are none, all are.
         settings: More for its manager.
-
-    Attributes:
-        manager: The manager.
-        picture: What the events that were taken so far add up to.
     """
 
     def __init__(

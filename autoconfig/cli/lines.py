@@ -7,19 +7,10 @@ from datetime import datetime
 
 from ..environments import EnvironmentParams, FilterParams
 from ..status import StreamState, StreamStatus
+from . import words
 from .events import Call, Event, Picture, Remark
 from .output import harmless, painted, printable, put_line, put_record
-from .words import (
-    Show,
-    age,
-    differences,
-    environment_json,
-    filter_json,
-    properties,
-    state_words,
-    status_json,
-    title,
-)
+from .words import Show
 
 _VERBS = {
     "add_environment": ("added", "green"),
@@ -42,9 +33,9 @@ def call_json(call: Call, show: Show) -> dict[str, object]:
     """Return a call as a JSON object."""
     fields: dict[str, object] = {"call": call.name, "id": call.id, "reason": call.reason}
     if isinstance(call.argument, EnvironmentParams):
-        fields["params"] = environment_json(call.argument, show)
+        fields["params"] = words.environment_json(call.argument, show)
     elif isinstance(call.argument, FilterParams):
-        fields["params"] = filter_json(call.argument)
+        fields["params"] = words.filter_json(call.argument)
     return {name: value for name, value in fields.items() if value != ""}
 
 
@@ -56,7 +47,7 @@ def put_event(event: Event, show: Show) -> None:
         case Remark(text=text):
             put_record(warning=text)
         case _:
-            put_record(status=status_json(event))
+            put_record(status=words.status_json(event))
 
 
 def clock() -> str:
@@ -65,14 +56,7 @@ def clock() -> str:
 
 
 class PlainLines:
-    """
-    Prints events in words.
-
-    Args:
-        show: How secrets are shown.
-        picture: What the calls add up to.
-        margin: Returns how a line begins.
-    """
+    """Prints events in words, in lines that begin with what ``margin`` returns."""
 
     def __init__(self, show: Show, picture: Picture, margin: Callable[[], str] = clock) -> None:
         self._show = show
@@ -85,8 +69,8 @@ class PlainLines:
         """Print an event."""
         match event:
             case Call():
-                words, facts = wording(event, self._picture, self._show)
-                self.say(*_VERBS[event.name], "  ".join(filter(None, [words, ", ".join(facts)])))
+                what, facts = wording(event, self._picture, self._show)
+                self.say(*_VERBS[event.name], "  ".join(filter(None, [what, ", ".join(facts)])))
             case Remark(text=text):
                 self.say("warning", "yellow", harmless(text))
             case _:
@@ -104,11 +88,11 @@ class PlainLines:
         now = datetime.now().astimezone()
         if status.state is StreamState.VALID:
             since, self._interrupted_at = self._interrupted_at, None
-            return f"the stream is back after {age((now - since).total_seconds())}" if since else "connected"
+            return f"the stream is back after {words.age((now - since).total_seconds())}" if since else "connected"
         if status.last_error is None:
-            return state_words(status, now)
+            return words.state_words(status, now)
         self._interrupted_at = self._interrupted_at or status.last_error.time
-        return f"{printable(status.last_error.message)}; {state_words(status, now)}"
+        return f"{printable(status.last_error.message)}; {words.state_words(status, now)}"
 
 
 def wording(call: Call, picture: Picture, show: Show) -> tuple[str, list[str]]:
@@ -117,9 +101,10 @@ def wording(call: Call, picture: Picture, show: Show) -> tuple[str, list[str]]:
         case None, _:
             return picture.totals(), []
         case EnvironmentParams() as now, EnvironmentParams() as before:
-            return title(now), differences(before, now, show)
+            return words.title(now), words.differences(before, now, show)
         case EnvironmentParams() as now, _:
-            return title(now), [f"id {printable(now.env_id)}", *properties(now, show)]
+            return words.title(now), [f"id {printable(now.env_id)}", *words.properties(now, show)]
         case FilterParams() as now, _:
-            return title(now), []
-    return title(call.before) if call.before else printable(call.id), [printable(call.reason)] if call.reason else []
+            return words.title(now), []
+    facts = [printable(call.reason)] if call.reason else []
+    return words.title(call.before) if call.before else printable(call.id), facts

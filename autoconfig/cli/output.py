@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TextIO
 
+import click
+
 from ..identifiers import mask_keys
 
 # The scheme; then, unless an @ stands after the host, the user and password, the host and path, and what follows these.
@@ -121,15 +123,31 @@ def held_errors() -> Iterator[deque[str]]:
             put_error(line)
 
 
-class Stderr:
-    """A stream for log handlers that writes whole lines by :func:`put_error`."""
-
+class _Stderr:
     def write(self, text: str) -> None:
-        """Write a text that ends with a line end; handlers of :mod:`logging` write that in the same call."""
-        put_error(text.removesuffix("\n"))
+        put_error(text.removesuffix("\n"))  # handlers of logging write the line end in the same call
 
     def flush(self) -> None:
-        """Do nothing: each line is written at once."""
+        pass
+
+
+@contextmanager
+def library_logs(verbosity: int) -> Iterator[None]:
+    """Write what the library logs to stderr while the block runs."""
+    import logging
+
+    log = logging.getLogger("autoconfig")
+    handler = logging.StreamHandler(_Stderr()) if verbosity else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    handler.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(handler.level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def silence(stream: TextIO) -> None:
@@ -164,8 +182,6 @@ def painted(text: str, colour: str) -> str:
     """Return the text in a colour, or ``dim``; unchanged unless stdout is a terminal and ``NO_COLOR`` is not set."""
     if not is_terminal() or os.environ.get("NO_COLOR"):
         return text
-    import click
-
     return click.style(text, dim=True) if colour == "dim" else click.style(text, fg=colour)
 
 

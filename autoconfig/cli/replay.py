@@ -112,23 +112,13 @@ def _steps(event: ServerSentEvent, player: Player) -> Iterator[Decision | Call]:
 
 @attrs.frozen
 class Decision:
-    """
-    What was done with an event, or with an item in it.
+    """What was done with an event, or with an item in it."""
 
-    Attributes:
-        action: ``insert``, ``update``, ``delete``, ``noop``, ``tombstone``, ``ignored``, ``refused``, ``malformed`` …
-        reason: Why.
-        name: The event's name.
-        path: The path in it; ``""`` if it has none, or is not looked at.
-        kind: ``environment`` or ``filter``; ``""`` if the whole event is meant.
-        id: The item's id.
-    """
-
-    action: str
+    action: str  # insert, update, delete, noop, tombstone, ignored, refused, malformed, reconnect
     reason: str
-    name: str
-    path: str = ""
-    kind: str = ""
+    name: str  # the event's
+    path: str = ""  # the one in a patch or a deletion, or an unknown one
+    kind: str = ""  # "environment" or "filter"; "" if the whole event is meant
     id: str = ""
 
     def fields(self) -> dict[str, str | None]:
@@ -247,16 +237,11 @@ def _foreign(decide: Decide, other: str) -> Decision:
 
 
 class Report:
-    """
-    Prints decisions and calls, as JSON or in words.
-
-    Attributes:
-        events: How many events there were so far.
-    """
+    """Prints decisions and calls, as JSON or in words."""
 
     def __init__(self, *, explain: bool, as_json: bool, reveal: bool) -> None:
-        self.events = 0
-        self._malformed: set[int] = set()  # the numbers of events; one may be malformed in several places
+        self.events = 0  # so far
+        self.malformed: set[int] = set()  # the numbers of those that were malformed, or held something that was refused
         self._explain, self._json = explain, as_json
         self._calls = 0
         self._picture = Picture()
@@ -264,16 +249,11 @@ class Report:
         lines = PlainLines(show, self._picture, lambda: "     " if explain else f"#{self.events:<4}")
         self._show_call = partial(put_event, show=show) if as_json else lines.show
 
-    @property
-    def malformed(self) -> int:
-        """How many of the events were malformed, or held something that was refused."""
-        return len(self._malformed)
-
     def decided(self, decision: Decision) -> None:
         """Print what was done with an event, or with an item in it."""
         wrong = decision.action in ("malformed", "refused")
         if wrong:
-            self._malformed.add(self.events)
+            self.malformed.add(self.events)
         if self._explain and self._json:
             put_record(event=self.events, **decision.fields())
         elif self._explain:
@@ -290,5 +270,5 @@ class Report:
     def end(self) -> None:
         """Print the totals, for people."""
         if self._explain and not self._json:
-            malformed = f" ({self.malformed} malformed)" if self.malformed else ""
+            malformed = f" ({len(self.malformed)} malformed)" if self.malformed else ""
             put_line(f"{counted(self.events, 'event')}{malformed}, {counted(self._calls, 'call')} of the handler")

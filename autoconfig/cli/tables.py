@@ -15,24 +15,11 @@ from rich.text import Text
 
 from ..environments import AcceptedKey, EnvironmentParams
 from ..status import StreamState, StreamStatus
+from . import words
 from .events import Call, Event, Picture, Remark
 from .lines import STATE_COLOURS
 from .output import harmless, printable
-from .words import (
-    Show,
-    age,
-    counted,
-    duration,
-    environment_name,
-    expiring_keys,
-    is_failing,
-    last_error_words,
-    moment,
-    project_name,
-    sort_key,
-    state_words,
-    title,
-)
+from .words import Show
 
 _LINGER = 8.0  # seconds that a deleted environment is still shown
 _FRESH = 4.0  # seconds for which a change stands out
@@ -47,38 +34,26 @@ _SPLIT = 26  # columns from which on project and environment have a column each
 
 @attrs.frozen
 class Row:
-    """
-    An environment in the table of ``watch``.
-
-    Attributes:
-        params: Its newest state.
-        change: What happened to it last.
-        number: The number of that change; everything before the first full configuration is number 0.
-        at: When that was, in monotonic time.
-    """
+    """An environment in the table of ``watch``, and what happened to it last."""
 
     params: EnvironmentParams
     change: str
-    number: int
+    number: int  # of the change; everything before the first full configuration is number 0
     at: float = attrs.field(factory=time.monotonic)
 
     def line(self) -> tuple[EnvironmentParams, Text, str]:
         """Return it as a line of the table, with the last change, and the style of the line."""
         seconds = time.monotonic() - self.at
         style = f"{_COLOURS[self.change]} {'bold' if seconds < _FRESH else ''}"
-        return self.params, Text(f"{self.change} {age(seconds)}", style), "dim" if self.change == "deleted" else ""
+        change = Text(f"{self.change} {words.age(seconds)}", style)
+        return self.params, change, "dim" if self.change == "deleted" else ""
 
 
 class Board:
     """
     The table of ``watch``: the state of the stream, the newest changes first, the filters, the last log lines.
 
-    Args:
-        show: How secrets are shown.
-        name: What is followed.
-        picture: What the calls add up to.
-        log: The log lines; the newest are shown.
-        draw: Draws it anew.
+    It is made of events and of the picture that they add up to; ``draw`` draws it anew.
     """
 
     def __init__(
@@ -119,27 +94,28 @@ class Board:
         """Return how much there is."""
         if not self._picture.registry.is_ready:
             return "waiting for the first configuration"
-        return f"{self._picture.totals()}; {counted(self._changes, 'change')} since the start"
+        return f"{self._picture.totals()}; {words.counted(self._changes, 'change')} since the start"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         header, footer = self._header(), self._footer()
         yield from header
         room = max(1, (options.height or console.height) - len(header) - len(footer) - 3)
-        rows = sorted(self._rows.values(), key=lambda row: (-row.number, sort_key(row.params)))
+        rows = sorted(self._rows.values(), key=lambda row: (-row.number, words.sort_key(row.params)))
         if rows:
             yield Text()
             yield _table([row.line() for row in rows[:room]], self._show, options.max_width, "Changed", 14)
         if len(rows) > room:
-            yield _one_line(f"… and {counted(len(rows) - room, 'older one')}: --project PROJECT shows fewer", "dim")
+            older = words.counted(len(rows) - room, "older one")
+            yield _one_line(f"… and {older}: --project PROJECT shows fewer", "dim")
         yield from footer
 
     def _header(self) -> list[Text]:
         now, state = datetime.now(timezone.utc), self._status.state
         line = _one_line(f"● {state.value}", STATE_COLOURS[state])
-        line.append(f"  {state_words(self._status, now)}  {self._name}", "default")
+        line.append(f"  {words.state_words(self._status, now)}  {self._name}", "default")
         lines = [line, _one_line(self.totals(), "dim")]
-        if last_error := last_error_words(self._status, now):
-            lines.append(_one_line(last_error, "red" if is_failing(self._status) else "dim"))
+        if last_error := words.last_error_words(self._status, now):
+            lines.append(_one_line(last_error, "red" if words.is_failing(self._status) else "dim"))
         return lines
 
     def _footer(self) -> list[Text]:
@@ -153,7 +129,7 @@ def snapshot_lines(environments: Iterable[EnvironmentParams], show: Show) -> Ite
     """Yield a line for each environment with nothing cut, for files and other programs."""
     rows = [["Project", "Environment", "ID", "SDK keys", "Mobile keys", "TTL", "Secure", "Expires"]]
     for params in environments:
-        cells = [project_name(params), environment_name(params), *_details(params, show).values()]
+        cells = [words.project_name(params), words.environment_name(params), *_details(params, show).values()]
         rows.append([printable(cell) or "-" for cell in cells])
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -163,18 +139,10 @@ def snapshot_lines(environments: Iterable[EnvironmentParams], show: Show) -> Ite
 def snapshot_blocks(environments: Iterable[EnvironmentParams], show: Show) -> Iterator[str]:
     """Yield lines of which none is longer than a key, because no terminal has room for full keys in a table."""
     for params in environments:
-        yield title(params)
+        yield words.title(params)
         for head, value in _details(params, show).items():
-            for part in value.split(", ") if value else ():
-                yield f"  {head:11}  {printable(part)}"
+            yield from (f"  {head:11}  {printable(part)}" for part in value.split(", ") if value)
         yield ""
-
-
-def print_snapshot(environments: Iterable[EnvironmentParams], show: Show) -> None:
-    """Print a table that fits the terminal."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    lines = [(one, Text("yes", "green") if one.secure_mode else Text("no", "dim"), "") for one in environments]
-    console.print(_table(lines, show, console.width, "Secure", 6))
 
 
 def _details(params: EnvironmentParams, show: Show) -> dict[str, str]:
@@ -183,10 +151,17 @@ def _details(params: EnvironmentParams, show: Show) -> dict[str, str]:
         "ID": params.env_id,
         "SDK keys": ", ".join(show(key.value) for key in params.accepted_sdk_keys),
         "Mobile keys": ", ".join(show(key.value) for key in params.accepted_mobile_keys),
-        "TTL": duration(params.ttl) if params.ttl else "none",
+        "TTL": words.ttl(params),
         "Secure": "yes" if params.secure_mode else "no",
-        "Expires": ", ".join(f"{show(value)} at {moment(end)}" for value, end in expiring_keys(params)),
+        "Expires": ", ".join(f"{show(value)} at {words.moment(end)}" for value, end in words.expiring_keys(params)),
     }
+
+
+def print_snapshot(environments: Iterable[EnvironmentParams], show: Show) -> None:
+    """Print a table that fits the terminal."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    lines = [(one, Text("yes", "green") if one.secure_mode else Text("no", "dim"), "") for one in environments]
+    console.print(_table(lines, show, console.width, "Secure", 6))
 
 
 def _table(
@@ -203,8 +178,8 @@ def _table(
     for params, cell, style in lines:
         cells = _cells(params, show)
         if "Project" not in columns:
-            cells["Environment"] = title(params)
-        table.add_row(*(Text(cells[head]) for head in columns), cell, style=style)
+            cells["Environment"] = words.title(params)
+        table.add_row(*(Text(printable(cells[head])) for head in columns), cell, style=style)
     return table
 
 
@@ -224,17 +199,16 @@ def _columns(width: int, last: int, key: int) -> dict[str, int]:
 
 
 def _cells(params: EnvironmentParams, show: Show) -> dict[str, str]:
-    ends = expiring_keys(params)
+    ends = words.expiring_keys(params)
     left = (ends[0][1] - datetime.now(timezone.utc)).total_seconds() if ends else 0
-    cells = {
-        "Project": project_name(params),
-        "Environment": environment_name(params),
+    return {
+        "Project": words.project_name(params),
+        "Environment": words.environment_name(params),
         "SDK key": _keys(params.sdk_key, params.accepted_sdk_keys, show),
         "Mobile key": _keys(params.mobile_key, params.accepted_mobile_keys, show),
-        "Expires": "" if not ends else f"in {age(left)}" if left > 0 else "expired",
-        "TTL": duration(params.ttl) if params.ttl else "none",
+        "Expires": "" if not ends else f"in {words.age(left)}" if left > 0 else "expired",
+        "TTL": words.ttl(params),
     }
-    return {head: printable(cell) for head, cell in cells.items()}
 
 
 def _keys(main: str, accepted: Sequence[AcceptedKey], show: Show) -> str:

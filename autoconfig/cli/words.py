@@ -87,6 +87,11 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
+def ttl(params: EnvironmentParams) -> str:
+    """Return for how long clients of an environment may cache."""
+    return duration(params.ttl) if params.ttl else "none"
+
+
 def brief_time(seconds: float) -> str:
     """Return how long something took, for people who compare it."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
