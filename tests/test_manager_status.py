@@ -289,6 +289,6 @@ print(manager.status.state.value, manager.close(), manager.status.state.value)
 """
     command = [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    why = "the manager runs in the parent process only; after a fork, make and start a new one"
+    why = "what was started before a fork runs in the parent process only; make and start a new one"
     assert done.stdout == f"OFF UNKNOWN {why} ['INITIALIZING'] True\nINITIALIZING True OFF\n"
     assert done.stderr == ""

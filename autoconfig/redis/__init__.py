@@ -5,7 +5,8 @@ A fleet's leader mirrors its stream into Redis, and all others follow that. The 
 Relay Proxy keeps its own in.
 """
 
-from .leader import EvictionError, Leader, LeaderStatus
+from .eviction import EvictionError
+from .leader import Leader, LeaderStatus
 from .relay_store import RelayStore
 from .source import LeaderSeen, RedisSource
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import socket
 import threading
@@ -15,16 +14,18 @@ from typing import Any
 
 import attrs
 
-from ..exceptions import AutoConfigError, StreamError
+from .. import forks
+from ..exceptions import AutoConfigError, ForkedError, StreamError
 from ..handler import MessageHandler
 from ..manager import StreamManager
 from ..messages import DELETE_EVENT
-from ..safe_logger import Logger, SafeLogger
+from ..safe_logger import Logger, SafeLogger, log_aside
 from ..status import StreamState
 from ..stream.cancel import CancelToken
 from ..validation import check_callable, check_seconds
 from ..waiting import WaitingRoom
 from . import scripts
+from .eviction import EvictionError, check_eviction
 from .form import META_FIELDS, Change, Fields, Form, Picture, difference, encode_changes, summary
 from .link import Link, check_redis_url, linked, show_url
 from .mirror import Mirror
@@ -36,18 +37,7 @@ _POLLS = 3  # signs of life, and looks for them, in a lease
 _PATIENCE = 10  # leases without a first put after which others may try
 _GRACE = 0.5  # seconds that close() leaves for handing over
 _RETRIES = (0.1, 2.0)  # seconds before the first and the last attempt to reach Redis
-_POLICY = re.compile(rb"maxmemory_policy:(\S+)")
-
-
-class EvictionError(AutoConfigError):
-    """Redis may drop the configuration when its memory is full, so nobody may lead there."""
-
-    def __init__(self, policy: str) -> None:
-        super().__init__(f"Redis may evict the fleet's configuration: its maxmemory-policy is {policy}; set noeviction")
-        self.policy = policy
-
-    def __reduce__(self) -> tuple[type[EvictionError], tuple[str]]:
-        return type(self), (self.policy,)
+_EVICTION_LOOKS = 30.0  # seconds between two looks of the one that leads at what Redis may evict
 
 
 @attrs.frozen
@@ -86,6 +76,12 @@ class Leader:
     :meth:`start` creates one daemon thread, and the manager has its own. Nothing that Redis does is raised: it is
     logged, in :attr:`status`, and tried again. Needs the extra ``redis``.
 
+    A leader may be made before a fork and started after it. In a child of the process in which it was started it leads
+    nothing: it raises :class:`ForkedError` on use, its status says so, and the first use logs one WARNING.
+
+    Nobody takes over while Redis may evict the configuration (``maxmemory-policy allkeys-…``). If that is set later,
+    the one that leads says so, in its status and at ERROR, and goes on: what is evicted is written again.
+
     Args:
         url: Of Redis; see :class:`RedisSource`.
         name: Of the fleet. One for each auto-configuration profile.
@@ -121,7 +117,9 @@ class Leader:
             raise ValueError(f"lease must be at most {_LONGEST_LEASE:g} seconds")
         self._lease = lease
         self._log = SafeLogger(logging.getLogger("autoconfig.fleet") if logger is None else logger)
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._number = secrets.token_hex(4)
+        self._process: int | None = None  # in which it was started
+        self._warned_in: int | None = None  # the fork that was warned
         self._token = CancelToken()  # interrupts the link
         self._room = WaitingRoom()
         self._closing = False
@@ -141,6 +139,8 @@ class Leader:
         self._seen_at = 0.0  # monotonic
         self._looked_at = 0.0
         self._stays_out_until = 0.0
+        self._next_eviction_look = 0.0  # monotonic
+        self._eviction = ""  # what was found then
         self._failure = ""  # since the last step that Redis took
         self._delay = _RETRIES[0]  # before the next attempt to reach it
 
@@ -148,8 +148,14 @@ class Leader:
         return f"<{type(self).__name__} of {self._shown}{', leading' if self._status.leading else ''}>"
 
     @property
+    def owner(self) -> str:
+        """Its name in Redis: host, process and a random number."""
+        return f"{socket.gethostname()}:{os.getpid()}:{self._number}"
+
+    @property
     def status(self) -> LeaderStatus:
         """A snapshot; from any thread, without blocking."""
+        self._is_forked()
         return self._status
 
     def start(self) -> None:
@@ -158,20 +164,33 @@ class Leader:
 
         Raises:
             RuntimeError: It was started or closed before, or the system has no thread left.
+            ForkedError: It was started before a fork, in the parent process; make a new one.
         """
+        self._check_process()
         if self._thread is not None or self._closing:
             raise RuntimeError("the leader was started or closed before; make a new one")
-        self._thread = threading.Thread(target=self._run, name="autoconfig-leader", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="autoconfig-leader", daemon=True)
+        self._process = os.getpid()
+        forks.add(self)
+        thread.start()
+        self._thread = thread
 
     def wait_until_leading(self, timeout: float | None = None) -> bool:
-        """Wait until it leads; return whether it does. ``False`` also at once when it is closed."""
+        """
+        Wait until it leads; return whether it does. ``False`` also at once when it is closed.
+
+        Raises:
+            ForkedError: It was started before a fork, in the parent process.
+        """
+        self._check_process()
         self._room.wait(lambda: self._status.leading or self._closing, timeout)
         return self._status.leading
 
     def close(self, timeout: float = 5.0) -> bool:
         """
         Hand over and end; another one leads within a third of a lease. May be called from any thread, and again.
+
+        In a forked child it does nothing and returns ``True``.
 
         Args:
             timeout: How many seconds to wait. Redis is given half a second at most.
@@ -180,6 +199,8 @@ class Leader:
             Whether all ended.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
+        if self._has_forked():
+            return True
         self._closing = True
         self._room.wake()
         thread = self._thread
@@ -191,6 +212,8 @@ class Leader:
             thread.join(max(0.3, deadline - time.monotonic()))
         if not thread.is_alive():
             self._token.close()
+            self._process = None
+            forks.discard(self)
         return not thread.is_alive()
 
     def __enter__(self) -> Leader:
@@ -221,22 +244,50 @@ class Leader:
     def _is_closing(self) -> bool:
         return self._closing
 
+    def _check_process(self) -> None:
+        if self._is_forked():
+            raise ForkedError
+
+    def _is_forked(self) -> bool:
+        """Return whether it is the parent's, of which this is a fork; the first time, warn."""
+        if not self._has_forked():
+            return False
+        if self._warned_in != os.getpid():
+            self._warned_in = os.getpid()
+            text = "%r runs in the parent process only: this fork has to make and start its own"
+            log_aside(self._log, logging.WARNING, text, self)  # a thread of the parent may have held a handler's lock
+        return True
+
+    def _has_forked(self) -> bool:
+        if self._process in (None, os.getpid()):
+            return False
+        self._abandon()  # again, if a hook of Python's did
+        return True
+
+    def _abandon(self) -> None:
+        """In a forked child: let go of the parent's connection to Redis, and wait for nobody."""
+        self._closing = True
+        self._token.abandon()
+        self._status = LeaderStatus(error=str(ForkedError()))
+
     def _failed(self, error: Exception) -> None:
         self._in_step = False
         if not isinstance(error, StreamError | EvictionError):
             self._log.error("The leader's thread failed; it goes on", exc_info=error)
-        text = str(error) if isinstance(error, AutoConfigError) else type(error).__name__
+        self._failure = str(error) if isinstance(error, AutoConfigError) else type(error).__name__
+        self._report(self._failure, logging.ERROR if isinstance(error, EvictionError) else logging.WARNING)
+
+    def _report(self, text: str, level: int) -> None:
         if text != self._status.error:
-            level = logging.ERROR if isinstance(error, EvictionError) else logging.WARNING
             self._log.log(level, "The fleet %s: %s", self._shown, text)
-        self._failure = text
-        self._set(error=text)
+            self._set(error=text)
 
     def _serve(self, link: Link) -> None:
         """Look for a leader, or lead, until the link fails or this one is closed."""
-        check_eviction(link)
+        if not self._status.leading:
+            check_eviction(link)
         self._in_step = False
-        self._looked_at = self._next_beat = 0.0
+        self._looked_at = self._next_beat = self._next_eviction_look = 0.0
         while not self._is_closing():
             if self._status.leading:
                 self._lead(link)
@@ -269,6 +320,7 @@ class Leader:
             self._seen, self._seen_at = sign, time.monotonic()
         is_free = not found.owner or found.term < self._term
         if (is_free or now - self._seen_at >= self._lease) and now >= self._stays_out_until:
+            check_eviction(link)
             self._take_over(link, found)
         if not self._status.leading:
             self._room.wait(self._is_closing, self._lease / _POLLS)
@@ -310,6 +362,7 @@ class Leader:
             self._next_beat = time.monotonic() + self._lease / _POLLS
             if not self._beat(link) or not self._is_of_use(link):
                 return
+            self._look_for_eviction(link)
         if mirror.has_picture and not self._in_step:
             self._bring_in_step(link, mirror)
         elif mirror.has_picture and mirror.is_pending:
@@ -342,6 +395,21 @@ class Leader:
             self._hand_over(link, f"nothing came from the service for {waited:.0f} s", 2 * self._lease)
             return False
         return True
+
+    def _look_for_eviction(self, link: Link) -> None:
+        """Say it if Redis may evict the configuration by now; leading goes on, and what is evicted is written again."""
+        if time.monotonic() < self._next_eviction_look:
+            return
+        self._next_eviction_look = time.monotonic() + _EVICTION_LOOKS
+        try:
+            check_eviction(link)
+        except EvictionError as error:
+            self._eviction = str(error)
+            self._report(self._eviction, logging.ERROR)
+        else:
+            if self._eviction and self._status.error == self._eviction:
+                self._set(error=None)
+            self._eviction = ""
 
     def _hand_over(self, link: Link, reason: str, stay_out: float) -> None:
         """Lead no more, and leave it to others for so many seconds."""
@@ -432,13 +500,3 @@ class Leader:
     def _set(self, **changes: Any) -> None:
         self._status = attrs.evolve(self._status, **changes)
         self._room.wake()
-
-
-def check_eviction(link: Link) -> None:
-    """Raise :class:`EvictionError` if Redis may drop keys that do not expire; it may be forbidden to ask."""
-    try:
-        found = _POLICY.search(link.call("INFO", "memory"))
-    except StreamError:
-        return
-    if found and found[1].startswith(b"allkeys"):
-        raise EvictionError(found[1].decode())

@@ -14,6 +14,7 @@ from support.stalling_proxy import StallingProxy
 
 from autoconfig import StreamManager
 from autoconfig.redis import Leader
+from autoconfig.redis import leader as leader_module
 from autoconfig.redis.scripts import BEAT, RELEASE, TAKE, WRITE
 
 
@@ -170,6 +171,42 @@ def test_redis_may_not_evict(fleet: Fleet, policy: str, caplog: pytest.LogCaptur
     assert [record.levelname for record in caplog.records if "evict" in record.getMessage()] == ["ERROR"]
     fleet.client.config_set("maxmemory-policy", "noeviction")
     assert leader.wait_until_leading(LIMIT)
+
+
+def test_one_that_leads_says_that_redis_may_evict_by_now_and_goes_on(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leader_module, "_EVICTION_LOOKS", 0.01)
+    leader = fleet.lead()
+    fleet.follow()
+    fleet.settle()
+    fleet.client.config_set("maxmemory-policy", "allkeys-lru")
+    wait_for(lambda: leader.status.error, "the error")
+    fleet.client.delete(STATE)  # evicted
+    fleet.change()
+    fleet.settle()
+    fleet.client.client_kill_filter(_type="normal", skipme=True)
+    fleet.change()
+    fleet.settle()
+    assert "allkeys-lru" in (leader.status.error or "")
+    assert [record.levelname for record in caplog.records if "evict" in record.getMessage()].count("ERROR") < 4
+    waiting = fleet.lead(wait=False)  # which would not take over
+    wait_for(lambda: waiting.status.error, "the error of one that does not lead")
+    fleet.client.config_set("maxmemory-policy", "noeviction")
+    wait_for(lambda: not leader.status.error and not waiting.status.error, "the end of the error")
+    assert leader.status.leading
+
+
+def test_one_that_waits_does_not_take_over_where_redis_may_evict_by_now(fleet: Fleet) -> None:
+    leader, waiting = fleet.lead(), fleet.lead(wait=False)
+    wait_for(lambda: len(fleet.client.client_list(_type="normal")) >= 3, "the connection of the one that waits")
+    fleet.client.config_set("maxmemory-policy", "allkeys-lfu")
+    leader.close()
+    wait_for(lambda: waiting.status.error, "the error")
+    assert "allkeys-lfu" in (waiting.status.error or "")
+    assert not waiting.status.leading
+    fleet.client.config_set("maxmemory-policy", "noeviction")
+    assert waiting.wait_until_leading(LIMIT)
 
 
 def test_redis_without_memory_keeps_the_last_picture(fleet: Fleet) -> None:
