@@ -28,7 +28,8 @@ from .inner_handlers import AttachedStream, attach, detach
 from .keys import KeySource, key_reader, show_key
 from .messages import Batch
 from .safe_logger import Logger, SafeLogger, log_aside
-from .status import StatusListener, StatusTracker, StreamState, StreamStatus
+from .status import StatusListener, StreamState, StreamStatus
+from .status_tracker import StatusTracker
 from .store import CacheThread, ConfigurationStore, check_store
 from .stream.cancel import CancelToken
 from .stream.connection import Connector, endpoint
@@ -392,11 +393,11 @@ class StreamManager:
             ForkedError: The manager was started before a fork, in the parent process.
         """
         self._check_process()
-        self._status.add_listener(listener)
+        self._status.listeners.add(listener)
 
     def remove_status_listener(self, listener: StatusListener) -> None:
         """Remove a status listener; nothing happens if it was not added."""
-        self._status.remove_listener(listener)
+        self._status.listeners.remove(listener)
 
     def wait_for(self, state: StreamState, timeout: float | None = None) -> bool:
         """

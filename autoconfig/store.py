@@ -16,7 +16,7 @@ from .config import RetryPolicy
 from .exceptions import KeyRejectedError
 from .messages import Batch, CachedContent, EnvironmentRep, FilterRep, PutContent
 from .safe_logger import Logger
-from .status import StatusTracker
+from .status_tracker import StatusTracker
 from .stream.cancel import CancelToken
 from .stream.retry import Backoff
 from .validation import check_callable

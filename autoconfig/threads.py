@@ -18,7 +18,7 @@ from .dispatch.calls import HandlerCalls
 from .exceptions import ClosedError, ForkedError, KeyRejectedError
 from .messages import Batch
 from .safe_logger import SafeLogger, is_ctrl_c, log_aside
-from .status import StatusTracker
+from .status_tracker import StatusTracker
 from .stream.cancel import CancelToken
 from .waiting import WaitingRoom
 

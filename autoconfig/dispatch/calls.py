@@ -10,7 +10,7 @@ from ..handler import MessageHandler
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import show
 from ..safe_logger import Logger
-from ..status import StatusTracker
+from ..status_tracker import StatusTracker
 from ..stream.cancel import CancelToken
 
 _SLOW = "The handler's %s took %.1f s, and held up all that came after it"

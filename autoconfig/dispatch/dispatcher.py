@@ -22,7 +22,8 @@ from ..messages import (
     PutContent,
 )
 from ..safe_logger import Logger
-from ..status import ContentSource, RefusedEnvironment, StatusTracker
+from ..status import ContentSource, RefusedEnvironment
+from ..status_tracker import StatusTracker
 from .calls import Callback, HandlerCalls, StoppedError
 from .delivery import Delivery
 from .retries import Retries

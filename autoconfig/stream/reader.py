@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from ..exceptions import KeyRejectedError
 from ..messages import Batch
 from ..safe_logger import Logger
-from ..status import StatusTracker
+from ..status_tracker import StatusTracker
 from .cancel import CancelToken
 from .failures import FailureLog, ReconnectRequestedError
 from .retry import RetryPlan

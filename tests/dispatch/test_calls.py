@@ -13,7 +13,7 @@ from support.recorder import Recorder
 
 from autoconfig import HandlerErrors, HandlerFailure, MessageHandler
 from autoconfig.dispatch.calls import HandlerCalls, StoppedError
-from autoconfig.status import StatusTracker
+from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream.cancel import CancelToken
 
 METHODS = [

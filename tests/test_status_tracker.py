@@ -1,4 +1,4 @@
-"""The tracker of a status: whom it tells, in which order and thread, and how it can be waited for."""
+"""The status tracker: in which order and thread it calls the listeners, and how to wait for a state."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from autoconfig import KeyRejectedError, StreamState, StreamStatus
-from autoconfig import status as status_module
+from autoconfig import KeyRejectedError, StreamState, StreamStatus, status_tracker
 from autoconfig.exceptions import ConnectionFailedError
 from autoconfig.safe_logger import SafeLogger
-from autoconfig.status import StatusListener, StatusTracker
+from autoconfig.status import StatusListener
+from autoconfig.status_tracker import StatusTracker
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
 REFUSED = ConnectionFailedError("refused")
@@ -35,7 +35,7 @@ def listen(tracker: StatusTracker, then: StatusListener = lambda _: None) -> lis
         told.append(status.state)
         then(status)
 
-    tracker.add_listener(listener)
+    tracker.listeners.add(listener)
     return told
 
 
@@ -68,8 +68,8 @@ def test_a_listener_is_told_of_states_and_errors_and_of_nothing_else(tracker: St
 
 def test_listeners_are_given_the_status_in_the_order_in_which_they_were_added(tracker: StatusTracker) -> None:
     told: list[tuple[str, StreamStatus]] = []
-    tracker.add_listener(lambda status: told.append(("first", status)))
-    tracker.add_listener(lambda status: told.append(("second", status)))
+    tracker.listeners.add(lambda status: told.append(("first", status)))
+    tracker.listeners.add(lambda status: told.append(("second", status)))
     tracker.off(KeyRejectedError(401))
     assert told == [("first", tracker.status), ("second", tracker.status)]
 
@@ -83,7 +83,7 @@ def test_a_listener_that_raises_is_logged_and_the_others_are_called(
     def fail(_: StreamStatus) -> None:
         raise error
 
-    tracker.add_listener(fail)
+    tracker.listeners.add(fail)
     told = listen(tracker)
     tracker.received(["patch"], False)
     tracker.off()
@@ -93,10 +93,10 @@ def test_a_listener_that_raises_is_logged_and_the_others_are_called(
 
 
 def test_a_logger_that_raises_too_does_no_harm() -> None:
-    logger = logging.getLogger("tests.tracking")
+    logger = logging.getLogger("tests.status_tracker")
     logger.addFilter(lambda _: bool(1 // 0))
     tracker = StatusTracker(SafeLogger(logger))
-    tracker.add_listener(lambda _: 1 // 0)
+    tracker.listeners.add(lambda _: 1 // 0)
     told = listen(tracker)
     tracker.off()
     assert told == [OFF]
@@ -104,7 +104,7 @@ def test_a_logger_that_raises_too_does_no_harm() -> None:
 
 def test_a_listener_is_called_in_the_thread_that_made_the_change(tracker: StatusTracker) -> None:
     threads: list[threading.Thread] = []
-    tracker.add_listener(lambda _: threads.append(threading.current_thread()))
+    tracker.listeners.add(lambda _: threads.append(threading.current_thread()))
     other = in_thread(lambda: tracker.received(["patch"], False))
     check_ended(other)
     tracker.off()
@@ -133,6 +133,22 @@ def test_a_change_during_a_call_is_told_after_it_and_nobody_waits(tracker: Statu
     assert threads == [first, first]
 
 
+def test_a_status_that_another_thread_takes_first_is_no_error(tracker: StatusTracker) -> None:
+    """Between a thread's look at what is left and its getting the lock, another one may have made the last call."""
+    told = listen(tracker)
+    listeners: Any = tracker.listeners
+    calling = threading.Lock()
+
+    def acquire(blocking: bool) -> bool:
+        listeners._call_next()  # as the other thread does
+        return calling.acquire(blocking=blocking)
+
+    listeners._calling = SimpleNamespace(acquire=acquire, release=calling.release)
+    tracker.received(["patch"], False)
+    tracker.off()
+    assert told == [VALID, OFF]
+
+
 @pytest.mark.parametrize("_", range(20))
 def test_two_threads_that_change_at_once_are_told_of_in_order(_: int, tracker: StatusTracker) -> None:
     """One call at a time, each state after the one before it, and the last one last."""
@@ -150,7 +166,7 @@ def test_two_threads_that_change_at_once_are_told_of_in_order(_: int, tracker: S
             tracker.received(["patch"], False)
             tracker.disconnected(REFUSED, 0.0)
 
-    tracker.add_listener(listener)
+    tracker.listeners.add(listener)
     flapping = in_thread(flap)
     barrier.wait(SECONDS)
     tracker.off()
@@ -173,10 +189,10 @@ def test_a_listener_may_remove_itself(tracker: StatusTracker) -> None:
 
     def once(status: StreamStatus) -> None:
         told.append(status)
-        tracker.remove_listener(once)
+        tracker.listeners.remove(once)
 
-    tracker.remove_listener(once)  # which does nothing yet
-    tracker.add_listener(once)
+    tracker.listeners.remove(once)  # which does nothing yet
+    tracker.listeners.add(once)
     others = listen(tracker)
     tracker.received(["patch"], False)
     tracker.off()
@@ -241,7 +257,7 @@ def test_off_keeps_the_last_error_unless_it_has_one(tracker: StatusTracker) -> N
 
 def test_the_oldest_waiting_batch_is_the_lag(tracker: StatusTracker, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(status_module, "time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    monkeypatch.setattr(status_tracker, "time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
     for waited in 4.0, 8.0:
         tracker.received([], True)
         now[0] += waited
@@ -256,4 +272,4 @@ def test_the_oldest_waiting_batch_is_the_lag(tracker: StatusTracker, monkeypatch
 @pytest.mark.parametrize("listener", [None, "print", []], ids=str)
 def test_a_listener_that_cannot_be_called_is_refused(listener: Any, tracker: StatusTracker) -> None:
     with pytest.raises(TypeError, match=r"^listener must be callable, not "):
-        tracker.add_listener(listener)
+        tracker.listeners.add(listener)
