@@ -6,9 +6,9 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from support.closing_peer import PUT, WAITING, Line, Script, event
-from support.closing_run import NEVER, Acting, MakeRun, Run, Serve
-from support.closing_states import HEAD, WAITS, accepted_and_silent, flood, idle, refusing, silent_after_the_request
+from closing.peer import PUT, WAITING, Line, Script, event
+from closing.run import NEVER, Acting, MakeRun, Run, Serve
+from closing.states import HEAD, WAITS, accepted_and_silent, flood, idle, refusing, silent_after_the_request
 
 from autoconfig import KeyRejectedError
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.closing_peer import WAITING, Script
-from support.closing_run import PROMPT, Serve
-from support.closing_states import accepted_and_silent, flood, idle, refusing, silent_after_the_request
+from closing.peer import WAITING, Script
+from closing.run import PROMPT, Serve
+from closing.states import accepted_and_silent, flood, idle, refusing, silent_after_the_request
 
 TESTS = Path(__file__).parent.parent
 STATES = [accepted_and_silent, silent_after_the_request, refusing, idle, flood]

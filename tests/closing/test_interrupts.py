@@ -15,9 +15,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from support.closing_peer import WAITING
-from support.closing_run import PROMPT, Acting, MakeRun, Run, Serve
-from support.closing_states import flood, idle
+from closing.peer import WAITING
+from closing.run import PROMPT, Acting, MakeRun, Run, Serve
+from closing.states import flood, idle
 from support.handled import forget_handled_exception
 
 import autoconfig

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import urllib3.util
+from closing.peer import WAITING, Line
+from closing.run import NEVER, MakeRun, Serve, descriptors
 from support.closing_black_hole import black_hole
-from support.closing_peer import WAITING, Line
-from support.closing_run import NEVER, MakeRun, Serve, descriptors
 
 from autoconfig.stream.cancel import CancelToken
 

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.closing_peer import PUT, WAITING, Line, Peer
-from support.closing_run import NEVER, PROMPT, Acting, MakeRun, Run, Serve, descriptors, wait_until
-from support.closing_states import HEAD, REDIRECT, SOON, silent_after_the_request
+from closing.peer import PUT, WAITING, Line, Peer
+from closing.run import NEVER, PROMPT, Acting, MakeRun, Run, Serve, descriptors, wait_until
+from closing.states import HEAD, REDIRECT, SOON, silent_after_the_request
 
 from autoconfig import ClosedError
 

@@ -8,10 +8,10 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from closing.peer import PUT, WAITING, Line, Script
+from closing.run import MakeRun, Serve, descriptors, wait_until
+from closing.states import HEAD, flood
 from support import closing_states
-from support.closing_peer import PUT, WAITING, Line, Script
-from support.closing_run import MakeRun, Serve, descriptors, wait_until
-from support.closing_states import HEAD, flood
 
 from autoconfig import ClosedError
 

@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.closing_peer import WAITING
-from support.closing_run import Acting, MakeRun, Serve
-from support.closing_states import flood
+from closing.peer import WAITING
+from closing.run import Acting, MakeRun, Serve
+from closing.states import flood
 
-PROGRAM = Path(__file__).parent.parent / "support" / "closing_steps.py"
+PROGRAM = Path(__file__).with_name("steps.py")
 SOON = 0.3  # seconds
 LIMIT = 60  # seconds for the program, which needs two or three
 

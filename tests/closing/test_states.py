@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from closing.peer import Line, Script, event
+from closing.run import NEVER, MakeRun, Serve, wait_until
+from closing.states import HEAD, WAITS, State, accepted_and_silent, silent_after_the_request, states
 from support.closing_black_hole import black_hole, connecting_to
-from support.closing_peer import Line, Script, event
-from support.closing_run import NEVER, MakeRun, Serve, wait_until
-from support.closing_states import HEAD, WAITS, State, accepted_and_silent, silent_after_the_request, states
 
 from autoconfig import ClosedError, KeyRejectedError
 

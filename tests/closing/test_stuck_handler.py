@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.closing_peer import WAITING
-from support.closing_run import PROMPT, Acting, MakeRun, Run, Serve, wait_until
-from support.closing_states import flood, idle
+from closing.peer import WAITING
+from closing.run import PROMPT, Acting, MakeRun, Run, Serve, wait_until
+from closing.states import flood, idle
 
 from autoconfig.stream.cancel import CancelToken
 

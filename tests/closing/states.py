@@ -6,8 +6,8 @@ import gzip
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from support.closing_peer import PUT, Line, Script, chunk, stream_head
-from support.closing_run import NEVER
+from closing.peer import PUT, Line, Script, chunk, stream_head
+from closing.run import NEVER
 
 Framings = Mapping[str, tuple[bytes, Callable[[bytes], bytes]]]
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from support.closing_peer import WAITING, Peer
+from closing.peer import WAITING, Peer
 from support.recorder import Recorder
 
 from autoconfig import ClosedError, KeyRejectedError, StreamManager
