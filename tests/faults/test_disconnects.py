@@ -9,9 +9,9 @@ import threading
 
 import pytest
 import trustme
-from support.faults_events import HEALTHY, SMALL, Event, patch
-from support.faults_server import FaultServer, Play, Wire, healthy, sending, stream
-from support.faults_table import (
+from faults.events import HEALTHY, SMALL, Event, patch
+from faults.server import FaultServer, Play, Wire, healthy, sending, stream
+from faults.table import (
     ATTEMPTS,
     BROKEN,
     DEADLINE,

@@ -1,5 +1,5 @@
 """
-A client in a process of its own, to measure what a stream costs: ``python faults_client.py URL MAX_EVENT_BYTES``.
+A client in a process of its own, to measure what a stream costs: ``python client.py URL MAX_EVENT_BYTES``.
 
 It prints a line when the first put has been delivered, waits for a line, follows the stream until the environment
 ``well`` and the put that brought it are there, and prints what it saw as JSON.

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
-from support.faults_events import HEALTHY, Event, Ledger, left, short
-from support.faults_server import FaultServer, Play
+from faults.events import HEALTHY, Event, Ledger, left, short
+from faults.server import FaultServer, Play
 from support.recorder import Recorder
 from support.scripted_server import Request
 

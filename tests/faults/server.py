@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from support.faults_events import HEALTHY, Event
+from faults.events import HEALTHY, Event
 from support.scripted_server import Request, ScriptedServer, head, read_request
 
 MOST_PIECES = 1_000_000  # of a flood: no test runs into it, but a client that reads for ever would
