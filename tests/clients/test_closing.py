@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
+from clients.pools import USER, clients_threads, params, sdk_key, served_key, status, until, value
 from ldclient import LDClient
 from ldclient.config import Config
-from support.clients import USER, clients_threads, params, sdk_key, served_key, status, until, value
 
 from autoconfig.clients import ClientPool
 from autoconfig.testing.flags import FlagService

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
+from clients.pools import params, sdk_key, served_key, status, until, value, wait_for_state
 from ldclient import LDClient
-from support.clients import params, sdk_key, served_key, status, until, value, wait_for_state
 
 from autoconfig import RetryPolicy, StreamManager
 from autoconfig.clients import ClientState

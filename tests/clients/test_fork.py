@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from support.clients import params, until, value
+from clients.pools import params, until, value
 
 from autoconfig import ForkedError
 from autoconfig.clients import ClientPool

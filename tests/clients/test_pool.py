@@ -11,9 +11,7 @@ import pytest
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from ldclient.config import Config
-from ldclient.feature_store import InMemoryFeatureStore
-from support.clients import (
+from clients.pools import (
     clients_threads,
     params,
     sdk_key,
@@ -23,6 +21,8 @@ from support.clients import (
     value,
     wait_for_state,
 )
+from ldclient.config import Config
+from ldclient.feature_store import InMemoryFeatureStore
 
 from autoconfig import FilterExpander, FilterID, FilterParams, MessageHandler, RetryPolicy, StreamManager
 from autoconfig.clients import ClientPool, ClientState

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from support.clients import params, sdk_key, served_key, until, value
+from clients.pools import params, sdk_key, served_key, until, value
 
 from autoconfig.clients import ClientPool
 from autoconfig.testing.flags import FlagService
