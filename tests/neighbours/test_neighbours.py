@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from neighbours.following import follow, needs, patch, put, write
 from support import tls
-from support.neighbours import follow, needs, patch, put, write
 from support.raw_server import RawServer, answer, chunk
 
 CHUNKED = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
