@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from examples.running import Example, get, wait_until
+from frameworks.recipes import recipe
 from support.ports import free_port
-from support.recipes import recipe
 from support.samples import environment
 
 from autoconfig.testing import Emulator
