@@ -6,11 +6,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from fleet.fleets import LOG, STATE, Fleet, a_filter, environment, wait_for
+from fleet.stalling_proxy import StallingProxy
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.fleet import LOG, STATE, Fleet, a_filter, environment, wait_for
-from support.stalling_proxy import StallingProxy
 
 from autoconfig.redis import Leader
 

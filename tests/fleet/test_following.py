@@ -6,8 +6,8 @@ import json
 import time
 
 import pytest
-from support.fleet import LOG, SECRET, STATE, Fleet, a_filter, environment, wait_for
-from support.stalling_proxy import StallingProxy
+from fleet.fleets import LOG, SECRET, STATE, Fleet, a_filter, environment, wait_for
+from fleet.stalling_proxy import StallingProxy
 
 from autoconfig import StreamState
 from autoconfig.messages import KeyRep

@@ -9,8 +9,8 @@ import subprocess
 import time
 
 import pytest
-from support.fleet import LEASE, LIMIT, LOG, NAME, SECRET, STATE, Fleet, environment, wait_for
-from support.stalling_proxy import StallingProxy
+from fleet.fleets import LEASE, LIMIT, LOG, NAME, SECRET, STATE, Fleet, environment, wait_for
+from fleet.stalling_proxy import StallingProxy
 
 from autoconfig import StreamManager
 from autoconfig.redis import Leader

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from fleet.fleets import LIMIT, NAME, QUICK, SECRET, STATE, Fleet, Follower, client_of, wait_for
 from support.closing_black_hole import black_hole, connecting_to
-from support.fleet import LIMIT, NAME, QUICK, SECRET, STATE, Fleet, Follower, client_of, wait_for
 from support.redis_server import RedisServer, free_port
 from support.tls import HOST, authority, write_authority
 

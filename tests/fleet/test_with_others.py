@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.fleet import NAME, QUICK, SECRET, Fleet, wait_for
+from fleet.fleets import NAME, QUICK, SECRET, Fleet, wait_for
 
 from autoconfig import EnvironmentRegistry, StreamManager
 from autoconfig.cache import FileStore

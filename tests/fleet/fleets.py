@@ -124,7 +124,7 @@ class Fleet:
 
     def lead_in_process(self, url: str | None = None) -> subprocess.Popen[str]:
         """Add a leader in a process of its own; one may wait for what it does."""
-        program = Path(__file__).with_name("fleet_leader.py")
+        program = Path(__file__).with_name("leader.py")
         command = [sys.executable, str(program), url or self.url, self.service.uri, self.service.key, str(LEASE)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self._stack.callback(_end, process)
