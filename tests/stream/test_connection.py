@@ -10,8 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from stream.connecting import LONG, connector, promptly, read, read_from
 from support import tls
-from support.connecting import LONG, connector, promptly, read, read_from
 from support.raw_server import EVENT_STREAM, RawServer, Step, answer, chunk
 
 from autoconfig import KeyRejectedError

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 import urllib3.util.ssl_
+from stream.connecting import connector, read, read_from
 from support import tls
-from support.connecting import connector, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 

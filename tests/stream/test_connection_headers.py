@@ -7,7 +7,7 @@ import threading
 import zlib
 
 import pytest
-from support.connecting import LONG, promptly, read
+from stream.connecting import LONG, promptly, read
 from support.raw_server import RawServer, Step, answer, chunk, redirect
 
 from autoconfig.exceptions import ConnectionFailedError

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stream.connecting import KEY, connector, read, read_from
 from support import tls
-from support.connecting import KEY, connector, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer
 

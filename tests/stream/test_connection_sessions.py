@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from support.connecting import KEY, WatchfulToken, connector, read, read_from
+from stream.connecting import KEY, WatchfulToken, connector, read, read_from
 from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig.exceptions import ConnectionFailedError, StreamEndedError, UnexpectedStatusError

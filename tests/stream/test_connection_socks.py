@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from stream.connecting import WatchfulToken, connector, promptly, read
+from stream.socks import SocksProxy
 from support import tls
-from support.connecting import WatchfulToken, connector, promptly, read
 from support.raw_server import RawServer, Step, answer
-from support.socks import SocksProxy
 
 from autoconfig.exceptions import ConnectionFailedError
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stream.connecting import read
 from support import tls
-from support.connecting import read
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import requests
 import urllib3.connection
+from stream.connecting import WatchfulToken, connector, promptly, read, read_from
 from support import tls
-from support.connecting import WatchfulToken, connector, promptly, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 
