@@ -53,7 +53,7 @@ def target(service: Emulator, closing: ExitStack) -> int:
     """Starts the program at the service; returns the port to scrape."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
-        [sys.executable, "-m", "support.metrics_program"],
+        [sys.executable, "-m", "metrics.program"],
         env={**os.environ, "STREAM_URI": service.uri, "STREAM_KEY": service.key, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
