@@ -8,10 +8,10 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from closing import states
 from closing.peer import PUT, WAITING, Line, Script
 from closing.run import MakeRun, Serve, descriptors, wait_until
 from closing.states import HEAD, flood
-from support import closing_states
 
 from autoconfig import ClosedError
 
@@ -28,12 +28,12 @@ def end(line: Line) -> None:
 SCRIPTS: list[Script] = [
     flood,
     end,
-    closing_states.accepted_and_silent,
-    closing_states.silent_after_the_request,
-    closing_states.trickled_headers,
-    closing_states.refusing,
-    closing_states.redirects_for_ever,
-    closing_states.endless_body_of_a_refusal,
+    states.accepted_and_silent,
+    states.silent_after_the_request,
+    states.trickled_headers,
+    states.refusing,
+    states.redirects_for_ever,
+    states.endless_body_of_a_refusal,
 ]
 
 
@@ -55,7 +55,7 @@ def test_random_moments(scheme: str, serve: Serve, make_run: MakeRun) -> None:
     pause = threading.Event()
     most = 0, 0
     for round in range(ROUNDS[scheme]):
-        run = make_run(peer.url, initial_retry_delay=closing_states.SOON).start()
+        run = make_run(peer.url, initial_retry_delay=states.SOON).start()
         pause.wait(chance.uniform(0, LONGEST))
         assert run.close() is True
         run.check(peer)
