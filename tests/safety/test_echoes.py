@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from safety.check import DONE, check
+from safety.log import LogWatch
+from safety.story import KEY, MOBILE, SDK, environment, event, patch, put
+from safety.wire import ENDED, Follow, redirect
 from support.recorder import Recorder
-from support.safety_check import DONE, check
-from support.safety_log import LogWatch
-from support.safety_story import KEY, MOBILE, SDK, environment, event, patch, put
-from support.safety_wire import ENDED, Follow, redirect
 from support.scripted_server import Item
 
 FILTER = {"projKey": SDK, "key": MOBILE, "version": 1}

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.proxy import RecordingProxy
+from safety.wire import EMPTY_PUT, ENDED, KEY, Follow
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, ENDED, KEY, Follow
 from support.scripted_server import ScriptedServer
 
 ROUTES = pytest.mark.parametrize("route", ["direct", "tunnel", "secure-tunnel"])

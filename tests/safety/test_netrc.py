@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from safety.certificates import Authority, Front
+from safety.proxy import RecordingProxy, basic
+from safety.wire import EMPTY_PUT, ENDED, KEY, Follow, assert_public, redirect
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_proxy import RecordingProxy, basic
-from support.safety_wire import EMPTY_PUT, ENDED, KEY, Follow, assert_public, redirect
 from support.scripted_server import Item, ScriptedServer
 
 HOSTS = "".join(f"machine {host} login netrc-user password netrc-pass\n" for host in ("127.0.0.1", "localhost"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from safety.certificates import Authority, Front
+from safety.proxy import RecordingProxy
+from safety.wire import EMPTY_PUT, ENDED, EVENT_ID, KEY, PATH, Follow, assert_public, redirect
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, ENDED, EVENT_ID, KEY, PATH, Follow, assert_public, redirect
 from support.scripted_server import Item, Request, ScriptedServer
 
 SECRET = "a-secret-of-the-caller"

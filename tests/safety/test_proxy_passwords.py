@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.proxy import RecordingProxy, basic
+from safety.wire import EMPTY_PUT, KEY, Follow, assert_public, redirect
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy, basic
-from support.safety_wire import EMPTY_PUT, KEY, Follow, assert_public, redirect
 from support.scripted_server import Item, ScriptedServer
 
 USER, PASSWORD = "us er", "p@ss:w/rd%?#-and-much-more"

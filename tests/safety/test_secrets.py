@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support import safety_story as story
+from safety import story
+from safety.certificates import Authority, Front
+from safety.log import FAILED, LogWatch, chain
+from safety.proxy import RecordingProxy
+from safety.story import EXPIRING, KEY, MOBILE, ROTATED, SDK, UNKNOWN, environment, event, patch, put
+from safety.wire import ENDED, redirect
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import FAILED, LogWatch, chain
-from support.safety_proxy import RecordingProxy
-from support.safety_story import EXPIRING, KEY, MOBILE, ROTATED, SDK, UNKNOWN, environment, event, patch, put
-from support.safety_wire import ENDED, redirect
 from support.scripted_server import Item, ScriptedServer
 
 from autoconfig import HandlerErrors, HTTPConfig, KeyRejectedError, RetryPolicy, StreamManager

@@ -7,10 +7,10 @@ import ssl
 from contextlib import ExitStack
 
 import pytest
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, Follow
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.proxy import RecordingProxy
+from safety.wire import EMPTY_PUT, Follow
 from support.scripted_server import ScriptedServer
 
 YESTERDAY = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import requests
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.proxy import RecordingProxy
+from safety.wire import EMPTY_PUT, Follow
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, Follow
 from support.scripted_server import ScriptedServer
 
 ROUTES = pytest.mark.parametrize("route", ["direct", "tunnel", "secure-tunnel"])

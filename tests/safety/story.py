@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-from .scripted_server import Item
+from support.scripted_server import Item
 
 KEY = "rel-5b1f0c9a-7e64-4d2b-9a37-c80d1e6f4a25"
 SDK = "sdk-e2a94c17-03bd-4f58-b6e1-7d90ac35f882"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from autoconfig import StreamManager
+from support.scripted_server import Item, Request
 
-from .scripted_server import Item, Request
+from autoconfig import StreamManager
 
 Follow = Callable[..., StreamManager]
 """Follows a stream; the options are those of ``HTTPConfig``, and ``key`` and ``handler``."""

@@ -9,9 +9,8 @@ import ssl
 from pathlib import Path
 
 import trustme
-
-from .safety_sockets import CLOSING, Listener, pump
-from .scripted_server import ScriptedServer
+from safety.sockets import CLOSING, Listener, pump
+from support.scripted_server import ScriptedServer
 
 NAMES = ("127.0.0.1", "localhost")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from .recorder import Recorder
-from .safety_log import LogWatch
-from .safety_story import KEY, environment, put, seen
-from .safety_wire import Follow
-from .scripted_server import Item, ScriptedServer
+from safety.log import LogWatch
+from safety.story import KEY, environment, put, seen
+from safety.wire import Follow
+from support.recorder import Recorder
+from support.scripted_server import Item, ScriptedServer
 
 DONE = put(environment("done", 1))
 """All is well: what a script has to come to."""

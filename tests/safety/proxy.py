@@ -8,8 +8,8 @@ import ssl
 import threading
 from urllib.parse import urlsplit
 
-from .safety_sockets import CLOSING, Listener, pump, ready, shut_down
-from .scripted_server import Request, read_request
+from safety.sockets import CLOSING, Listener, pump, ready, shut_down
+from support.scripted_server import Request, read_request
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
