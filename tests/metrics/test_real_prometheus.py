@@ -23,8 +23,8 @@ import pytest
 pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
 
+from processes.control import WAITING, end_process
 from support.ports import free_port
-from support.processes_control import WAITING, end_process
 from support.samples import environment, payload_filter
 
 from autoconfig import SDKKey

@@ -6,8 +6,8 @@ import ssl
 from contextlib import ExitStack
 
 import pytest
-from support.processes_control import Agent, Agents, FailedError, wait_until
-from support.processes_states import STATES, State, service
+from processes.control import Agent, Agents, FailedError, wait_until
+from processes.states import STATES, State, service
 
 PENDING = {"stalled", "black hole", "back-off", "TLS stalled"}
 

@@ -7,15 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.processes_control import KEY, WAITING
-from support.processes_gunicorn import WORKERS, Gunicorn
-from support.processes_states import ENVIRONMENTS
+from processes.control import KEY, WAITING
+from processes.gunicorn_server import WORKERS, Gunicorn
+from processes.states import ENVIRONMENTS
 from support.samples import environment
 
 from autoconfig.testing import Emulator
 
 NAMES = sorted(one.env_name for one in ENVIRONMENTS)
-HOOK = ["-c", "python:support.processes_hooks"]
+HOOK = ["-c", "python:processes.hooks"]
 
 Serve = Callable[..., Gunicorn]
 """Starts a gunicorn: ``serve(application, *options)``."""

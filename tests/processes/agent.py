@@ -1,7 +1,7 @@
 """
 A process that does what a test tells it to: make managers, use them, fork. A fork is an agent too.
 
-Run as ``python -m support.processes_agent PORT LOG``; each agent connects to the test's port, says its process id, and
+Run as ``python -m processes.agent PORT LOG``; each agent connects to the test's port, says its process id, and
 answers one command at a time, a line of JSON each way.
 """
 
@@ -22,8 +22,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from support.processes_handlers import DEADLINE, Counter, Forking, LoudFilter, end_of, open_sockets
-from support.processes_trouble import fill_log, fork_in_threads, poll
+from processes.handlers import DEADLINE, Counter, Forking, LoudFilter, end_of, open_sockets
+from processes.other_threads import fill_log, fork_in_threads, poll
 
 from autoconfig import ForkedError, HTTPConfig, StreamManager
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn import version_info  # type: ignore[import-untyped]
-from support.processes_control import KEY, TESTS, WAITING, end_process, wait_until
+from processes.control import KEY, TESTS, WAITING, end_process, wait_until
 
 WORKERS = 2
 STOPPING = 5.0  # seconds that it may take to stop
@@ -22,7 +22,7 @@ STOPPING = 5.0  # seconds that it may take to stop
 
 class Gunicorn:
     """
-    Serves one of the applications of ``processes_app.py``.
+    Serves one of the applications of ``app.py``.
 
     Args:
         folder: For its log.
@@ -44,7 +44,7 @@ class Gunicorn:
         environment = {**os.environ, "STREAM_URI": uri, "STREAM_KEY": KEY, "PYTHONPATH": _path()}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, f"support.processes_app:{application}"],
+                [*command, f"processes.app:{application}"],
                 cwd=folder,
                 env=environment,
                 pass_fds=[descriptor],

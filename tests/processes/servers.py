@@ -9,7 +9,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 
-from support.processes_control import WAITING
+from processes.control import WAITING
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 PUT = b'event: put\ndata: {"path": "/", "data": {"environments": {}, "filters": {}}}\n\n'

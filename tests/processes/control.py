@@ -23,7 +23,7 @@ TESTS = Path(__file__).parents[1]
 
 class Agent:
     """
-    A process of ``processes_agent.py``, or a fork of one.
+    A process of ``agent.py``, or a fork of one.
 
     Args:
         connection: Where it takes its orders.
@@ -99,7 +99,7 @@ class Agents:
         """Return a new process."""
         arguments = [str(self._listener.getsockname()[1]), str(self.log)]
         with self._errors.open("ab") as errors:
-            process = start_program("processes_agent", *arguments, stderr=errors)
+            process = start_program("agent", *arguments, stderr=errors)
         self._closing.callback(end_process, process)
         return self._accept()
 
@@ -133,7 +133,7 @@ class Agents:
 def start_program(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     """Start a module of this directory as a program, in a group of its own."""
     # Python 3.12 warns of every fork of a process with threads, which is what is tried here.
-    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-m", f"support.{module}", *arguments]
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-m", f"processes.{module}", *arguments]
     return subprocess.Popen(command, cwd=TESTS, start_new_session=True, **options)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from support.processes_control import KEY, WAITING, wait_until
-from support.processes_servers import RawServer, black_hole, is_connecting_to
+from processes.control import KEY, WAITING, wait_until
+from processes.servers import RawServer, black_hole, is_connecting_to
 from support.samples import environment
 
 from autoconfig.testing import Emulator

@@ -2,7 +2,7 @@
 WSGI applications for gunicorn that follow a stream: ``wrong`` does so from the import on, ``right`` in each worker.
 
 ``wrong`` is looked up as an attribute of the module, which is how gunicorn imports an application; ``right`` starts at
-its first request, unless the hook in ``processes_hooks.py`` has started it before.
+its first request, unless the hook in ``hooks.py`` has started it before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from support.processes_handlers import DEADLINE, Counter
+from processes.handlers import DEADLINE, Counter
 
 from autoconfig import AutoConfigError, StreamManager
 

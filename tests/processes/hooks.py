@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.processes_app import following
+from processes.app import following
 
 
 def post_fork(server: object, worker: object) -> None:

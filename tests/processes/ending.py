@@ -1,7 +1,7 @@
 """
 A program that gets a manager into a state, says so, and then ends without ``close()``.
 
-Run as ``python -m support.processes_ending OPTIONS DESCRIPTOR``: it writes a byte to the descriptor and then waits for
+Run as ``python -m processes.ending OPTIONS DESCRIPTOR``: it writes a byte to the descriptor and then waits for
 a line on stdin.
 """
 
@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from support.processes_handlers import DEADLINE, Counter
+from processes.handlers import DEADLINE, Counter
 
 from autoconfig import HTTPConfig, StreamManager
 

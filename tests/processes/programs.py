@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.processes_control import KEY, NEVER, WAITING, end_process, start_program
-from support.processes_states import State
+from processes.control import KEY, NEVER, WAITING, end_process, start_program
+from processes.states import State
 
 PROMPT = 5.0  # seconds in which any program has to end
 
@@ -37,7 +37,7 @@ class Ended(NamedTuple):
 
 def run_to_end(folder: Path, state: State | None, *, ca: str = "", send: int = 0, **options: Any) -> Ended:
     """
-    Run a program of ``processes_ending.py``.
+    Run a program of ``ending.py``.
 
     Args:
         folder: For what it writes.
@@ -58,7 +58,7 @@ def run_to_end(folder: Path, state: State | None, *, ca: str = "", send: int = 0
         output, errors = (stack.enter_context((folder / name).open("w+")) for name in ("stdout", "stderr"))
         streams = {"stdin": subprocess.PIPE, "stdout": output, "stderr": errors}
         try:
-            process = start_program("processes_ending", json.dumps(wanted), str(tell), pass_fds=[tell], **streams)
+            process = start_program("ending", json.dumps(wanted), str(tell), pass_fds=[tell], **streams)
         finally:
             os.close(tell)
         stack.callback(end_process, process)
