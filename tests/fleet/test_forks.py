@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support.fleet import NAME, STATE, Fleet
+from fleet.fleets import NAME, STATE, Fleet
 
 DEADLINE = 120  # seconds
 
