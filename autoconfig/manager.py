@@ -11,10 +11,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
-from types import TracebackType
 from typing import Literal
 
 from .config import HTTPConfig, RetryPolicy
@@ -25,19 +22,19 @@ from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
 from .identifiers import AutoConfigKey
 from .inner_handlers import AttachedStream, attach, detach
-from .keys import KeySource, key_reader, show_key
+from .keys import KeySource
 from .messages import Batch
 from .safe_logger import Logger, SafeLogger, log_aside
+from .service import Service
 from .status import StatusListener, StreamState, StreamStatus
 from .status_tracker import StatusTracker
 from .store import CacheThread, ConfigurationStore, check_store
 from .stream.cancel import CancelToken
-from .stream.connection import Connector, endpoint
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
-from .stream.source import EventStream, Source, SourceMaker
+from .stream.source import SourceMaker
 from .threads import StreamThreads
-from .validation import check_callable, check_instance, check_number, check_seconds, check_url
+from .validation import check_callable, check_instance, check_number, check_seconds, instance_or_default
 
 _DEFAULT_RETRY_DELAY = 1.0  # seconds
 _QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
@@ -97,25 +94,12 @@ class StreamManager:
         slow_callback: float | None = 5.0,
         cache: ConfigurationStore | None = None,
     ) -> None:
-        read_key = key_reader(key)
-        check_url("stream_uri", stream_uri)
-        check_handler(handler)
-        config = check_instance("http_config", HTTPConfig() if http_config is None else http_config, HTTPConfig)
-        if check_number("initial_retry_delay", initial_retry_delay) <= 0:
-            initial_retry_delay = _DEFAULT_RETRY_DELAY
-        check_seconds("initial_retry_delay", initial_retry_delay)
-        check_instance("protocol_version", protocol_version, int)
-        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         if on_rejected_key not in ("stop", "retry"):
             raise ValueError(f"on_rejected_key must be 'stop' or 'retry', not {on_rejected_key!r}")
-        url = endpoint(stream_uri, protocol_version)
-        shown = show_key(key)
-        self._set_up(
+        self._build(
+            Service(key, stream_uri, http_config, protocol_version),
             handler,
-            lambda token, log: EventStream(Connector(read_key, url, config, token), config.max_event_bytes, log),
-            RetryPlan(initial_retry_delay, policy),
-            name=shown,
-            shown=f"{shown} at {url.partition('?')[0]}",
+            _retry_plan(initial_retry_delay, retry_policy),
             stop_on_rejection=on_rejected_key == "stop",
             logger=logger,
             handler_errors=handler_errors,
@@ -147,18 +131,11 @@ class StreamManager:
             ValueError: A number is invalid; the text names the argument.
         """
         check_callable("source.make", getattr(source, "make", None))
-        check_handler(handler)
-        if check_number("initial_retry_delay", initial_retry_delay) <= 0:
-            initial_retry_delay = _DEFAULT_RETRY_DELAY
-        check_seconds("initial_retry_delay", initial_retry_delay)
-        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         manager = cls.__new__(cls)
-        manager._set_up(
+        manager._build(
+            source,
             handler,
-            source.make,
-            RetryPlan(initial_retry_delay, policy),
-            name=source.name,
-            shown=str(source),
+            _retry_plan(initial_retry_delay, retry_policy),
             logger=logger,
             handler_errors=handler_errors,
             slow_callback=slow_callback,
@@ -166,65 +143,61 @@ class StreamManager:
         )
         return manager
 
-    def _set_up(
+    def _build(
         self,
+        source: SourceMaker,
         handler: MessageHandler,
-        make_source: Callable[[CancelToken, SafeLogger], Source],
         plan: RetryPlan,
         *,
-        name: str,
-        shown: str,
         logger: Logger | None,
         handler_errors: HandlerErrors | None,
         slow_callback: float | None,
-        stop_on_rejection: bool = True,
         cache: ConfigurationStore | None = None,
+        stop_on_rejection: bool = True,
     ) -> None:
-        """Make the parts. This is the constructor's second half, and that of managers that follow another source."""
-        errors = HandlerErrors() if handler_errors is None else handler_errors
-        check_instance("handler_errors", errors, HandlerErrors)
+        """Make the parts and connect them: the rest of the constructor, also for other sources than the service."""
+        check_handler(handler)
+        errors = instance_or_default("handler_errors", handler_errors, HandlerErrors)
         slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)
-        if cache is not None:
-            check_store(cache)
-        self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
-        self._key, self._shown = name, shown
+        self._source = source
         self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
-        self._warned_in: int | None = None  # the fork that was warned
+        self._warned_in: int | None = None  # the forked process in which the warning was logged
+        self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
         self._status = status = StatusTracker(log)
         token = CancelToken()
         batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
         calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=log)
-        self._threads = threads = StreamThreads(batches, token, calls, status, log)
-        self._cache = None if cache is None else CacheThread(cache, batches, token, status, log)
-        observer = self._cache.content if self._cache else None
-        self._dispatcher = Dispatcher(calls, errors, batches, status, log, observer)
+        saving = None if cache is None else CacheThread(check_store(cache), batches, token, status, log)
+        self._threads = StreamThreads(batches, token, calls, saving, status, log)
+        self._dispatcher = Dispatcher(calls, errors, batches, status, log, saving.content if saving else None)
         self._reader = StreamReader(
-            make_source(token, log),
+            source.make(token, log),
             batches,
             token,
             plan,
             status,
             stop_on_rejection=stop_on_rejection,
-            on_connected=threads.note_connected,
+            on_connected=self._threads.note_connected,
             logger=log,
         )
-        self._attach_to(handler, weakref.ref(threads))
+        self._attach_to(handler)
 
     def _observe(self, observer: Observer) -> None:
-        """Let somebody else be told of what counts, in the dispatcher's thread; called before :meth:`start`."""
+        """Let an observer get each message that counts, in the dispatcher's thread; called before :meth:`start`."""
         self._dispatcher.add_observer(observer)
 
-    def _attach_to(self, handler: MessageHandler, threads: weakref.ref[StreamThreads]) -> None:
+    def _attach_to(self, handler: MessageHandler) -> None:
         self._handler = handler
-        # Both weak, so that a handler keeps neither the manager nor the threads alive.
+        # Both weak, so that a handler keeps neither the manager nor its threads alive.
+        threads = weakref.ref(self._threads)
         self._attached_stream = AttachedStream(
             lambda: (found := threads()) is None or found.stopped, weakref.WeakMethod(self.wait_until_ready)
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._shown}>"
+        return f"<{type(self).__name__} {self._source}>"
 
     def __del__(self) -> None:
         threads = vars(self).get("_threads")  # not there if the constructor raised
@@ -253,11 +226,7 @@ class StreamManager:
             self._started = True
             try:
                 attach(self._handler, self._attached_stream)
-                read, dispatch = self._reader.run, self._dispatcher.run
-                if self._cache:
-                    self._cache.start()
-                    read, dispatch = partial(self._cache.read_with, read), partial(self._cache.dispatch_with, dispatch)
-                self._threads.start(read, dispatch, self._key)
+                self._threads.start(self._reader.run, self._dispatcher.run, self._source.name)
             except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
                 self.close()
                 raise
@@ -304,21 +273,10 @@ class StreamManager:
             with self._lock:
                 self._closed = True
             ended = self._threads.stop(deadline)
-            ended = self._finish_saving(deadline) and ended
             return detach(self._handler, self._attached_stream, deadline) and ended
         except BaseException:  # Ctrl-C
             self._threads.cancel()
             raise
-
-    def _finish_saving(self, deadline: float) -> bool:
-        """Wait until the cache has what the handler was last told of; return whether it has."""
-        if self._cache is None:
-            return True
-        self._cache.finish()
-        saved = self._cache.wait(deadline)
-        if not saved:
-            log_aside(self._log, logging.WARNING, "Gave up waiting for the cache; it does not have the last changes")
-        return saved
 
     def join(self, timeout: float | None = None) -> bool:
         """
@@ -425,9 +383,7 @@ class StreamManager:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _check_wait(self, method: str, timeout: float | None, *, inside: bool = False) -> None:
@@ -461,3 +417,10 @@ class StreamManager:
             raise KeyRejectedError(error.status)  # a new one, because each raise adds to a traceback
         if error is not None:
             raise error.with_traceback(None)
+
+
+def _retry_plan(initial_delay: float, policy: RetryPolicy | None) -> RetryPlan:
+    if check_number("initial_retry_delay", initial_delay) <= 0:
+        initial_delay = _DEFAULT_RETRY_DELAY
+    check_seconds("initial_retry_delay", initial_delay)
+    return RetryPlan(initial_delay, instance_or_default("retry_policy", policy, RetryPolicy))

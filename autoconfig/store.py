@@ -8,12 +8,11 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from .config import RetryPolicy
-from .exceptions import KeyRejectedError
 from .messages import Batch, CachedContent, EnvironmentRep, FilterRep, PutContent
 from .safe_logger import Logger
 from .status_tracker import StatusTracker
@@ -45,15 +44,16 @@ class ConfigurationStore(Protocol):
         """Replace what was saved by this, all of it."""
 
 
-def check_store(store: ConfigurationStore) -> None:
+def check_store(store: ConfigurationStore) -> ConfigurationStore:
     """
-    Check that an object has a store's methods.
+    Return an object if it has a store's methods.
 
     Raises:
         TypeError: It lacks one.
     """
     for name in ("load", "save"):
         check_callable(f"cache.{name}", getattr(store, name, None))
+    return store
 
 
 class AcceptedContent:
@@ -152,31 +152,20 @@ class CacheThread:
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="autoconfig-cache", daemon=True)
         self._thread.start()
 
-    def read_with(self, read: Callable[[], None]) -> None:
-        """Do what the reader does; when the key is rejected, leave time to hand over what the store has."""
-        try:
-            read()
-        except KeyRejectedError:
-            deadline = time.monotonic() + _LOAD_PATIENCE
-            while not self._loaded and time.monotonic() < deadline and not self._token.wait(_GLANCE):
-                pass
-            raise
-
-    def dispatch_with(self, dispatch: Callable[[], None]) -> None:
-        """Do what the dispatcher does; at its end, nothing more will change."""
-        try:
-            dispatch()
-        finally:
-            self.finish()
+    def wait_until_loaded(self) -> None:
+        """Wait until the content was loaded, at most 5 s: a cache is served even if the key is rejected."""
+        deadline = time.monotonic() + _LOAD_PATIENCE
+        while not self._loaded and time.monotonic() < deadline and not self._token.wait(_GLANCE):
+            pass
 
     def finish(self) -> None:
         """Let the thread save what has changed, and end; takes no lock."""
         self._finishing = True
         self._room.wake()
 
-    def wait(self, deadline: float) -> bool:
+    def wait_until_saved(self, deadline: float) -> bool:
         """
-        Wait until everything is saved and the thread has ended.
+        Let the thread end, and wait until everything is saved.
 
         Args:
             deadline: Until when to wait for saving, in monotonic time; for all else it is 0.3 s.
@@ -184,6 +173,7 @@ class CacheThread:
         Returns:
             Whether everything is saved.
         """
+        self.finish()
         thread = self._thread
         if thread is None or thread is threading.current_thread() or thread.ident is None:
             return True

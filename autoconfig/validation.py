@@ -120,3 +120,13 @@ def check_instance(name: str, value: object, kind: type[T]) -> T:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
     return value
+
+
+def instance_or_default(name: str, value: object, kind: type[T]) -> T:
+    """
+    Return the value if it is of the class, and a new object of the class if it is ``None``.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    return kind() if value is None else check_instance(name, value, kind)

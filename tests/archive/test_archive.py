@@ -19,9 +19,18 @@ from support.managing import library_threads
 from support.recorder import Recorder
 from support.samples import service_environment
 
-from autoconfig import ContentSource, EnvironmentRegistry, ErrorKind, HandlerErrors, StreamManager, StreamState
-from autoconfig import archive as archive_module
-from autoconfig.archive import ArchiveSource, BadArchiveError, read_archive
+from autoconfig import (
+    ContentSource,
+    EnvironmentRegistry,
+    ErrorKind,
+    HandlerErrors,
+    StreamManager,
+    StreamState,
+    archive,
+    archive_reader,
+)
+from autoconfig.archive import ArchiveSource, BadArchiveError
+from autoconfig.archive_reader import read_archive
 from autoconfig.messages import EnvironmentRep
 
 POLL = 0.02
@@ -115,10 +124,10 @@ def test_is_read_again_only_when_it_changes(
     path: Path, follow: Follow, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    monkeypatch.setattr(archive_module, "read_archive", lambda *a: read.append(1) or read_archive(*a))
+    monkeypatch.setattr(archive, "read_archive", lambda *a: read.append(1) or read_archive(*a))
     looks: list[int] = []
-    signature = archive_module._Archive._signature
-    monkeypatch.setattr(archive_module._Archive, "_signature", lambda self: looks.append(1) or signature(self))
+    signature = archive._ArchiveStream._signature
+    monkeypatch.setattr(archive._ArchiveStream, "_signature", lambda self: looks.append(1) or signature(self))
     write_archive(path, service_environment("e1"))
     follow()
     recorder.wait_for("received_all_environments")
@@ -200,7 +209,7 @@ def test_close_ends_it_at_once(path: Path, recorder: Recorder) -> None:
 def test_close_interrupts_reading(path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     big = {"big.bin": bytes(64 * 2**20), **archive_files(service_environment("e1"))}
     replace(path, archive_bytes(big, mode="w"))
-    monkeypatch.setattr(archive_module, "_CHUNK", 64)  # then it takes a long time
+    monkeypatch.setattr(archive_reader, "_CHUNK", 64)  # then it takes a long time
     source = ArchiveSource(path, recorder)
     source.start()
     wait_until(lambda: source.status.state is StreamState.INITIALIZING)
@@ -293,7 +302,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.fixture
 def few_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module, "_MAX_FILES", 500)
+    monkeypatch.setattr(archive_reader, "_MAX_FILES", 500)
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -338,7 +347,7 @@ def test_a_bad_archive_changes_nothing(
 
 
 def test_the_whole_may_have_a_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module, "_MAX_TOTAL", 20_000)
+    monkeypatch.setattr(archive_reader, "MAX_BYTES", 20_000)
     files = {**GOOD, "a.bin": bytes(15_000), "b.bin": bytes(15_000)}
     with pytest.raises(BadArchiveError, match="more than 20000 bytes"):
         read_archive(io.BytesIO(archive_bytes(files)))
