@@ -16,7 +16,7 @@ from support.raw_server import EVENT_STREAM, RawServer, Step, answer, chunk
 
 from autoconfig import KeyRejectedError
 from autoconfig.exceptions import ConnectionFailedError, StreamEndedError, UnexpectedStatusError
-from autoconfig.stream import transport
+from autoconfig.stream import body
 from autoconfig.stream.cancel import CancelToken
 
 CHUNKED = {**EVENT_STREAM, "Transfer-Encoding": "chunked"}
@@ -28,7 +28,7 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        patch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: self.now))
+        patch.setattr(body, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 def compressed(*events: bytes) -> list[bytes]:

@@ -17,7 +17,7 @@ from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig.exceptions import ConnectionFailedError
-from autoconfig.stream import transport
+from autoconfig.stream import body
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]
@@ -302,7 +302,7 @@ def test_a_file_that_has_gone_is_said_so(tmp_path: Path, trusted: str) -> None:
 def test_the_time_of_the_handshake_is_not_the_answers(monkeypatch: pytest.MonkeyPatch, trusted: str) -> None:
     """A handshake that takes longer than the read timeout, though not than the connect timeout."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(body, "time", SimpleNamespace(monotonic=lambda: clock.now))
     do_handshake = ssl.SSLSocket.do_handshake
 
     def slow(sock: ssl.SSLSocket, *arguments: Any) -> None:

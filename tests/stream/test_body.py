@@ -1,10 +1,11 @@
-"""The chunks of a body: the same bytes as http.client finds in them, however they come; and all that is wrong."""
+"""The body of an answer: the chunks that http.client finds in it, however they come and however wrong; the deadline."""
 
 from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from functools import partial
 from http.client import HTTPResponse, IncompleteRead
 from itertools import pairwise
@@ -14,8 +15,9 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stream.connecting import promptly
 
-from autoconfig.stream.chunked import ChunkedBody
+from autoconfig.stream.body import ChunkedBody, Deadline, SocketReader
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -158,3 +160,71 @@ class Endless:
         self.given += len(piece)
         assert self.given < 2**15, "nobody gives up"
         return piece
+
+
+class CountingSocket(socket.socket):
+    """Counts how often its timeout is set."""
+
+    changes = 0
+
+    def settimeout(self, value: float | None) -> None:
+        self.changes += 1
+        super().settimeout(value)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[CountingSocket, socket.socket]]:
+    """A connection: our end, which counts, and the peer's."""
+    first, second = socket.socketpair()
+    with CountingSocket(fileno=first.detach()) as ours, second:
+        yield ours, second
+
+
+def test_reading_sets_no_timeout_while_there_is_progress(ends: tuple[CountingSocket, socket.socket]) -> None:
+    """Each would be a system call, twice for every read."""
+    ours, theirs = ends
+    ours.settimeout(5.0)
+    ours.changes = 0
+    deadline = Deadline(5.0)
+    deadline.renew()
+    with SocketReader(ours, deadline) as reads:
+        for _ in range(100):
+            theirs.send(b"x")
+            assert reads.read(10) == b"x"
+            deadline.renew()
+    assert ours.changes == 0
+
+
+def test_a_trickle_is_read_until_the_deadline_and_not_longer(ends: tuple[CountingSocket, socket.socket]) -> None:
+    """After that there may be progress again, with the whole time."""
+    ours, theirs = ends
+    ours.settimeout(5.0)
+    deadline = Deadline(0.2)
+    deadline.renew()
+    with SocketReader(ours, deadline) as reads:
+        theirs.send(b"x")
+        assert reads.read(10) == b"x"
+        with promptly(), pytest.raises(TimeoutError):
+            reads.read(10)
+        with pytest.raises(TimeoutError, match="deadline"):
+            reads.read(10)
+        deadline.renew()
+        theirs.send(b"y")
+        assert reads.read(10) == b"y"
+
+
+def test_a_timeout_that_was_shortened_is_not_the_next_reads(
+    ends: tuple[CountingSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was progress since, so that the next byte may take as long as ever."""
+    ours, theirs = ends
+    ours.settimeout(60.0)
+    deadline = Deadline(60.0)
+    deadline.renew()
+    with SocketReader(ours, deadline) as reads:
+        reads._set_timeout(0.01)
+        writer = threading.Timer(0.2, theirs.send, [b"x"])
+        writer.start()
+        assert reads.read(10) == b"x"
+        writer.join()
+    assert ours.gettimeout() == pytest.approx(60.0, abs=1.0)
