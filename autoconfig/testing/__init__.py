@@ -15,13 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..environments import KeyRep
     from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
-    from .answer import End
     from .configuration import configuration_from_json
-    from .demo import DEMO_KEY
-    from .emulator import Emulator
+    from .emulator import DEMO_KEY, Emulator
+    from .exchange import End, RecordedRequest, event_bytes
     from .recording import RecordedCall, RecordingHandler
-    from .server import RecordedRequest
-    from .streams import event_bytes
 
 __all__ = [
     "DEMO_KEY",
@@ -43,13 +40,10 @@ __all__ = [
 _NAMES = {
     ".environments": ("KeyRep",),
     ".messages": ("EnvironmentRep", "ExpiringKeyRep", "FilterRep", "SDKKeyRep"),
-    "answer": ("End",),
     "configuration": ("configuration_from_json",),
-    "demo": ("DEMO_KEY",),
-    "emulator": ("Emulator",),
+    "emulator": ("DEMO_KEY", "Emulator"),
+    "exchange": ("End", "RecordedRequest", "event_bytes"),
     "recording": ("RecordedCall", "RecordingHandler"),
-    "server": ("RecordedRequest",),
-    "streams": ("event_bytes",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -150,7 +150,7 @@ def test_a_key_in_the_place_of_the_file_is_not_shown_later_either(
 
 
 def test_each_request_is_told_once_however_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.testing.streams._KEPT", 3)
+    monkeypatch.setattr("autoconfig.testing.emulator._KEPT", 3)
     with Emulator() as service, requests.Session() as session:
         guests = Guests(service)
         for count, lines in ((5, 3), (0, 0), (2, 2)):

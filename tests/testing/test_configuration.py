@@ -145,9 +145,7 @@ def test_a_configuration_is_read_without_loss(text: str) -> None:
 
 @given(st.lists(ENVIRONMENTS, max_size=3, unique_by=lambda rep: rep.env_id), FILTERS)
 def test_what_a_put_says_can_be_read(environments: list[EnvironmentRep], filters: dict[str, FilterRep]) -> None:
-    configuration = Configuration()
-    configuration.replace(environments, filters)
-    data = configuration.put_event(True).decode().removeprefix("event: put\ndata: ")
+    data = Configuration(environments, filters).put_event(True).decode().removeprefix("event: put\ndata: ")
     assert configuration_from_json(data) == (environments, filters)
 
 

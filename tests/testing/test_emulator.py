@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from testing.conftest import Connect
 from testing.plain_client import TIMEOUT, PlainClient, dechunk, events, messages
 
-from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, KeyRep, SDKKeyRep, answer
-from autoconfig.testing.answer import Answer
+from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, KeyRep, SDKKeyRep, exchange
+from autoconfig.testing.exchange import Exchange
 
 SHOP = {"proj_key": "shop", "proj_name": "Shop"}
 PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", **SHOP, sdk_key=SDKKeyRep("sdk-1"), version=5)
@@ -199,7 +199,7 @@ def test_an_idle_stream_sleeps_until_its_next_heartbeat(monkeypatch: pytest.Monk
             timeouts.append(timeout)
             return super().get(block, timeout)
 
-    monkeypatch.setattr(answer.queue, "SimpleQueue", Queue)
+    monkeypatch.setattr(exchange.queue, "SimpleQueue", Queue)
     with Emulator(heartbeat_interval=100) as emulator, PlainClient(emulator.uri) as client:
         client.read_until(b"event: put")
         emulator.send_heartbeat()
@@ -304,7 +304,7 @@ def test_requests_are_recorded(closing: ExitStack) -> None:
 
 
 def test_the_newest_requests_are_kept(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.testing.streams._KEPT", 3)
+    monkeypatch.setattr("autoconfig.testing.emulator._KEPT", 3)
     emulator = closing.enter_context(Emulator())
     session = closing.enter_context(requests.Session())
     for number in range(5):
@@ -319,7 +319,7 @@ def test_the_newest_requests_are_kept(closing: ExitStack, monkeypatch: pytest.Mo
 
 
 def test_a_request_that_waits_keeps_its_place(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.testing.streams._KEPT", 2)
+    monkeypatch.setattr("autoconfig.testing.emulator._KEPT", 2)
     emulator = closing.enter_context(Emulator())
     emulator.stall()
     clients = []
@@ -557,7 +557,7 @@ def test_a_bug_in_a_connections_thread_is_logged_as_one(
     def fail(_: object) -> bool:
         raise LookupError("a bug")
 
-    monkeypatch.setattr(Answer, "run", fail)
+    monkeypatch.setattr(Exchange, "run", fail)
     with Emulator() as emulator, PlainClient(emulator.uri) as client:
         with pytest.raises((EOFError, ConnectionError)):
             client.read_until(b"event: put")

@@ -21,7 +21,7 @@ from testing.plain_client import connect as plain_connection
 
 from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, event_bytes
 from autoconfig.testing import server as server_module
-from autoconfig.testing.answer import Answer
+from autoconfig.testing.exchange import Exchange
 from autoconfig.testing.server import StreamServer
 
 PATH = "/relay_auto_config"
@@ -387,13 +387,13 @@ def test_a_client_that_sends_something_during_the_stream_cannot_use_the_connecti
 ) -> None:
     taken = threading.Event()
 
-    class Noting(Answer):
+    class Noting(Exchange):
         def __setattr__(self, name: str, value: object) -> None:
             super().__setattr__(name, value)
             if name == "_strayed" and value:
                 taken.set()
 
-    monkeypatch.setattr(server_module, "Answer", Noting)
+    monkeypatch.setattr(server_module, "Exchange", Noting)
     with Emulator() as emulator, PlainClient(emulator.uri) as client:
         client.read_until(b"event: put")
         client.socket.sendall(b"x")
@@ -473,7 +473,7 @@ def test_a_shortage_of_descriptors_is_logged_once_and_waited_out(
     client.sendall(b"GET / HTTP/1.0\r\n\r\n")
     assert client.recv(100).startswith(b"HTTP/1.1 404 ")
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.getMessage().startswith("The emulator cannot serve all connections: Too many open files")
+    assert record.getMessage().startswith("Cannot serve all connections: Too many open files")
 
 
 # Closing

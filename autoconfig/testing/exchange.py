@@ -1,22 +1,86 @@
-"""The answer to one request: bytes that any thread may queue, and the thread of the connection sends."""
+"""One request of a client and its answer: bytes that any thread may queue, and the thread of the connection sends."""
 
 from __future__ import annotations
 
 import contextlib
+import http
+import logging
 import queue
+import re
 import socket
 import ssl
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
+from urllib.parse import parse_qs
+
+import attrs
+
+from ..identifiers import mask
+
+logger = logging.getLogger("autoconfig.testing")
 
 End = Literal["eof", "abrupt", "reset"]
 """How a stream ends: as HTTP says, with a FIN in the middle of the answer, or with a RST."""
 
 HEARTBEAT = b":\n"
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_SECRET_HEADERS = {"authorization", "proxy-authorization"}
+_BODILESS = {204, 304}  # statuses whose answers have no body
+_PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger: close() sends a RST
 _GRACE = 0.1  # seconds for a send to end when the client can send no more
+
+
+def event_bytes(name: str, data: str) -> bytes:
+    """
+    Return an event as it is sent, with a ``data:`` line for each line of the data.
+
+    Raises:
+        ValueError: The name has a line break in it.
+    """
+    if _LINE_END.search(name):
+        raise ValueError("an event's name must be one line")
+    lines = [f"event: {name}", *(f"data: {line}" for line in _LINE_END.split(data)), "", ""]
+    return "\n".join(lines).encode("utf-8", "replace")
+
+
+def head_bytes(status: int, headers: Mapping[str, str]) -> bytes:
+    """Return a status line and headers."""
+    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def shut_down(connection: socket.socket, how: int = socket.SHUT_RDWR) -> None:
+    """End a connection at once, and wake the threads that wait for it."""
+    with contextlib.suppress(OSError):  # the client left first
+        # Not SSLSocket.shutdown(), which takes the TLS object away from the thread that is using it.
+        socket.socket.shutdown(connection, how)
+
+
+def _masked(headers: Mapping[str, str]) -> str:
+    return repr({name: mask(value) if name in _SECRET_HEADERS else value for name, value in headers.items()})
+
+
+@attrs.define(eq=False)
+class RecordedRequest:
+    """
+    A request that the emulator received.
+
+    Attributes:
+        method: The method.
+        target: The path and query, as in the request line.
+        headers: The headers by lower-case name. The repr masks the key.
+        status: The status of the answer; ``None`` until the answer begins, which is after a stall.
+    """
+
+    method: str
+    target: str
+    headers: dict[str, str] = attrs.field(repr=_masked)
+    status: int | None = None
 
 
 class _Piece(NamedTuple):
@@ -24,23 +88,37 @@ class _Piece(NamedTuple):
     last: bool = False
 
 
-class Answer:
+class Exchange:
     """
-    What one client is sent in answer to one request.
+    A request, and what the client is sent in answer.
 
     Any thread may call the methods, and none of them waits for the client: what it does not read is queued, without
     limit. Only the thread of the connection calls :meth:`run`.
 
     Args:
         client: The client's socket, plain or TLS.
+        request: The request.
+        body: The request's body.
         persistent: Whether the client may use the connection for another request afterwards.
         http11: Whether the client knows HTTP/1.1, and with it chunks.
+
+    Attributes:
+        request: The request.
+        request_body: Its body.
+        path: The path of its target.
+        query: The parameters of its target.
     """
 
-    def __init__(self, client: socket.socket, *, persistent: bool, http11: bool) -> None:
-        self.persistent = persistent
-        self.http11 = http11
+    def __init__(
+        self, client: socket.socket, request: RecordedRequest, body: bytes, *, persistent: bool, http11: bool
+    ) -> None:
+        self.request = request
+        self.request_body = body
+        self.path, _, query = request.target.partition("?")
+        self.query = parse_qs(query)
         self._client = client
+        self._persistent = persistent
+        self._http11 = http11
         self._lock = threading.Lock()  # guards the next two
         self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()  # None: the connection has ended
         self._held: list[_Piece] | None = None  # what is queued after a pause; None if there is none
@@ -52,20 +130,22 @@ class Answer:
         self._ended = False  # and the client may send its next request
         self._left = threading.Event()  # run() has sent all that it will send
 
-    def begin(self, head: bytes, *, chunked: bool, heartbeat_interval: float) -> None:
+    def begin_stream(self, *, chunked: bool = True, heartbeat_interval: float = 180.0) -> None:
         """
-        Begin a stream.
+        Begin an event stream.
 
         Args:
-            head: Status and headers.
-            chunked: Whether :meth:`send` sends chunks.
+            chunked: Whether to send in chunks, if the client knows them. If not, the stream ends with the connection.
             heartbeat_interval: Seconds between two heartbeats.
         """
-        self._chunked = chunked
+        self._chunked = chunked and self._http11
+        self._persistent = self._persistent and self._chunked
         self._interval = heartbeat_interval
         self._due = time.monotonic() + heartbeat_interval
-        self.persistent = self.persistent and chunked
-        self._put(_Piece(head))
+        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+        if self._chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        self._put(_Piece(self._head(200, headers)))
 
     def send(self, data: bytes) -> None:
         """Send a part of the stream."""
@@ -76,21 +156,26 @@ class Answer:
         """End a stream as HTTP says, after what was sent before."""
         self._put(_Piece(b"0\r\n\r\n" if self._chunked else b"", last=True))
 
-    def answer(self, whole: bytes) -> None:
-        """Send an answer that is no stream, from its head to its end."""
-        self._put(_Piece(whole, last=True))
+    def respond(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        """Send an answer that is no stream; without a body, a line of text that says the status."""
+        if status in _BODILESS:
+            own, body = {}, b""
+        else:
+            body = body or b"status %d\n" % status
+            own = {"Content-Type": "text/plain", "Content-Length": str(len(body))}
+        head = self._head(status, own | dict(headers or {}))
+        self._put(_Piece(head if self.request.method == "HEAD" else head + body, last=True))
 
     def drop(self, how: Literal["abrupt", "reset"]) -> None:
         """End the connection at once, without the rest of the answer."""
         self._dropped = True
+        if how == "abrupt":
+            shut_down(self._client)
+            return
         with contextlib.suppress(OSError):  # the client left first
-            # Not SSLSocket.shutdown(), which takes the TLS object away from the thread that is using it.
-            if how == "reset":
-                # A FIN must not come before the RST, so only our reading ends here; that makes _watch() wake run().
-                self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-                socket.socket.shutdown(self._client, socket.SHUT_RD)
-            else:
-                socket.socket.shutdown(self._client, socket.SHUT_RDWR)
+            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        # A FIN must not come before the RST, so only our reading ends here; that makes _watch() wake run().
+        shut_down(self._client, socket.SHUT_RD)
 
     def pause(self) -> None:
         """Hold back what is sent from now on, and heartbeats."""
@@ -123,10 +208,16 @@ class Answer:
         finally:
             self._left.set()
             if not self._ended and not self._dropped:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(self._client, socket.SHUT_RDWR)  # also wakes _watch()
+                shut_down(self._client)  # also wakes _watch()
             watch.join()  # until the client's next request if the connection goes on
         return self._ended
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
+        """Return the head of the answer, which begins with it."""
+        self.request.status = status
+        # Without the query, in which a user may have put anything.
+        logger.debug("%s %s: %s", self.request.method, self.path, status)
+        return head_bytes(status, headers if self._persistent else {**headers, "Connection": "close"})
 
     def _put(self, piece: _Piece) -> None:
         with self._lock:
@@ -144,7 +235,7 @@ class Answer:
                 return
             if piece.last:
                 # Before the last byte: the client may send its next request as soon as it has that.
-                self._ended = self.persistent and not self._strayed
+                self._ended = self._persistent and not self._strayed
             if piece.data:
                 self._client.sendall(piece.data)
             if piece.last:
@@ -187,5 +278,4 @@ class Answer:
                 receive(self._client, len(sent))
         self._queue.put(None)
         if not self._left.wait(_GRACE):  # a send is blocked by a client that does not read
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._client, socket.SHUT_RDWR)
+            shut_down(self._client)
