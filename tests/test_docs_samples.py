@@ -20,8 +20,8 @@ import attrs
 import pytest
 import trustme
 
+from autoconfig.cli.demo import ENVIRONMENTS, FILTERS
 from autoconfig.testing import Emulator
-from autoconfig.testing.demo import ENVIRONMENTS, FILTERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

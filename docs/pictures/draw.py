@@ -29,9 +29,9 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 
+from autoconfig.cli.demo import DOCS, ENVIRONMENTS, FILTERS, PRODUCTION, STAGING
 from autoconfig.messages import EnvironmentRep, SDKKeyRep
 from autoconfig.testing import Emulator
-from autoconfig.testing.demo import DOCS, ENVIRONMENTS, FILTERS, PRODUCTION, STAGING
 
 FOLDER = Path(__file__).parent
 COMMANDS = ("watch", "snapshot", "doctor", "demo")
