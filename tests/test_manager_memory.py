@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import threading
-import time
 import tracemalloc
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,19 +16,12 @@ from support.misbehaving import Failing
 from support.recorder import Recorder
 from support.samples import environment_json
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import HTTPConfig, MessageHandler, StreamState
 
 ENVIRONMENTS = 5_000
 PATCHES = 8_000  # some four megabytes: more than fifty reads
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        pause.wait(0.005)
 
 
 class Forgetting(MessageHandler):
@@ -78,7 +69,7 @@ def test_a_slow_handler_does_not_fill_the_memory() -> None:
         try:
             wait_until(lambda: manager.status.queued_batches >= 8)
             with pytest.raises(AssertionError):
-                wait_until(lambda: manager.status.queued_batches > 10, 0.5)
+                wait_until(lambda: manager.status.queued_batches > 10, timeout=0.5)
         finally:
             released.set()
 

@@ -6,7 +6,6 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from support.misbehaving import Failing
 from support.recorder import Recorder
 from support.samples import environment, payload_filter
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import HandlerErrors, HTTPConfig, KeyRejectedError, RetryPolicy, StreamManager, StreamState
 from autoconfig.dispatch import calls
@@ -57,13 +57,6 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
 
 def manager_of(source: KeySource, url: str, **options: Any) -> StreamManager:
     return StreamManager(source, url, Recorder(), **{"retry_policy": QUICK, "initial_retry_delay": 0.01, **options})
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + SECONDS, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.005)
 
 
 def test_a_changed_key_is_used_from_the_next_connection_on(source: Source) -> None:

@@ -8,8 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -20,6 +19,7 @@ from support.misbehaving import Failing
 from support.recorder import Recorder
 from support.samples import environment, put_item
 from support.scripted_server import Item, ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import (
     EnvironmentParams,
@@ -66,13 +66,6 @@ class Lingering(Recorder):
     def add_environment(self, params: EnvironmentParams) -> None:
         super().add_environment(params)
         self.go_on.wait(SECONDS)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + SECONDS, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.005)
 
 
 @contextmanager

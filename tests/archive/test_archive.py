@@ -18,6 +18,7 @@ from support.archives import archive_bytes, archive_files, environment_files, re
 from support.managing import library_threads
 from support.recorder import Recorder
 from support.samples import service_environment
+from support.waiting import wait_until
 
 from autoconfig import (
     ContentSource,
@@ -58,11 +59,19 @@ def follow(path: Path, recorder: Recorder) -> Iterator[Follow]:
         assert source.close()
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.005)
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one whenever a source looks whether its file has changed."""
+    looks: list[int] = []
+    signature = archive._ArchiveStream._signature
+    monkeypatch.setattr(archive._ArchiveStream, "_signature", lambda self: looks.append(1) or signature(self))
+    return looks
+
+
+def wait_for_more(looks: list[int]) -> None:
+    """Wait until the file was looked at several times more."""
+    seen = len(looks)
+    wait_until(lambda: len(looks) > seen + 5, "more looks at the file")
 
 
 def calls(recorder: Recorder) -> list[tuple[str, Any]]:
@@ -121,23 +130,19 @@ def test_follows_it_as_the_relay_does(path: Path, follow: Follow, recorder: Reco
 
 
 def test_is_read_again_only_when_it_changes(
-    path: Path, follow: Follow, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    path: Path, follow: Follow, recorder: Recorder, looks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
     monkeypatch.setattr(archive, "read_archive", lambda *a: read.append(1) or read_archive(*a))
-    looks: list[int] = []
-    signature = archive._ArchiveStream._signature
-    monkeypatch.setattr(archive._ArchiveStream, "_signature", lambda self: looks.append(1) or signature(self))
     write_archive(path, service_environment("e1"))
     follow()
     recorder.wait_for("received_all_environments")
-    seen = len(looks)
-    wait_until(lambda: len(looks) > seen + 5)
+    wait_for_more(looks)
     assert len(read) == 1
 
 
 def test_waits_for_a_file_that_is_not_there_yet(
-    path: Path, follow: Follow, recorder: Recorder, caplog: pytest.LogCaptureFixture
+    path: Path, follow: Follow, recorder: Recorder, looks: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     source = follow()
     wait_until(lambda: source.status.last_error)
@@ -145,7 +150,7 @@ def test_waits_for_a_file_that_is_not_there_yet(
     assert error is not None
     assert error.kind is ErrorKind.NETWORK_ERROR
     assert error.message == f"cannot read the archive {path}: No such file or directory"
-    time.sleep(POLL * 5)
+    wait_for_more(looks)
     write_archive(path, service_environment("e1"))
     recorder.wait_for("received_all_environments")
     assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
@@ -326,7 +331,7 @@ def test_a_bad_archive_is_refused_and_takes_no_memory(bad: str, few_files: None,
 
 @pytest.mark.parametrize("bad", ["cut", "wrong-checksum", "climbing", "huge-member", "not-json", "wrong-type"])
 def test_a_bad_archive_changes_nothing(
-    path: Path, follow: Follow, recorder: Recorder, bad: str, caplog: pytest.LogCaptureFixture
+    path: Path, follow: Follow, recorder: Recorder, looks: list[int], bad: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_archive(path, service_environment("e1"), service_environment("e2"))
     source = follow()
@@ -336,7 +341,7 @@ def test_a_bad_archive_changes_nothing(
     error = source.status.last_error
     assert error is not None
     assert error.kind is ErrorKind.INVALID_DATA
-    time.sleep(POLL * 5)
+    wait_for_more(looks)
     assert not recorder.calls
     assert source.status.failed_attempts == 1, "the same file was read again"
     write_archive(path, service_environment("e1"), service_environment("e2", 2))

@@ -11,11 +11,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from cache.stores import DEADLINE, Hanging, Memory, wait_until
+from cache.stores import DEADLINE, Hanging, Memory
 from support.managing import NOWHERE, library_threads, managed, manager_for
 from support.recorder import Recorder
 from support.samples import environment, event_item, patch_item, payload_filter, put, put_item, put_of
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import ContentSource, EnvironmentRegistry, KeyRejectedError, StreamState
 from autoconfig.messages import CachedContent, PutContent
@@ -270,7 +271,7 @@ def test_a_load_that_fails_ends_with_the_first_put(recorder: Recorder) -> None:
 def test_a_rejected_key_still_serves_the_cache() -> None:
     class Slow(Memory):
         def load(self) -> CachedContent | None:
-            time.sleep(0.3)  # the service is quicker
+            time.sleep(0.3)  # the service is quicker; nothing tells of the rejection before the cache was served
             return super().load()
 
     registry, store = EnvironmentRegistry(), Slow(CACHED)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from cache.samples import CONTENT, KEY, SECRETS
 from support.samples import put
+from support.waiting import wait_until
 
 from autoconfig import cache
 from autoconfig.cache import FileStore
@@ -257,6 +258,7 @@ WRITER = """
 import sys
 from autoconfig.cache import FileStore
 from support.samples import put
+from support.waiting import wait_until
 content = put({f"e{n}": n for n in range(int(sys.argv[3]))})
 store = FileStore(sys.argv[1], scope="s", encryption_key=sys.argv[2] or None)
 store.save(content)
@@ -298,8 +300,7 @@ def test_writers_that_are_killed_leave_a_file_that_can_be_read(
             writers.append(start(sizes[number % 2]))
             writer = writers.pop(0)
             seen = len(loaded)
-            while len(loaded) < seen + 3:
-                time.sleep(0.001)
+            wait_until(lambda seen=seen: len(loaded) >= seen + 3, "three more loads")  # type: ignore[misc]
             writer.kill()
             writer.communicate()
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from cache.samples import CONTENT, SECRETS, full_environment
-from cache.stores import DEADLINE, wait_until
+from cache.stores import DEADLINE
 from Crypto.Cipher import AES  # pycryptodome: another library than the one that is used
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -27,6 +27,7 @@ from support.redis_server import RedisServer
 from support.samples import environment, patch_item, payload_filter, put, put_item
 from support.scripted_server import ScriptedServer
 from support.tls import authority, write_authority
+from support.waiting import wait_until
 
 from autoconfig import ContentSource
 from autoconfig.messages import PutContent
@@ -285,8 +286,7 @@ def test_the_stream_does_not_notice_a_server_in_trouble(
         working.start()
         while working.is_alive():
             lags.append(manager.status.lag)
-            time.sleep(0.01)
-        working.join()
+            working.join(0.01)
         recorder.wait_for("update_environment", matching=lambda params: params.identifiers.env_name == "e1 v1499")
         assert manager.status.connections == 1
         store = RelayStore(client, NAME, SECRET)

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from cache.samples import KEY as SECRET
 from cache.samples import SECRETS, full_environment
-from cache.stores import wait_until
 from support.managing import KEY
+from support.waiting import wait_until
 
 from autoconfig import SDKKey
 from autoconfig.messages import EnvironmentRep, SDKKeyRep

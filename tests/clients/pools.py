@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from ldclient import Context, LDClient
+from support.waiting import wait_until
 
 from autoconfig import EnvIdentifiers, EnvironmentID, EnvironmentParams, FilterKey, MobileKey, SDKKey
 from autoconfig.clients import ClientPool, ClientState, ClientStatus
 
-DEADLINE = 10.0  # seconds for anything; what is waited for takes less than two
 USER = Context.create("user")
 
 
@@ -37,16 +35,6 @@ def params(
     )
 
 
-def until(condition: Callable[[], Any], timeout: float = DEADLINE) -> Any:
-    """Wait until the condition returns something, and return it."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        pause.wait(0.005)
-    return found
-
-
 def status(pool: ClientPool, id: str, filter_key: str = "") -> ClientStatus:
     return pool.status()[EnvironmentID(id), FilterKey(filter_key)]
 
@@ -58,7 +46,7 @@ def wait_for_state(pool: ClientPool, id: str, state: ClientState, error: str | N
         found = status(pool, id)
         return found.state is state and error in (None, found.error)
 
-    until(there)
+    wait_until(there)
 
 
 def served_key(pool: ClientPool, id: str) -> str | None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from clients.pools import params, until, value
+from clients.pools import params, value
 
 from autoconfig import ForkedError
 from autoconfig.clients import ClientPool
@@ -61,7 +62,7 @@ def use_borrowed(pool: ClientPool) -> None:
 def test_the_child_is_told_and_close_returns_at_once(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    until(lambda: pool.get("1", timeout=5))
+    wait_until(lambda: pool.get("1", timeout=5))
 
     def check() -> bool:
         calls: list[Callable[[], object]] = [
@@ -86,7 +87,7 @@ def test_the_child_is_told_and_close_returns_at_once(make_pool: MakePool) -> Non
 def test_a_fork_while_another_thread_holds_the_lock_hangs_nothing(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    until(lambda: pool.get("1", timeout=5))
+    wait_until(lambda: pool.get("1", timeout=5))
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
 
@@ -17,7 +18,6 @@ from clients.pools import (
     sdk_key,
     served_key,
     status,
-    until,
     value,
     wait_for_state,
 )
@@ -61,9 +61,9 @@ def test_the_old_client_serves_until_the_new_one_works(make_pool: MakePool, flag
     flags.set_flag("color", "red", sdk_key=sdk_key("b"))
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    old = until(lambda: pool.get("1", timeout=5))
+    old = wait_until(lambda: pool.get("1", timeout=5))
     pool.update_environment(params("1", "b"))
-    until(lambda: flags.refusals[sdk_key("b")] > 1)
+    wait_until(lambda: flags.refusals[sdk_key("b")] > 1)
     assert pool.get("1") is old
     assert value(old) == "blue"
     wait_for_state(pool, "1", ClientState.ROTATING, "HTTP 401")
@@ -84,15 +84,15 @@ def test_rotations_while_a_client_is_made_become_one(make_pool: MakePool, flags:
 
     pool = make_pool(make_config, parallel=3)
     pool.add_environment(params("1", "a"))
-    until(lambda: value(pool.get("1")) == "blue")
+    wait_until(lambda: value(pool.get("1")) == "blue")
     for key in "bcdef":
         pool.update_environment(params("1", key))
-        until(lambda: sdk_key("b") in made)
+        wait_until(lambda: sdk_key("b") in made)
     pool.add_environment(params("2", "other"))  # by the time that it works, others would have begun
-    until(lambda: value(pool.get("2")) == "blue")
+    wait_until(lambda: value(pool.get("2")) == "blue")
     assert made == [sdk_key("a"), sdk_key("b"), sdk_key("other")]
     going.set()
-    until(lambda: served_key(pool, "1") == sdk_key("f"))
+    wait_until(lambda: served_key(pool, "1") == sdk_key("f"))
     assert made[3:] == [sdk_key("f")]
     flags.wait_for_streams(sdk_key("f"), sdk_key("other"))
 
@@ -108,13 +108,13 @@ def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, fl
 
     pool = make_pool(make_config, retry=RetryPolicy(max_delay=0.1, jitter=0))
     pool.add_environment(params("1", "a"))
-    client = until(lambda: pool.get("1", timeout=5))
+    client = wait_until(lambda: pool.get("1", timeout=5))
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.ROTATING, "HTTP 401")
     pool.update_environment(params("1", "a"))
     assert status(pool, "1").state is ClientState.WORKING
     pool.add_environment(params("2", "other"))
-    until(lambda: flags.refusals[sdk_key("other")] == 3)  # by then another start of the first one would be over
+    wait_until(lambda: flags.refusals[sdk_key("other")] == 3)  # by then another start of the first one would be over
     assert pool.get("1") is client
     assert made.count(sdk_key("a")) == 1
     flags.wait_for_streams(sdk_key("a"))
@@ -123,7 +123,7 @@ def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, fl
 def test_a_change_of_names_makes_nothing(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    client = until(lambda: pool.get("1", timeout=5))
+    client = wait_until(lambda: pool.get("1", timeout=5))
     pool.update_environment(params("1", "a", name="Live"))
     assert status(pool, "1").state is ClientState.WORKING
     assert pool.get("1") is client
@@ -132,7 +132,7 @@ def test_a_change_of_names_makes_nothing(make_pool: MakePool) -> None:
 def test_a_deleted_environment_is_gone_at_once_and_its_client_in_time(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    until(lambda: pool.get("1", timeout=5))
+    wait_until(lambda: pool.get("1", timeout=5))
     pool.delete_environment("1")
     assert pool.get("1") is None
     assert not pool.status()
@@ -149,7 +149,7 @@ def test_calls_may_come_in_any_order(make_pool: MakePool, flags: FlagService) ->
     pool.delete_environment("1")
     pool.add_environment(params("1", "c"))
     pool.add_environment(params("1", "c"))
-    until(lambda: served_key(pool, "1") == sdk_key("c"))
+    wait_until(lambda: served_key(pool, "1") == sdk_key("c"))
     flags.wait_for_streams(sdk_key("c"))
 
 
@@ -226,7 +226,7 @@ def test_daemon_mode_and_offline_clients_serve_at_once(make_pool: MakePool, flag
     assert pool.wait_until_ready(5)
     assert {found.state for found in pool.status().values()} == {ClientState.WORKING}
     pool.update_environment(params("1", "3"))
-    until(lambda: served_key(pool, "1") == sdk_key("3"))
+    wait_until(lambda: served_key(pool, "1") == sdk_key("3"))
     assert not flags.streams
 
 
@@ -332,7 +332,7 @@ def test_the_sdk_s_own_client_stays_as_it_is(make_pool: MakePool, caplog: pytest
     caplog.set_level(logging.WARNING)
     pool = make_pool(start_wait=5)
     pool.add_environment(params("1", "a"))
-    until(lambda: pool.get("1", timeout=5))
+    wait_until(lambda: pool.get("1", timeout=5))
     with pytest.raises(Exception, match="set_config was not called"):
         ldclient.get()
     assert not caplog.records

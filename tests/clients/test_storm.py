@@ -7,11 +7,12 @@ import threading
 import time
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from clients.pools import params, sdk_key, served_key, until, value
+from clients.pools import params, sdk_key, served_key, value
 
 from autoconfig.clients import ClientPool
 from autoconfig.testing.flags import FlagService
@@ -70,12 +71,12 @@ def test_a_storm_of_rotations(make_pool: MakePool, flags: FlagService) -> None:
     for number, (id, key) in enumerate(rotations):
         pool.update_environment(params(id, key))
         pause.wait(max(0.0, began + number / len(rotations) - time.monotonic()))
-    until(lambda: [served_key(pool, id) for id in ids] == [sdk_key(f"40{id}") for id in ids], 20)
+    wait_until(lambda: [served_key(pool, id) for id in ids] == [sdk_key(f"40{id}") for id in ids])
     flags.wait_for_streams(*(sdk_key(f"40{id}") for id in ids), timeout=10)
     for reader in readers:
         reader.stop()
     assert [wrong for reader in readers for wrong in reader.wrong] == []
     assert sum(reader.evaluations for reader in readers) > 1000
-    until(lambda: {found.retired for found in pool.status().values()} == {0})
+    wait_until(lambda: {found.retired for found in pool.status().values()} == {0})
     assert pool.close()
     flags.wait_for_streams(timeout=1)

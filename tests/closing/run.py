@@ -133,15 +133,6 @@ class Run:
         assert len(self.recorder.calls) == calls, "a callback began after close() had returned"
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Look again and again until a condition holds that nothing can be waited on for."""
-    deadline = time.monotonic() + WAITING
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAITING} s: {what}"
-        pause.wait(0.002)
-
-
 def descriptors() -> int:
     """Return how many descriptors this process has open (Linux only)."""
     return len(os.listdir("/proc/self/fd")) - 1  # the one for the listing

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from closing.peer import PUT, WAITING, Line, Peer
-from closing.run import NEVER, PROMPT, Acting, MakeRun, Run, Serve, descriptors, wait_until
+from closing.run import NEVER, PROMPT, Acting, MakeRun, Run, Serve, descriptors
 from closing.states import HEAD, REDIRECT, SOON, silent_after_the_request
+from support.waiting import wait_until
 
 from autoconfig import ClosedError
 

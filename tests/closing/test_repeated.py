@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from closing import states
 from closing.peer import PUT, WAITING, Line, Script
-from closing.run import MakeRun, Serve, descriptors, wait_until
+from closing.run import MakeRun, Serve, descriptors
 from closing.states import HEAD, flood
+from support.waiting import wait_until
 
 from autoconfig import ClosedError
 

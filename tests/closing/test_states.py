@@ -6,9 +6,10 @@ import itertools
 
 import pytest
 from closing.peer import Line, Script, event
-from closing.run import NEVER, MakeRun, Serve, wait_until
+from closing.run import NEVER, MakeRun, Serve
 from closing.states import HEAD, WAITS, State, accepted_and_silent, silent_after_the_request, states
 from support.closing_black_hole import black_hole, connecting_to
+from support.waiting import wait_until
 
 from autoconfig import ClosedError, KeyRejectedError
 

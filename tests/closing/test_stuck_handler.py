@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from closing.peer import WAITING
-from closing.run import PROMPT, Acting, MakeRun, Run, Serve, wait_until
+from closing.run import PROMPT, Acting, MakeRun, Run, Serve
 from closing.states import flood, idle
+from support.waiting import wait_until
 
 from autoconfig.stream.cancel import CancelToken
 

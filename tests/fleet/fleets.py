@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
 from support.redis_server import RedisServer
+from support.waiting import wait_until
 
 from autoconfig import EnvironmentParams, RetryPolicy, StreamManager
 from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
@@ -34,14 +35,6 @@ def environment(id: str, version: int = 1, **fields: Any) -> EnvironmentRep:
     return EnvironmentRep(
         id, f"key-{id}", f"name-{id}", f"mob-{id}", "Shop", "shop", sdk_key, version=version, **fields
     )  # type: ignore[arg-type]
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until it holds; an ``AssertionError`` says what was awaited."""
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(0.005)
 
 
 @contextmanager
@@ -154,7 +147,7 @@ class Fleet:
     def settle(self) -> None:
         """Wait until all followers have exactly the service's set, and check how they came there."""
         for follower in self.followers:
-            wait_for(lambda: follower.has(self.service), "the service's set")  # noqa: B023  # it is called at once
+            wait_until(lambda: follower.has(self.service), "the service's set")  # noqa: B023  # it is called at once
             follower.check_calls(*self.deleted)
 
 

@@ -9,8 +9,9 @@ import subprocess
 import time
 
 import pytest
-from fleet.fleets import LEASE, LIMIT, LOG, NAME, SECRET, STATE, Fleet, environment, wait_for
+from fleet.fleets import LEASE, LIMIT, LOG, NAME, SECRET, STATE, Fleet, environment
 from fleet.stalling_proxy import StallingProxy
+from support.waiting import wait_until
 
 from autoconfig import StreamManager
 from autoconfig.redis import Leader
@@ -49,13 +50,13 @@ def test_a_killed_leader_is_replaced(fleet: Fleet) -> None:
     fleet.settle()
     first.kill()
     fleet.change()
-    wait_for(lambda: led_by(fleet, second), "the second leader")
+    wait_until(lambda: led_by(fleet, second), "the second leader")
     fleet.change()
     fleet.settle()
     third = fleet.lead_in_process()
     second.kill()
     fleet.change()
-    wait_for(lambda: led_by(fleet, third), "the third leader")
+    wait_until(lambda: led_by(fleet, third), "the third leader")
     fleet.settle()
 
 
@@ -66,7 +67,7 @@ def test_a_leader_that_was_stopped_and_continues_does_no_harm(fleet: Fleet) -> N
     fleet.settle()
     os.kill(first.pid, signal.SIGSTOP)
     fleet.change()
-    wait_for(lambda: led_by(fleet, second), "the next leader")
+    wait_until(lambda: led_by(fleet, second), "the next leader")
     fleet.settle()
     fleet.change()
     os.kill(first.pid, signal.SIGCONT)
@@ -89,10 +90,10 @@ def test_a_leader_that_is_cut_off_is_replaced(fleet: Fleet) -> None:
         fleet.settle()
         proxy.stalled = False
         fleet.change()
-        wait_for(lambda: not first.status.leading, "the end of the first one's term")
+        wait_until(lambda: not first.status.leading, "the end of the first one's term")
         fleet.settle()
         assert fleet.owner() == second.owner.encode()
-        wait_for(lambda: first._manager is None, "the end of the first one's stream")
+        wait_until(lambda: first._manager is None, "the end of the first one's stream")
         first.close()
 
 
@@ -104,7 +105,7 @@ def test_a_follower_that_is_cut_off_catches_up(fleet: Fleet, monkeypatch: pytest
         fleet.settle()
         proxy.stalled = True
         fleet.change()
-        wait_for(lambda: follower.manager.status.last_error, "an error")
+        wait_until(lambda: follower.manager.status.last_error, "an error")
         proxy.stalled = False
         fleet.settle()
 
@@ -129,7 +130,7 @@ def test_a_manager_that_cannot_be_made_hands_over(fleet: Fleet) -> None:
         raise LookupError("rel-secret")
 
     with Leader(fleet.url, NAME, fail, secret=SECRET, lease=LEASE) as first:
-        wait_for(lambda: first.status.error, "an error")
+        wait_until(lambda: first.status.error, "an error")
         assert first.status.error == "its manager cannot be made: LookupError"
         fleet.lead()
 
@@ -163,7 +164,7 @@ def test_a_new_leader_writes_what_differs_only(fleet: Fleet) -> None:
 def test_redis_may_not_evict(fleet: Fleet, policy: str, caplog: pytest.LogCaptureFixture) -> None:
     fleet.client.config_set("maxmemory-policy", policy)
     leader = fleet.lead(wait=False)
-    wait_for(lambda: leader.status.error, "the error")
+    wait_until(lambda: leader.status.error, "the error")
     assert policy in (leader.status.error or "")
     assert "set noeviction" in (leader.status.error or "")
     assert not leader.status.leading
@@ -181,7 +182,7 @@ def test_one_that_leads_says_that_redis_may_evict_by_now_and_goes_on(
     fleet.follow()
     fleet.settle()
     fleet.client.config_set("maxmemory-policy", "allkeys-lru")
-    wait_for(lambda: leader.status.error, "the error")
+    wait_until(lambda: leader.status.error, "the error")
     fleet.client.delete(STATE)  # evicted
     fleet.change()
     fleet.settle()
@@ -191,18 +192,18 @@ def test_one_that_leads_says_that_redis_may_evict_by_now_and_goes_on(
     assert "allkeys-lru" in (leader.status.error or "")
     assert [record.levelname for record in caplog.records if "evict" in record.getMessage()].count("ERROR") < 4
     waiting = fleet.lead(wait=False)  # which would not take over
-    wait_for(lambda: waiting.status.error, "the error of one that does not lead")
+    wait_until(lambda: waiting.status.error, "the error of one that does not lead")
     fleet.client.config_set("maxmemory-policy", "noeviction")
-    wait_for(lambda: not leader.status.error and not waiting.status.error, "the end of the error")
+    wait_until(lambda: not leader.status.error and not waiting.status.error, "the end of the error")
     assert leader.status.leading
 
 
 def test_one_that_waits_does_not_take_over_where_redis_may_evict_by_now(fleet: Fleet) -> None:
     leader, waiting = fleet.lead(), fleet.lead(wait=False)
-    wait_for(lambda: len(fleet.client.client_list(_type="normal")) >= 3, "the connection of the one that waits")
+    wait_until(lambda: len(fleet.client.client_list(_type="normal")) >= 3, "the connection of the one that waits")
     fleet.client.config_set("maxmemory-policy", "allkeys-lfu")
     leader.close()
-    wait_for(lambda: waiting.status.error, "the error")
+    wait_until(lambda: waiting.status.error, "the error")
     assert "allkeys-lfu" in (waiting.status.error or "")
     assert not waiting.status.leading
     fleet.client.config_set("maxmemory-policy", "noeviction")
@@ -215,7 +216,7 @@ def test_redis_without_memory_keeps_the_last_picture(fleet: Fleet) -> None:
     fleet.settle()
     fleet.client.config_set("maxmemory", 1)
     fleet.change()
-    wait_for(lambda: leader.status.error, "the error")
+    wait_until(lambda: leader.status.error, "the error")
     assert leader.status.error == "Redis has no memory left; see its maxmemory"
     assert fleet.client.hlen(STATE) > 6
     fleet.client.config_set("maxmemory", 0)
@@ -270,7 +271,7 @@ def test_two_that_believe_to_lead_write_one_history(fleet: Fleet) -> None:
         fleet.client.hset(STATE, "#owner", "")  # free for whoever comes first
         for _ in range(5):
             fleet.change()
-        wait_for(lambda: first.status.leading is not second.status.leading, "one leader")
+        wait_until(lambda: first.status.leading is not second.status.leading, "one leader")
     fleet.settle()
     history = [(int(id.partition(b"-")[0]), int(entry[b"p"])) for id, entry in fleet.client.xrange(LOG)]  # type: ignore[union-attr]
     assert all(before == earlier for (earlier, _), (_, before) in itertools.pairwise(history))

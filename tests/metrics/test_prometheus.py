@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
@@ -57,14 +58,6 @@ ENVIRONMENT = EnvironmentRep(
     version=1,
 )
 Scrape = Callable[..., dict[tuple[str, ...], float]]
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Wait until the condition holds."""
-    deadline, pause = time.monotonic() + 5, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        pause.wait(0.01)
 
 
 def in_order(labels: dict[str, str]) -> list[str]:
@@ -137,7 +130,7 @@ def test_each_state_of_a_stream(make: Callable[..., StreamManager], service: Emu
 
     manager.start()
     assert manager.wait_for(StreamState.VALID, 5)
-    until(lambda: scrape(collector)["autoconfig_ready", "main"] == 1)
+    wait_until(lambda: scrape(collector)["autoconfig_ready", "main"] == 1)
     found = scrape(collector)
     assert state() == "VALID"
     assert found["autoconfig_stream_connected", "main"] == 1
@@ -149,7 +142,7 @@ def test_each_state_of_a_stream(make: Callable[..., StreamManager], service: Emu
 
     service.close()
     assert manager.wait_for(StreamState.INTERRUPTED, 5)
-    until(lambda: manager.status.failed_attempts > 1)
+    wait_until(lambda: manager.status.failed_attempts > 1)
     found = scrape(collector)
     assert state() == "INTERRUPTED"
     assert found["autoconfig_stream_failed_attempts", "main"] > 1
@@ -167,7 +160,7 @@ def test_a_reconnection_without_an_error_is_counted(
     manager.start()
     assert manager.wait_for(StreamState.VALID, 5)
     service.send_reconnect()
-    until(lambda: manager.status.connections == 2)
+    wait_until(lambda: manager.status.connections == 2)
     found = scrape(StreamCollector({"main": manager}))
     assert found["autoconfig_stream_connections_total", "main"] == 2
     assert found["autoconfig_stream_events_total", "main", "reconnect"] == 1
@@ -192,7 +185,7 @@ def test_what_a_registry_has(make: Callable[..., StreamManager], service: Emulat
     registry = EnvironmentRegistry()
     manager = make(registry)
     manager.start()
-    until(lambda: len(registry.environments) == 1)
+    wait_until(lambda: len(registry.environments) == 1)
     collector = StreamCollector({}, registries={"main": registry})
     found = scrape(collector)
     assert found["autoconfig_environments", "main"] == 1
@@ -201,7 +194,7 @@ def test_what_a_registry_has(make: Callable[..., StreamManager], service: Emulat
     assert ("autoconfig_next_key_expiry_timestamp_seconds", "main") not in found
 
     service.rotate_sdk_key(ENVIRONMENT.env_id, SDKKey(KEYS[1]), timedelta(hours=1))
-    until(lambda: scrape(collector)["autoconfig_expiring_sdk_keys", "main"] == 1)
+    wait_until(lambda: scrape(collector)["autoconfig_expiring_sdk_keys", "main"] == 1)
     expires = scrape(collector)["autoconfig_next_key_expiry_timestamp_seconds", "main"]
     each = scrape(StreamCollector({}, registries={"main": registry}, per_environment=True))
     assert each["autoconfig_next_key_expiry_timestamp_seconds", "main", "production", "shop"] == expires
@@ -215,7 +208,7 @@ def test_calls_are_timed_and_counted_when_they_fail(make: Callable[..., StreamMa
     handlers = {"main": TimedHandler(Failing()), "idle": TimedHandler(Recorder())}
     manager = make(handlers["main"])
     manager.start()
-    until(lambda: manager.status.failed_callbacks)
+    wait_until(lambda: manager.status.failed_callbacks)
     found = scrape(StreamCollector({"main": manager}, handlers=handlers))
     calls, failures = "autoconfig_handler_duration_seconds_count", "autoconfig_handler_callback_failures_total"
     assert found[calls, "main", "add_environment"] == 1
@@ -277,7 +270,7 @@ def test_a_scrape_waits_for_no_handler(make: Callable[..., StreamManager], scrap
     timed = TimedHandler(Slow())
     manager = make(timed)
     manager.start()
-    until(lambda: manager.status.queued_batches)
+    wait_until(lambda: manager.status.queued_batches)
     begin = time.monotonic()
     found = scrape(StreamCollector({"main": manager}, handlers={"main": timed}))
     assert time.monotonic() - begin < 5

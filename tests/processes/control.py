@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +141,3 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):  # all have ended
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(WAITING)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Look again and again until a condition holds that nothing can be waited on for."""
-    deadline, pause = time.monotonic() + WAITING, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAITING} s: {what}"
-        pause.wait(0.005)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from processes.control import KEY, WAITING, wait_until
+from processes.control import KEY, WAITING
 from processes.servers import RawServer, black_hole, is_connecting_to
 from support.samples import environment
+from support.waiting import wait_until
 
 from autoconfig.testing import Emulator
 
