@@ -19,6 +19,9 @@ _SLOW = "The handler's %s took %.1f s, and held up all that came after it"
 class StoppedError(Exception):
     """The stream is being closed, so nothing more may be called."""
 
+    def __init__(self) -> None:
+        super().__init__("the manager that this handler was given to is closed")
+
 
 class Callback(NamedTuple):
     """A method of the handler, and its name."""
@@ -90,9 +93,9 @@ class HandlerCalls:
             if self._token.cancelled:
                 raise StoppedError
             callback.method(*arguments)
-        except StoppedError:
-            raise
         except BaseException as error:
+            if isinstance(error, StoppedError) and self._token.cancelled:
+                raise
             return error
         finally:
             self.running = None

@@ -73,6 +73,17 @@ def test_nothing_is_called_once_the_token_is_cancelled(recorder: Recorder) -> No
     assert recorder.calls == []
 
 
+def test_a_handler_whose_own_manager_is_closed_has_failed() -> None:
+    """
+    Its calls end nothing here: the stream that calls it now goes on.
+
+    That is a ready-made handler which an object of the application's has passed on from one manager to another.
+    """
+    one, _ = calls_of(Failing(lambda *_: StoppedError()))
+    error = one.call(one.method("add_environment"), "argument")
+    assert str(error) == "the manager that this handler was given to is closed"
+
+
 @pytest.mark.parametrize("error", [None, *ERRORS], ids=lambda error: type(error).__name__)
 def test_the_running_method_is_known_while_it_runs(error: BaseException | None) -> None:
     """So that close() can say where it gave up; afterwards there is none, however it ended."""
