@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from .environments import EnvironmentParams, FilterParams
+from .handler import check_methods
 from .identifiers import EnvironmentID, FilterID, FilterKey
-from .inner_handlers import InnerCalls, ReadyMadeHandler, Unknown, raise_first
+from .inner_handlers import AttachedStream, InnerCalls, ReadyMadeHandler, Unknown, attach, keep_environment, raise_first
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
 T = TypeVar("T")
@@ -70,13 +71,11 @@ class FilterExpander(ReadyMadeHandler):
         handler: An object with the four methods of :class:`FilteredHandler`.
 
     Raises:
-        TypeError: The handler lacks a method; the text names it.
+        TypeError: The handler lacks a method, or has one that does nothing when it is called; the text names it.
     """
 
     def __init__(self, handler: FilteredHandler) -> None:
-        missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]
-        if missing:
-            raise TypeError(f"handler must have the four methods of FilteredHandler; it lacks {', '.join(missing)}")
+        check_methods(handler, _METHODS, "the four methods of FilteredHandler")
         super().__init__()
         self._handler = handler
         self._calls: InnerCalls[_Variant, EnvironmentParams] = InnerCalls(
@@ -125,14 +124,25 @@ class FilterExpander(ReadyMadeHandler):
         self._hand_on_refusal(self._handler, id, reason, errors)
         raise_first(errors)
 
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
+        super()._attach_to_stream(stream)
+        attach(self._handler, stream)
+
+    def _keep_environment(self, id: EnvironmentID) -> None:
+        if id in self._old_environments:  # then the handler may have it as it is, so that it is not called
+            super()._keep_environment(id)
+            keep_environment(self._handler, id)
+
     def _known_ids(self) -> tuple[set[EnvironmentID], set[FilterID]]:
         return {*self._environments.items, *self._states}, {*self._filters.items, *self._unfinished_filters}
 
     def _replace_environment(self, id: EnvironmentID, params: EnvironmentParams | None) -> None:
-        self._old_environments.discard(id)
         self._environments.replace(id, params)
         wanted: dict[_Variant, None] = {}
-        if params is not None:
+        if params is None:
+            self._old_environments.discard(id)
+        else:
+            self._keep_environment(id)
             wanted = {(id, key): None for key in self._filter_keys(params.identifiers.proj_key)}
         states = self._states.setdefault(id, {})
         errors: list[BaseException] = []

@@ -69,7 +69,7 @@ class ReadyMadeHandler:
         self._old_environments: set[EnvironmentID] = set()
         self._old_filters: set[FilterID] = set()
 
-    def _attach(self, stream: AttachedStream) -> None:
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
         """
         Attach to this stream.
 
@@ -88,7 +88,7 @@ class ReadyMadeHandler:
         environments, filters = self._known_ids()
         self._old_environments, self._old_filters = set(environments), set(filters)
 
-    def _detach(self, stream: AttachedStream, deadline: float) -> bool:
+    def _detach_from_stream(self, stream: AttachedStream, deadline: float) -> bool:
         """Note that the stream's manager was closed; return whether nothing of this handler's is still running."""
         return True
 
@@ -145,20 +145,33 @@ def _delete_each(ids: set[K], delete: Callable[[K], None], errors: list[BaseExce
             note_error(errors, error)
 
 
-# By their methods and not by their class, because the client pool is one, and what measures a handler hands them on.
+# By the methods of their classes, because the client pool is a ready-made handler, too. Not by those of the objects:
+# one of the application's may have a method for every name, such as a proxy or a mock.
 
 
 def attach(handler: object, stream: AttachedStream) -> None:
-    """Attach a handler to its manager's stream, if it is a ready-made one; see :meth:`ReadyMadeHandler._attach`."""
-    method = getattr(handler, "_attach", None)
-    if method is not None:
-        method(stream)
+    """Attach a handler to its manager's stream, if it is a ready-made one."""
+    _call_ready_made(handler, "_attach_to_stream", stream)
 
 
 def detach(handler: object, stream: AttachedStream, deadline: float) -> bool:
-    """Tell a ready-made handler that its manager was closed; see :meth:`ReadyMadeHandler._detach`."""
-    method = getattr(handler, "_detach", None)
-    return method is None or bool(method(stream, deadline))
+    """Tell a ready-made handler that its manager was closed; return whether nothing of it is still running."""
+    return _call_ready_made(handler, "_detach_from_stream", stream, deadline) is not False
+
+
+def keep_environment(handler: object, id: EnvironmentID) -> None:
+    """Tell a ready-made handler that the present manager has an environment which it may have as it is."""
+    _call_ready_made(handler, "_keep_environment", id)
+
+
+def keep_filter(handler: object, id: FilterID) -> None:
+    """Tell a ready-made handler the same of a payload filter."""
+    _call_ready_made(handler, "_keep_filter", id)
+
+
+def _call_ready_made(handler: object, name: str, *arguments: object) -> object:
+    method = getattr(type(handler), name, None)
+    return None if method is None else method(handler, *arguments)
 
 
 class Unknown(enum.Enum):
@@ -350,8 +363,8 @@ class HandlersInARow(ReadyMadeHandler):
         self._old_filters.discard(id)
         self._bring_all(self._filters, id, None)
 
-    def _attach(self, stream: AttachedStream) -> None:
-        super()._attach(stream)
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
+        super()._attach_to_stream(stream)
         for handler in self._handlers:
             attach(handler, stream)
 
@@ -359,17 +372,15 @@ class HandlersInARow(ReadyMadeHandler):
         if id in self._old_environments:  # then the handlers may have it as it is, so that none is called
             super()._keep_environment(id)
             for handler in self._handlers:
-                if isinstance(handler, ReadyMadeHandler):
-                    handler._keep_environment(id)
+                keep_environment(handler, id)
 
     def _keep_filter(self, id: FilterID) -> None:
         if id in self._old_filters:
             super()._keep_filter(id)
             for handler in self._handlers:
-                if isinstance(handler, ReadyMadeHandler):
-                    handler._keep_filter(id)
+                keep_filter(handler, id)
 
-    def _detach(self, stream: AttachedStream, deadline: float) -> bool:
+    def _detach_from_stream(self, stream: AttachedStream, deadline: float) -> bool:
         ended = [detach(handler, stream, deadline) for handler in self._handlers]  # all of them, whatever one returns
         return all(ended)
 

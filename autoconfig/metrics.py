@@ -18,7 +18,7 @@ from .dispatch.calls import StoppedError
 from .environments import EnvironmentParams, FilterParams
 from .handler import MessageHandler, check_handler
 from .identifiers import EnvironmentID, FilterID
-from .inner_handlers import AttachedStream, ReadyMadeHandler, attach, detach
+from .inner_handlers import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
 from .manager import StreamManager
 from .measures import EACH_NEXT_EXPIRY, FLEET, LEADER, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
 from .registry import EnvironmentRegistry
@@ -106,23 +106,21 @@ class TimedHandler(ReadyMadeHandler):
             self._failures.labels(name).inc()
             raise
 
-    def _attach(self, stream: AttachedStream) -> None:
-        super()._attach(stream)
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
+        super()._attach_to_stream(stream)
         attach(self._handler, stream)
 
-    def _detach(self, stream: AttachedStream, deadline: float) -> bool:
+    def _detach_from_stream(self, stream: AttachedStream, deadline: float) -> bool:
         return detach(self._handler, stream, deadline)
 
     def _known_ids(self) -> tuple[Iterable[EnvironmentID], Iterable[FilterID]]:
         return (), ()  # what an earlier manager has left is the handler's concern
 
     def _keep_environment(self, id: EnvironmentID) -> None:
-        if isinstance(self._handler, ReadyMadeHandler):
-            self._handler._keep_environment(id)
+        keep_environment(self._handler, id)
 
     def _keep_filter(self, id: FilterID) -> None:
-        if isinstance(self._handler, ReadyMadeHandler):
-            self._handler._keep_filter(id)
+        keep_filter(self._handler, id)
 
     def _collect(self) -> Iterator[Metric]:
         yield from self._durations.collect()

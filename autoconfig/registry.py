@@ -271,9 +271,9 @@ class EnvironmentRegistry(ReadyMadeHandler):
             self._filters.pop(id)
             self._notify(before, None)
 
-    def _attach(self, stream: AttachedStream) -> None:
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
         if self._stream is not stream:
-            super()._attach(stream)
+            super()._attach_to_stream(stream)
             # New ones, which no thread of an earlier manager or of a parent process uses.
             self._ready = threading.Event()
             self._adding = threading.RLock()
@@ -282,7 +282,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
             attached_or_ready.set()
             self._expiry.start()
 
-    def _detach(self, stream: AttachedStream, deadline: float) -> bool:
+    def _detach_from_stream(self, stream: AttachedStream, deadline: float) -> bool:
         return stream is not self._stream or self._expiry.stop(deadline)
 
     def _known_ids(self) -> tuple[Iterable[EnvironmentID], Iterable[FilterID]]:

@@ -92,6 +92,15 @@ def test_the_other_handler_is_checked() -> None:
         FilterExpander(object())  # type: ignore[arg-type]
 
 
+def test_a_coroutine_of_the_other_handler_is_refused(handler: FilteredRecorder) -> None:
+    async def call(*_: object) -> None:
+        """Do nothing."""
+
+    handler.update_environment = call  # type: ignore[assignment, method-assign]
+    with pytest.raises(TypeError, match="update_environment is a coroutine function"):
+        FilterExpander(handler)
+
+
 def test_without_filters_everything_is_handed_on_as_it_is(expander: FilterExpander, handler: FilteredRecorder) -> None:
     expander.add_environment(params("e1"))
     expander.update_environment(params("e1", name="new"))

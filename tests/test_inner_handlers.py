@@ -316,6 +316,24 @@ def test_a_deletion_stops_too() -> None:
 # A second manager
 
 
+class Anything(HalfDoing):
+    """Has a method for every name, as proxies and mocks have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.asked.append(name)
+
+
+def test_a_handler_of_the_applications_is_told_of_no_manager() -> None:
+    handler, stream = Anything(), Stream()
+    attach(handler, stream.attached)
+    assert detach(handler, stream.attached, 0)
+    assert handler.asked == []
+
+
 def test_a_second_manager_is_refused_while_the_first_is_running(row: Row) -> None:
     first, second = Stream(), Stream()
     attach(row.handler, first.attached)

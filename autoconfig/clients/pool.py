@@ -99,7 +99,7 @@ class ClientPool(MessageHandler):
         self._configs: weakref.WeakSet[Config] = weakref.WeakSet()  # those that were used
         self._stores: weakref.WeakKeyDictionary[Any, Key] = weakref.WeakKeyDictionary()  # whose each feature store is
         self._plans = 0
-        self._unconfirmed: set[Key] | None = None  # what an earlier manager added; None after a full configuration
+        self._unconfirmed: set[Key] = set()  # what an earlier manager added, and the present one has not
         self._complete = False
         self._closed = False
         self._process: int | None = None  # in which the threads run
@@ -239,8 +239,7 @@ class ClientPool(MessageHandler):
             if self._closed:
                 return
             self._start_threads()
-            if self._unconfirmed is not None:
-                self._unconfirmed.discard(key)
+            self._unconfirmed.discard(key)
             slot = self._slots.get(key)
             if slot is None:
                 slot = self._slots[key] = Slot(key, params, not self._lazy)
@@ -261,18 +260,22 @@ class ClientPool(MessageHandler):
         """Forget what an earlier manager has added and this one has not."""
         self._check_process()
         with self._changed:
-            for key in self._unconfirmed or ():
+            for key in list(self._unconfirmed):
                 self._forget(self._slots[key])
-            self._unconfirmed = None
             self._complete = True
             self._changed.notify_all()
 
-    def _attach(self, stream: object) -> None:
+    def _attach_to_stream(self, stream: object) -> None:
         """Note that another manager begins: what it does not add is gone."""
         self._check_process()
         with self._changed:
             self._unconfirmed = set(self._slots)
             self._complete = False
+
+    def _keep_environment(self, id: EnvironmentID) -> None:
+        """Note that the present manager has this environment too, as it is, so that no call says so."""
+        with self._changed:
+            self._unconfirmed = {key for key in self._unconfirmed if key[0] != id}
 
     def _check_process(self) -> None:
         if self._process not in (None, os.getpid()):
@@ -311,6 +314,7 @@ class ClientPool(MessageHandler):
         slot.gone = True
         slot.planned = None
         self._serving.pop(slot.key, None)
+        self._unconfirmed.discard(slot.key)
         del self._slots[slot.key]
         for client in (slot.candidate, slot.serving):
             if client is not None:

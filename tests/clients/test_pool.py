@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,7 +25,15 @@ from clients.pools import (
 from ldclient.config import Config
 from ldclient.feature_store import InMemoryFeatureStore
 
-from autoconfig import FilterExpander, FilterID, FilterParams, MessageHandler, RetryPolicy, StreamManager
+from autoconfig import (
+    EnvironmentRegistry,
+    FilterExpander,
+    FilterID,
+    FilterParams,
+    MessageHandler,
+    RetryPolicy,
+    StreamManager,
+)
 from autoconfig.clients import ClientPool, ClientState
 from autoconfig.filtering import FilteredHandler
 from autoconfig.messages import EnvironmentRep, SDKKeyRep
@@ -198,13 +207,37 @@ def test_a_second_manager_s_first_configuration_drops_what_it_lacks(make_pool: M
         pool.add_environment(params(id, id))
     pool.received_all_environments()
     assert pool.wait_until_ready(5)
-    pool._attach(object())
+    pool._attach_to_stream(object())
     assert not pool.wait_until_ready(0)
     pool.add_environment(params("2", "2"))
     assert pool.get("1") is not None
     pool.received_all_environments()
     assert list(pool.status()) == [("2", "")]
     flags.wait_for_streams(sdk_key("2"))
+
+
+BEHIND: dict[str, Callable[[ClientPool], MessageHandler]] = {
+    "nothing": lambda pool: pool,
+    "a row": lambda pool: EnvironmentRegistry().wrap(pool),
+    "an expander": FilterExpander,
+    "an expander in a row": lambda pool: EnvironmentRegistry().wrap(FilterExpander(pool)),
+}
+
+
+@pytest.mark.parametrize("second", ["the same", *BEHIND])
+@pytest.mark.parametrize("first", BEHIND)
+def test_whatever_hands_on_to_it_a_second_manager_s_environments_stay_and_no_others(
+    first: str, second: str, make_pool: MakePool
+) -> None:
+    pool = make_pool(lazy=True)
+    handler = BEHIND[first](pool)
+    for ids in ("123", "23"):
+        environments = [EnvironmentRep(id, mob_key="mob-1", sdk_key=SDKKeyRep(sdk_key(id)), version=1) for id in ids]
+        with Emulator(environments) as service, StreamManager(service.key, service.uri, handler) as manager:
+            manager.wait_until_ready(10)
+            assert sorted(pool.status()) == [(id, "") for id in ids]
+            assert manager.status.failed_callbacks == 0
+        handler = handler if second == "the same" else BEHIND[second](pool)
 
 
 def test_it_may_be_given_to_a_second_manager(make_pool: MakePool, flags: FlagService) -> None:
