@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import logging
 import os
+import weakref
 from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 from .dispatch.calls import StoppedError
 from .environments import EnvironmentParams, FilterParams
@@ -20,27 +21,35 @@ T = TypeVar("T")
 _log = SafeLogger(logging.getLogger("autoconfig"))
 
 
+class Stoppable(Protocol):
+    """The threads of a stream, as ready-made handlers see them."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no further callback may begin."""
+
+
 class AttachedStream:
     """
-    What a ready-made handler knows of the manager that calls it.
+    What a ready-made handler knows of the manager that calls it. It keeps neither the manager nor its threads alive.
 
     Args:
-        stopped: Says whether no further callback may begin.
-        wait_until_ready: Returns the manager's method of this name, or ``None`` if the manager is gone. It is a
-            function, usually a :class:`weakref.WeakMethod`, so that a handler does not keep its manager alive.
+        threads: The stream's threads.
+        wait_until_ready: A :class:`weakref.WeakMethod` of the manager's method of this name.
     """
 
     def __init__(
-        self, stopped: Callable[[], bool], wait_until_ready: Callable[[], Callable[[float | None], object] | None]
+        self, threads: Stoppable, wait_until_ready: Callable[[], Callable[[float | None], object] | None]
     ) -> None:
-        self._stopped = stopped
+        self._threads = weakref.ref(threads)
         self._wait_until_ready = wait_until_ready
         self._process = os.getpid()
 
     @property
     def stopped(self) -> bool:
         """Whether no further callback may begin."""
-        return self._stopped()
+        threads = self._threads()
+        return threads is None or threads.stopped
 
     @property
     def forked(self) -> bool:

@@ -1,4 +1,4 @@
-"""``StreamManager``, which the application holds: it builds the parts of a stream, starts, waits for and closes it."""
+"""``StreamManager``: builds the parts of a stream, starts it, waits for it, closes it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 import warnings
-import weakref
 from concurrent.futures import Future
 from typing import Literal
+from weakref import WeakMethod
 
 from .config import HTTPConfig, RetryPolicy
 from .dispatch.calls import HandlerCalls
@@ -44,34 +44,37 @@ class StreamManager:
     """
     Follows an auto-configuration stream and keeps a handler in step with it.
 
-    Nothing happens in the constructor; :meth:`start` creates two daemon threads, and :meth:`close` ends them. Network
+    The constructor starts nothing; :meth:`start` creates two daemon threads, and :meth:`close` ends them. Network
     errors are never raised: they are logged, and the connection is retried for ever. Only a refused key ends the
-    stream. A manager that is dropped without :meth:`close` is a ``ResourceWarning``, and its stream ends.
+    stream. A manager that is dropped without :meth:`close` ends its stream and issues a ``ResourceWarning``.
 
-    While two or more managers run in a process, each log line begins with the number and the masked key of its own,
-    such as ``[2 rel-…0ae7]``; the number is in the names of its threads, too.
+    While two or more managers run in a process, each log line begins with the manager's number and masked key, such as
+    ``[2 rel-…0ae7]``. The names of its threads have the number too.
+
+    In a fork of the process that called :meth:`start`, the manager is off; methods that start, wait or add a listener
+    raise :class:`ForkedError` there. A timeout that is not a number is a ``TypeError``; one that is negative or longer
+    than 366 days is a ``ValueError``.
 
     Args:
-        key: The auto-configuration key, ``rel-…``; a secret. A string is the key itself, never a path. Or the path of a
-            file that holds it (an ``os.PathLike``), or a function that returns it: these are read in the reader's
-            thread before each attempt to connect, so that the key can be changed without a restart.
-        stream_uri: The service's base URI. Its query is kept; user name, password and fragment are not.
+        key: The auto-configuration key, ``rel-…``; a secret. A string is the key itself, never a path. A file that
+            holds the key (an ``os.PathLike``) or a function that returns it is read in the reader's thread before each
+            attempt to connect, so that the key can be changed without a restart.
+        stream_uri: The service's base URI. Its query is kept; user name, password and fragment are dropped.
         handler: An object with the six methods of :class:`MessageHandler`; required.
         http_config: Proxies, certificates, timeouts; default :class:`HTTPConfig`.
         initial_retry_delay: Seconds before the second attempt to connect; zero or less means 1.
-        protocol_version: Above 1, the service is asked for this version; 2 includes payload filters. Others ask for
-            none.
+        protocol_version: Which version to ask the service for; 2 includes payload filters. 1 or less asks for none.
         logger: A :class:`logging.Logger` or an adapter of one; default ``logging.getLogger("autoconfig")``.
         retry_policy: How the delay between attempts grows; default :class:`RetryPolicy`.
-        on_rejected_key: What a refused key (401, 403) leads to: ``"stop"`` ends the stream, ``"retry"`` tries again
-            after 5 minutes, growing to 1 hour (with the default policy).
-        handler_errors: What happens after a call of the handler that raised; default :class:`HandlerErrors`.
-        slow_callback: A call of the handler that took longer than this many seconds is logged at WARNING when it
-            returns; ``None`` turns that off.
-        cache: Where the last known configuration outlives the process, such as :class:`autoconfig.cache.FileStore`. It
-            is served until the service has sent its own, which then counts, whatever the versions; also when the key is
-            rejected. A third thread loads it and saves what the stream brings, at most five times a second; the stream
-            never waits for it. ``StreamStatus.content`` says what the handler has.
+        on_rejected_key: What to do when the service refuses the key (401, 403): ``"stop"`` ends the stream, ``"retry"``
+            tries again after 5 minutes, growing to 1 hour (with the default policy).
+        handler_errors: What to do after a call of the handler that raised; default :class:`HandlerErrors`.
+        slow_callback: Log a WARNING after each call of the handler that took longer than this many seconds; ``None``
+            turns that off.
+        cache: Keeps the last known configuration, such as :class:`autoconfig.cache.FileStore`. The handler gets what it
+            has until the service sends its own configuration, which replaces it, whatever the versions; also when the
+            key is refused. A third thread loads it and saves what the stream brings, at most five times a second. The
+            stream never waits for it. ``StreamStatus.content`` says what the handler has.
 
     Raises:
         TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
@@ -123,12 +126,7 @@ class StreamManager:
         """
         Return a manager that follows another source than the service's stream, such as ``redis.RedisSource``.
 
-        Key, URI and HTTP belong to the service's stream alone, so these have no place here. All else is as with the
-        constructor. The source describes what to follow and holds nothing open: several managers may be made from one.
-
-        Raises:
-            TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
-            ValueError: A number is invalid; the text names the argument.
+        The other arguments, and the errors, are those of the constructor. Several managers may follow one source.
         """
         check_callable("source.make", getattr(source, "make", None))
         manager = cls.__new__(cls)
@@ -155,7 +153,7 @@ class StreamManager:
         cache: ConfigurationStore | None = None,
         stop_on_rejection: bool = True,
     ) -> None:
-        """Make the parts and connect them: the rest of the constructor, also for other sources than the service."""
+        """Make the parts and connect them: what all managers have in common, whatever the source."""
         check_handler(handler)
         errors = instance_or_default("handler_errors", handler_errors, HandlerErrors)
         slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)
@@ -182,19 +180,12 @@ class StreamManager:
             on_connected=self._threads.note_connected,
             logger=log,
         )
-        self._attach_to(handler)
+        self._handler = handler
+        self._attached_stream = AttachedStream(self._threads, WeakMethod(self.wait_until_ready))
 
     def _observe(self, observer: Observer) -> None:
         """Let an observer get each message that counts, in the dispatcher's thread; called before :meth:`start`."""
         self._dispatcher.add_observer(observer)
-
-    def _attach_to(self, handler: MessageHandler) -> None:
-        self._handler = handler
-        # Both weak, so that a handler keeps neither the manager nor its threads alive.
-        threads = weakref.ref(self._threads)
-        self._attached_stream = AttachedStream(
-            lambda: (found := threads()) is None or found.stopped, weakref.WeakMethod(self.wait_until_ready)
-        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._source}>"
@@ -212,10 +203,9 @@ class StreamManager:
             The future :attr:`connected`.
 
         Raises:
-            RuntimeError: It was called before; or, and the manager is closed then, the system has no thread left or a
-                ready-made handler belongs to another manager that is still running.
+            RuntimeError: It was called before. Or the system has no thread left, or a ready-made handler belongs to
+                another manager that is running; then this manager is closed.
             ClosedError: The manager is closed; make a new one.
-            ForkedError: The manager was started before a fork, in the parent process; make a new one.
         """
         self._check_process()
         with self._lock:
@@ -237,34 +227,30 @@ class StreamManager:
         """
         A future that is done when the service first answers with a stream.
 
-        Its result is ``None`` then; it raises :class:`KeyRejectedError` if the key is refused, :class:`ClosedError` if
+        Its result is ``None``. It raises :class:`KeyRejectedError` if the key is refused, and :class:`ClosedError` if
         the manager is closed before. It says nothing about the first configuration; see :meth:`wait_until_ready`. Wait
-        for it with a timeout: an unreachable service is retried for ever. Its callbacks run in the reader's thread or
-        in the one that calls :meth:`close`, so they should not block.
+        with a timeout, because an unreachable service is retried for ever. The future's callbacks must not block: they
+        run in the reader's thread or in the one that calls :meth:`close`.
         """
         self._is_forked()
         return self._threads.connected
 
     def close(self, timeout: float = 5.0) -> bool:
         """
-        Stop everything; once it has returned, no further method of the handler is called.
+        Stop everything; after it has returned, no method of the handler is called.
 
         May be called from any thread, from a signal handler, from inside a callback (which then is the last), before
-        :meth:`start`, and again. Interrupts whatever the network is doing. A running callback is waited for, when the
-        call comes from another thread; and up to 0.75 s, what nothing can interrupt: the look-up of a name, decoding a
-        message of many megabytes, a function of yours that the reader calls, a log handler. After Ctrl-C in this call
-        the stream is off all the same. In a forked child it does nothing.
+        :meth:`start`, and again. It interrupts the network at once. It waits for a running callback, unless it is the
+        caller; and up to 0.75 s for what nothing can interrupt: the look-up of a name, decoding a message of many
+        megabytes, a function of yours that the reader calls, a log handler. After Ctrl-C in this call the stream is off
+        all the same. In a forked child it does nothing.
 
         Args:
-            timeout: How many seconds to wait for a running callback, and for the cache to be saved if it does not have
-                the last changes; everything else has at least 0.3 s to end.
+            timeout: How many seconds to wait for a running callback, and for unsaved changes to be saved to the cache.
+                Everything else has at least 0.3 s to end.
 
         Returns:
-            Whether all ended. If not, a WARNING says what did not; that thread is a daemon and ends by itself.
-
-        Raises:
-            TypeError: The timeout is not a number.
-            ValueError: It is negative or longer than 366 days.
+            Whether everything has ended. If not, a WARNING names the thread, which is a daemon and ends by itself.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
         if self._threads.has_forked():
@@ -286,17 +272,12 @@ class StreamManager:
             timeout: How many seconds to wait; ``None`` means for ever.
 
         Returns:
-            ``True`` when the stream is off, ``False`` at the timeout. A callback that called :meth:`close` may still be
-            running then.
+            Whether the stream is off. A callback that called :meth:`close` may still be running then.
 
         Raises:
             KeyRejectedError: The stream is off because the key was refused.
-            RuntimeError: The manager was not started, or the call comes from inside a callback, which would wait for
-                itself.
-            ForkedError: The manager was started before a fork, in the parent process.
-            TypeError: The timeout is not a number.
-            ValueError: It is negative or longer than 366 days.
-            BaseException: What ended one of the stream's threads, if that should ever happen.
+            RuntimeError: The manager was not started, or the call comes from inside a callback.
+            BaseException: One of the stream's threads failed, which should never happen.
         """
         self._check_wait("join", timeout)
         off = self._threads.wait_for_end(timeout)
@@ -315,12 +296,8 @@ class StreamManager:
             KeyRejectedError: The key was refused before.
             ClosedError: The manager was closed before.
             NotReadyError: It did not come in time; a ``TimeoutError``, whose text holds the last error.
-            RuntimeError: The manager was not started, or the call comes from inside a callback, which would wait for
-                itself.
-            ForkedError: The manager was started before a fork, in the parent process.
-            TypeError: The timeout is not a number.
-            ValueError: It is negative or longer than 366 days.
-            BaseException: What ended one of the stream's threads, if that should ever happen.
+            RuntimeError: The manager was not started, or the call comes from inside a callback.
+            BaseException: One of the stream's threads failed, which should never happen.
         """
         self._check_wait("wait_until_ready", timeout)
         if self._status.wait_until_ready(timeout):
@@ -342,13 +319,12 @@ class StreamManager:
         """
         Call a function with the new :class:`StreamStatus` when its state, last error or refused environments change.
 
-        It is called in the thread that brought the change about: one of the stream's or one that calls :meth:`close`.
-        Calls come one at a time and in order. It should return soon, because the stream is held up meanwhile. What it
-        raises is logged; but Ctrl-C in the main thread is raised.
+        It is called in the thread that made the change, which is one of the stream's or one that calls :meth:`close`.
+        Calls come one at a time and in order. The stream waits for them, so the function should return soon. What it
+        raises is logged, except Ctrl-C in the main thread.
 
         Raises:
             TypeError: It cannot be called.
-            ForkedError: The manager was started before a fork, in the parent process.
         """
         self._check_process()
         self._status.listeners.add(listener)
@@ -366,14 +342,11 @@ class StreamManager:
             timeout: How many seconds to wait; ``None`` means for ever.
 
         Returns:
-            Whether it is; ``False`` also at once when the stream is off, because then no other state will come.
+            Whether it is. When the stream is off it returns at once, because the state will not change any more.
 
         Raises:
-            RuntimeError: The manager was not started, or the state is another one and the call comes from inside a
-                callback, which would hold up the stream that it waits for.
-            ForkedError: The manager was started before a fork, in the parent process.
-            TypeError: The state is no :class:`StreamState`, or the timeout no number.
-            ValueError: The timeout is negative or longer than 366 days.
+            RuntimeError: The manager was not started, or the call comes from inside a callback and would have to wait.
+            TypeError: The state is no :class:`StreamState`.
         """
         check_instance("state", state, StreamState)
         self._check_wait("wait_for", timeout, inside=self._status.status.state is state)
@@ -387,7 +360,7 @@ class StreamManager:
         self.close()
 
     def _check_wait(self, method: str, timeout: float | None, *, inside: bool = False) -> None:
-        """Raise unless one may wait, in a callback only if ``inside``."""
+        """Raise unless the caller may wait; inside a callback, ``inside`` says so."""
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
         self._check_process()
@@ -401,7 +374,7 @@ class StreamManager:
             raise ForkedError
 
     def _is_forked(self) -> bool:
-        """Return whether the stream is the parent's, of which this is a fork; the first time, warn."""
+        """Return whether the stream runs in the parent process; the first time, log a WARNING."""
         if not self._threads.has_forked():
             return False
         if self._warned_in != os.getpid():
@@ -411,7 +384,7 @@ class StreamManager:
         return True
 
     def _raise_error(self) -> None:
-        """Raise what the stream was ended by, if it was not closed."""
+        """Raise what has ended the stream, unless it was closed."""
         error = self._threads.error
         if isinstance(error, KeyRejectedError):
             raise KeyRejectedError(error.status)  # a new one, because each raise adds to a traceback

@@ -101,4 +101,4 @@ class Stream:
     def __init__(self) -> None:
         self.stopped = False
         self.wait: Callable[[float | None], object] | None = None
-        self.attached = AttachedStream(lambda: self.stopped, lambda: self.wait)
+        self.attached = AttachedStream(self, lambda: self.wait)
