@@ -8,7 +8,9 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from .environments import EnvironmentParams, FilterParams
 from .handler import check_methods
 from .identifiers import EnvironmentID, FilterID, FilterKey
-from .inner_handlers import AttachedStream, InnerCalls, ReadyMadeHandler, Unknown, attach, keep_environment, raise_first
+from .identifiers import EnvironmentID, FilterID, FilterKey
+from .inner_calls import InnerCalls, Unknown, raise_first
+from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, keep_environment
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
 T = TypeVar("T")
@@ -129,7 +131,7 @@ class FilterExpander(ReadyMadeHandler):
         attach(self._handler, stream)
 
     def _keep_environment(self, id: EnvironmentID) -> None:
-        if id in self._old_environments:  # then the handler may have it as it is, so that it is not called
+        if id in self._old_environments:  # a handler that already has it in this form will not be called
             super()._keep_environment(id)
             keep_environment(self._handler, id)
 
@@ -147,7 +149,7 @@ class FilterExpander(ReadyMadeHandler):
         states = self._states.setdefault(id, {})
         errors: list[BaseException] = []
         for variant in dict.fromkeys([*wanted, *states]):
-            self._calls.bring(states, variant, params if variant in wanted else None, errors)
+            self._calls.reconcile(states, variant, params if variant in wanted else None, errors)
         if not states:
             del self._states[id]
         raise_first(errors)
@@ -162,7 +164,7 @@ class FilterExpander(ReadyMadeHandler):
             wanted = form.key in self._filter_keys(form.proj_key)
             for env_id, environment in list(self._environments.of(form.proj_key).items()):
                 states = self._states.setdefault(env_id, {})
-                self._calls.bring(states, (env_id, form.key), environment if wanted else None, errors)
+                self._calls.reconcile(states, (env_id, form.key), environment if wanted else None, errors)
         if not errors:
             del self._unfinished_filters[id]
         raise_first(errors)

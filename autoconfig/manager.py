@@ -21,9 +21,9 @@ from .exceptions import ClosedError, ForkedError, KeyRejectedError, NotReadyErro
 from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
 from .identifiers import AutoConfigKey
-from .inner_handlers import AttachedStream, attach, detach
 from .keys import KeySource
 from .messages import Batch
+from .ready_made_handler import AttachedStream, attach, detach
 from .safe_logger import Logger, SafeLogger, log_aside
 from .service import Service
 from .status import StatusListener, StreamState, StreamStatus

@@ -17,8 +17,10 @@ from .environments import EnvironmentParams, FilterParams
 from .exceptions import NotReadyError
 from .expiry import ExpiredKey, ExpiryCallbacks
 from .handler import MessageHandler, check_handler
+from .handlers_in_a_row import HandlersInARow
 from .identifiers import EnvironmentID, FilterID
-from .inner_handlers import AttachedStream, HandlersInARow, ReadyMadeHandler, raise_first
+from .inner_calls import raise_first
+from .ready_made_handler import AttachedStream, ReadyMadeHandler
 from .receiver import Action
 from .safe_logger import SafeLogger
 from .validation import check_callable, check_instance, check_seconds

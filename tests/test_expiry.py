@@ -25,8 +25,8 @@ from support.registry_samples import NOON, Stream, after, params
 from autoconfig import EnvironmentID, EnvironmentParams, StreamManager, expiry
 from autoconfig.environments import AcceptedKey
 from autoconfig.expiry import ExpiredKey, Schedule
-from autoconfig.inner_handlers import attach, detach
 from autoconfig.messages import EnvironmentRep
+from autoconfig.ready_made_handler import attach, detach
 from autoconfig.registry import EnvironmentRegistry
 from autoconfig.testing import DEMO_KEY, Emulator
 

@@ -1,4 +1,4 @@
-"""Environments handed on once for each filter: whatever comes first, goes or moves. Failures: test_inner_handlers."""
+"""Environments handed on once for each filter: whatever comes first, goes or moves. Failures: test_inner_calls."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ from autoconfig import (
     SDKKey,
     StreamManager,
 )
-from autoconfig.inner_handlers import attach
 from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
+from autoconfig.ready_made_handler import attach
 from autoconfig.registry import EnvironmentRegistry, RegistryChange, SnapshotDict
 from autoconfig.testing import DEMO_KEY, Emulator
 

@@ -20,8 +20,8 @@ from autoconfig import (
     SDKKey,
 )
 from autoconfig.environments import AcceptedKey
-from autoconfig.inner_handlers import AttachedStream
 from autoconfig.messages import KeyRep
+from autoconfig.ready_made_handler import AttachedStream
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 

@@ -18,7 +18,7 @@ from support.registry_samples import Refusing, Stream, params, payload_filter
 
 from autoconfig import EnvironmentID, EnvironmentParams, EnvironmentRegistry, FilterExpander, FilterID, MessageHandler
 from autoconfig.dispatch.calls import StoppedError
-from autoconfig.inner_handlers import attach, detach
+from autoconfig.ready_made_handler import attach, detach
 
 E1 = EnvironmentID("e1")
 
