@@ -8,7 +8,6 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from .environments import EnvironmentParams, FilterParams
 from .handler import check_methods
 from .identifiers import EnvironmentID, FilterID, FilterKey
-from .identifiers import EnvironmentID, FilterID, FilterKey
 from .inner_calls import InnerCalls, Unknown, raise_first
 from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, keep_environment
 

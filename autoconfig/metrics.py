@@ -18,10 +18,9 @@ from .dispatch.calls import StoppedError
 from .environments import EnvironmentParams, FilterParams
 from .handler import MessageHandler, check_handler
 from .identifiers import EnvironmentID, FilterID
-from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
 from .manager import StreamManager
 from .measures import EACH_NEXT_EXPIRY, FLEET, LEADER, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
-from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, detach
+from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
 from .registry import EnvironmentRegistry
 
 if TYPE_CHECKING:  # they need other extras
