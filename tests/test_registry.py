@@ -33,7 +33,8 @@ from autoconfig import (
 )
 from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
 from autoconfig.ready_made_handler import attach
-from autoconfig.registry import EnvironmentRegistry, RegistryChange, SnapshotDict
+from autoconfig.registry import EnvironmentRegistry, RegistryChange
+from autoconfig.snapshot_dict import SnapshotDict
 from autoconfig.testing import DEMO_KEY, Emulator
 
 E1 = EnvironmentID("e1")
