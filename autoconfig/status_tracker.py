@@ -156,8 +156,9 @@ class StatusTracker:
             self._handed_over.popleft()
 
     def handles_no_more(self) -> None:
-        """Report that the dispatcher has ended; batches that are left were dropped."""
+        """Report that the dispatcher has ended; the batches and retries that are left were dropped."""
         self._handed_over.clear()
+        self.pending_retries = 0
 
     def configuration_received(
         self, source: ContentSource = ContentSource.STREAM, saved_at: datetime | None = None

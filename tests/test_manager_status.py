@@ -196,7 +196,7 @@ def test_failed_calls_are_counted_and_pending_until_something_newer_comes() -> N
     with emulated(handler, handler_errors=MUCH_LATER) as (emulator, manager):
         manager.start()
         handler.wait_for("received_all_environments")
-        assert (manager.status.failed_callbacks, manager.status.pending_retries) == (1, 1)
+        wait_until(lambda: (manager.status.failed_callbacks, manager.status.pending_retries) == (1, 1))
         emulator.delete_environment("e1")
         wait_until(lambda: not manager.status.pending_retries)
         assert manager.status.failed_callbacks == 1

@@ -73,6 +73,11 @@ class HandlerCalls:
         """Return one of the handler's methods, if it has that."""
         return self.method(name) if callable(getattr(self._handler, name, None)) else None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether no further call begins."""
+        return self._token.cancelled
+
     def begin(self) -> None:
         """Note that calls begin after a pause. Between two calls the clock is looked at once."""
         self._returned_at = time.monotonic()

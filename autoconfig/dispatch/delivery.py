@@ -204,7 +204,7 @@ class Delivery(Generic[T]):
             failed.attempts = 0
         failed.callback, failed.called_with = callback, item
         delay = None
-        if self._policy is not None:
+        if self._policy is not None and not self._calls.stopped:
             if failed.backoff is None or failed.attempts == 0:
                 failed.backoff = Backoff(self._first_delay, self._policy)
             delay = failed.backoff.next_delay()
