@@ -25,7 +25,7 @@ class StreamState(enum.Enum):
     INTERRUPTED = "INTERRUPTED"
     """The stream was valid and then failed; the connection is retried."""
     OFF = "OFF"
-    """The stream has ended for good: it was closed, or its key was refused. What came before may still be handled."""
+    """The stream was closed, or its key was refused. Messages that came before may still be handled."""
 
 
 class ErrorKind(enum.Enum):

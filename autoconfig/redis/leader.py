@@ -149,7 +149,7 @@ class Leader:
 
     @property
     def owner(self) -> str:
-        """Its name in Redis: host, process and a random number."""
+        """The name of this leader in Redis, made of host, process and a random number."""
         return f"{socket.gethostname()}:{os.getpid()}:{self._number}"
 
     @property
