@@ -24,11 +24,11 @@ SERVICE = ("--uri", "https://service.example", "--key", KEY)
 
 def test_through_a_proxy(service: Emulator, examine: Examine) -> None:
     with Proxy() as proxy:
-        url = proxy.url(f"user:{PASSWORD}")
+        url = proxy.url_for(f"user:{PASSWORD}")
         code, found = examine(*at(service), "--proxy", url)
         assert [request.method for request in proxy.requests] == ["GET"]
     assert code == 0
-    assert found["proxy"]["text"] == f"{proxy.url()} from --proxy, with a user and a password"
+    assert found["proxy"]["text"] == f"{proxy.url} from --proxy, with a user and a password"
     assert found["dns"]["details"]["host"] == "127.0.0.1"
 
 
@@ -37,11 +37,11 @@ def test_through_a_tunnel(
 ) -> None:
     service = certified()
     with Proxy() as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url(f"user:{PASSWORD}"))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url_for(f"user:{PASSWORD}"))
         code, found = examine(*at(service), "--ca-file", write_authority(tmp_path))
         assert {request.method for request in proxy.requests} == {"CONNECT"}
         assert all("proxy-authorization" in request.headers for request in proxy.requests)
-        assert found["proxy"]["text"] == f"{proxy.url()} from HTTPS_PROXY, with a user and a password"
+        assert found["proxy"]["text"] == f"{proxy.url} from HTTPS_PROXY, with a user and a password"
         assert found["tcp"]["text"].endswith(f"(the proxy), and through it {service.uri.removeprefix('https://')}")
         assert (code, found["tls"]["state"]) == (0, "ok")
         # The issuer of what a proxy opens is what one needs to know of it.
@@ -52,10 +52,8 @@ def test_through_a_tunnel(
 @pytest.mark.parametrize(("status", "fix"), [(407, "USER:PASSWORD"), (403, "allow connections"), (502, "has to reach")])
 def test_a_proxy_that_refuses(status: int, fix: str, examine: Examine) -> None:
     with Proxy(refusal=status) as proxy:
-        code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", proxy.url())
-    expected = (
-        f"the proxy {proxy.url()} (from --proxy) refused a connection to service.example:443 with status {status}"
-    )
+        code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", proxy.url)
+    expected = f"the proxy {proxy.url} (from --proxy) refused a connection to service.example:443 with status {status}"
     assert (code, failed(found)) == (1, ("tcp", expected))
     assert fix in found["tcp"]["fix"]
 
@@ -164,8 +162,8 @@ def test_a_proxy_where_nothing_listens(examine: Examine) -> None:
 
 def test_an_answer_that_came_through_a_proxy_says_so(service: Emulator, examine: Examine) -> None:
     with Proxy(refusal=502) as proxy:
-        code, found = examine(*at(service), "--proxy", proxy.url())
-    assert (code, failed(found)) == (1, ("http", f"502, through the proxy {proxy.url()} (from --proxy)"))
+        code, found = examine(*at(service), "--proxy", proxy.url)
+    assert (code, failed(found)) == (1, ("http", f"502, through the proxy {proxy.url} (from --proxy)"))
 
 
 def test_a_proxy_that_does_not_answer(examine: Examine) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from closing.peer import WAITING, Peer
+from support.peer import WAITING, Peer
 from support.recorder import Recorder
 
 from autoconfig import ClosedError, KeyRejectedError, StreamManager

@@ -6,15 +6,15 @@ import gzip
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from closing.peer import PUT, Line, Script, chunk, stream_head
 from closing.run import NEVER
+from support.loopback import chunk
+from support.peer import HEAD, PUT, Line, Script, accepted_and_silent, stream_head
 
 Framings = Mapping[str, tuple[bytes, Callable[[bytes], bytes]]]
 
 WAITS = "The stream failed"  # what the reader logs before it waits
 MANY = 500  # calls that only a flood leads to
 SOON = 0.001  # seconds of back-off, for clients that are to come again at once
-HEAD = stream_head(Connection="close")
 CHUNKED_HEAD = stream_head(Transfer_Encoding="chunked")
 STREAMS: Framings = {"close": (HEAD, bytes), "chunked": (CHUNKED_HEAD, chunk)}
 GZIP: Framings = {
@@ -47,18 +47,6 @@ def idle(line: Line) -> None:
     """One event, and then nothing."""
     line.request()
     line.send(HEAD + PUT)
-    line.stall()
-
-
-def flood(line: Line) -> None:
-    """Events without end."""
-    line.request()
-    line.send(HEAD)
-    line.flood(PUT * 10)
-
-
-def accepted_and_silent(line: Line) -> None:
-    """Over https the handshake stalls, over http the request is not even read."""
     line.stall()
 
 

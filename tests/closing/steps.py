@@ -21,9 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from closing.peer import Peer
 from closing.run import PROMPT, Run
-from closing.states import flood, idle, silent_after_the_request
+from closing.states import idle, silent_after_the_request
+from support.peer import Peer, flood
 
 BLOCKED = 0.2  # seconds after which the signal comes from outside, because the call waits
 ENOUGH = 4  # lines at which something is wrong; more would only take time

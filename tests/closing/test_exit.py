@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from closing.peer import WAITING, Script
 from closing.run import PROMPT, Serve
-from closing.states import accepted_and_silent, flood, idle, refusing, silent_after_the_request
+from closing.states import idle, refusing, silent_after_the_request
+from support.peer import WAITING, Script, accepted_and_silent, flood
 
 TESTS = Path(__file__).parent.parent
 STATES = [accepted_and_silent, silent_after_the_request, refusing, idle, flood]
@@ -74,7 +74,7 @@ def test_the_end_of_the_main_thread(end: str, state: Script, serve: Serve) -> No
     """With close() as an exit handler and without it: daemon threads hold nobody back."""
     peer = serve(state)
     with running(START + ENDS[end], peer.url) as process:
-        peer.wait_for("reached")
+        peer.wait_until_reached()
         assert_ends(process)
     peer.wait_until_left()
 
@@ -87,7 +87,7 @@ def test_sigterm(wait: str, serve: Serve) -> None:
     with running(START + ON_SIGNAL + blocking, peer.url) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        peer.wait_for("reached")
+        peer.wait_until_reached()
         process.send_signal(signal.SIGTERM)
         assert_ends(process)
     peer.wait_until_left()

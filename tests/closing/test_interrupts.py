@@ -15,10 +15,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from closing.peer import WAITING
 from closing.run import PROMPT, Acting, MakeRun, Run, Serve
-from closing.states import flood, idle
+from closing.states import idle
 from support.handled import forget_handled_exception
+from support.peer import WAITING, flood
 
 import autoconfig
 from autoconfig import StreamManager, StreamState

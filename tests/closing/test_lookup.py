@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from closing.peer import PUT, WAITING, Line, Peer
 from closing.run import NEVER, PROMPT, Acting, MakeRun, Run, Serve, descriptors
-from closing.states import HEAD, REDIRECT, SOON, silent_after_the_request
+from closing.states import REDIRECT, SOON, silent_after_the_request
+from support.peer import HEAD, PUT, WAITING, Line, Peer
 from support.waiting import wait_until
 
 from autoconfig import ClosedError
@@ -77,7 +77,7 @@ def assert_ends(run: Run, look_up: LookUp, unvisited: Peer) -> None:
         thread.join(WAITING)
     assert run.threads == []
     unvisited.close()  # which accepts all that has come before
-    assert unvisited.accepted == 0
+    assert unvisited.connections == 0
     assert run.close() is True
 
 

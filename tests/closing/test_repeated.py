@@ -9,9 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from closing import states
-from closing.peer import PUT, WAITING, Line, Script
 from closing.run import MakeRun, Serve, descriptors
-from closing.states import HEAD, flood
+from support.peer import HEAD, PUT, WAITING, Line, Script, flood
 from support.waiting import wait_until
 
 from autoconfig import ClosedError

@@ -10,9 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from closing.peer import WAITING
 from closing.run import Acting, MakeRun, Serve
-from closing.states import flood
+from support.peer import WAITING, flood
 
 PROGRAM = Path(__file__).with_name("steps.py")
 SOON = 0.3  # seconds

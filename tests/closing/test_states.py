@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from closing.peer import Line, Script, event
 from closing.run import NEVER, MakeRun, Serve
-from closing.states import HEAD, WAITS, State, accepted_and_silent, silent_after_the_request, states
-from support.closing_black_hole import black_hole, connecting_to
+from closing.states import WAITS, State, silent_after_the_request, states
+from support.addresses import black_hole, connecting_to
+from support.peer import HEAD, Line, Script, accepted_and_silent, event
 from support.waiting import wait_until
 
 from autoconfig import ClosedError, KeyRejectedError
@@ -22,7 +22,7 @@ def test_close_returns_at_once(state: State, scheme: str, serve: Serve, make_run
     """Whatever the server does, all ends, and nothing comes after it."""
     peer = serve(state.script, tls=scheme == "https")
     run = make_run(peer.url, **state.options).start()
-    peer.wait_for("reached", state.times)
+    peer.wait_until_reached(state.times)
     run.recorder.wait_for_calls(state.calls)
     if state.log:
         run.log.wait_for(state.log)
@@ -93,7 +93,7 @@ def test_stalled_proxy(script: Script, scheme: str, proxy: str, serve: Serve, ma
     """The proxy does not answer: at its own handshake, to CONNECT or GET, or at the handshake through it."""
     peer = serve(script, tls=proxy == "https")
     run = make_run(f"{scheme}://{NOWHERE}", http={"proxy_url": peer.url}).start()
-    peer.wait_for("reached")
+    peer.wait_until_reached()
     assert run.close() is True
     run.check(peer)
 
@@ -132,7 +132,7 @@ def test_a_large_put(calls: int, serve: Serve, make_run: MakeRun) -> None:
 
     peer = serve(send_it)
     run = make_run(peer.url).start()
-    peer.wait_for("reached")
+    peer.wait_until_reached()
     run.recorder.wait_for_calls(calls)
     assert run.close() is True
     run.check(peer)

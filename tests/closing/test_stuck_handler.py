@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from closing.peer import WAITING
 from closing.run import PROMPT, Acting, MakeRun, Run, Serve
-from closing.states import flood, idle
+from closing.states import idle
+from support.peer import WAITING, flood
 from support.waiting import wait_until
 
 from autoconfig.stream.cancel import CancelToken
@@ -53,7 +53,10 @@ def test_stuck_for_ever(full: bool, scheme: str, stuck: Stuck, serve: Serve, mak
     peer = serve(flood if full else idle, tls=scheme == "https")
     run = make_run(peer.url, stuck).start()
     assert stuck.inside.wait(WAITING)
-    peer.wait_for("stalled" if full else "reached")
+    if full:
+        peer.wait_until_stalled()
+    else:
+        peer.wait_until_reached()
     try:
         for count in (1, 2):
             assert run.close(SHORT) is False
@@ -76,7 +79,7 @@ def test_released_while_close_waits(stuck: Stuck, serve: Serve, make_run: MakeRu
     """A callback that ends in time is waited for, and no longer than it takes."""
     peer = serve(flood)
     run = make_run(peer.url, stuck).start()
-    peer.wait_for("stalled")
+    peer.wait_until_stalled()
     releaser = threading.Timer(SHORT, stuck.released.set)
     releaser.start()
     assert run.close(WAITING) is True
@@ -114,7 +117,7 @@ def test_slow_handler_and_a_full_queue(scheme: str, serve: Serve, make_run: Make
     """Only the running callback is waited for, not what is in the queue."""
     peer = serve(flood, tls=scheme == "https")
     run = make_run(peer.url, Acting(slowly)).start()
-    peer.wait_for("stalled")
+    peer.wait_until_stalled()
     assert run.close() is True
     run.check(peer)
 
@@ -123,7 +126,7 @@ def test_no_time_to_wait(stuck: Stuck, serve: Serve, make_run: MakeRun) -> None:
     """With a timeout of zero it does not wait, but stops everything all the same."""
     peer = serve(flood)
     run = make_run(peer.url, stuck).start()
-    peer.wait_for("stalled")
+    peer.wait_until_stalled()
     try:
         assert run.close(0) is False
         assert run.seconds[-1] < SHORT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import socket
 import ssl
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from faults.events import HEALTHY, Event
-from support.scripted_server import Request, ScriptedServer, head, read_request
+from support.loopback import LoopbackServer, Request, chunk, head, read_request
 
 MOST_PIECES = 1_000_000  # of a flood: no test runs into it, but a client that reads for ever would
 
@@ -60,7 +59,7 @@ class Wire:
     def body(self, data: bytes | Event) -> None:
         """Send bytes of the body in the framing."""
         data = data.wire if isinstance(data, Event) else data
-        self.raw(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        self.raw(chunk(data) if self.chunked else data)
 
     def flood(self, pieces: Iterable[bytes], every: float = 0.0, *, raw: bool = False) -> None:
         """Send pieces of the body until the client leaves; raw ones without framing."""
@@ -133,13 +132,13 @@ def healthy(wire: Wire) -> None:
     wire.flood(itertools.repeat(b":\n"), every=0.05)
 
 
-class FaultServer(ScriptedServer):
+class FaultServer(LoopbackServer):
     """
     Plays the fault on its first connections and :func:`healthy` on all later ones; one request a connection.
 
     Args:
         fault: What to do on the first connections.
-        lasting: On how many; or an event that ends the fault when it is set.
+        failing: On how many; or an event that ends the fault when it is set.
         chunked: The framing; else answers end with the connection.
         early: The fault is played before the TLS handshake and the request.
         context: For https.
@@ -149,7 +148,7 @@ class FaultServer(ScriptedServer):
     def __init__(
         self,
         fault: Play,
-        lasting: int | threading.Event,
+        failing: int | threading.Event,
         *,
         chunked: bool = True,
         early: bool = False,
@@ -157,64 +156,37 @@ class FaultServer(ScriptedServer):
         faulty_context: ssl.SSLContext | None = None,
     ) -> None:
         self.attempts: list[Attempt] = []
+        self.requests: list[Request] = []
         self._fault = fault
-        self._lasting = lasting
+        self._failing = failing
+        self._chunked = chunked
         self._early = early
-        self._context = context
-        self._faulty_context = faulty_context or context
-        super().__init__([], framing="chunked" if chunked else "close")
+        self._contexts = {True: faulty_context or context, False: context}  # by whether the connection is a faulty one
+        super().__init__()
         if context:
             self.url = self.url.replace("http://", "https://")
 
-    def __enter__(self) -> FaultServer:
-        return self
-
-    def _serve(self, connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._changed:
+    def serve(self, connection: socket.socket) -> None:
+        with self.changed:
             turn = len(self.attempts)
             self.attempts.append(Attempt(time.monotonic(), None))
-        faulty = not self._lasting.is_set() if isinstance(self._lasting, threading.Event) else turn < self._lasting
-        # The client left, the server is closing, or the TLS handshake failed.
-        with contextlib.suppress(OSError):
-            if faulty and self._early:
-                self._fault(self._wire(connection, turn))
-            else:
-                connection = self._secured(connection, self._faulty_context if faulty else self._context)
-                wire = self._wire(connection, turn)
-                wire.request = self._noted(turn, read_request(connection))
-                (self._fault if faulty else healthy)(wire)
-        with self._changed:
-            self._sockets.discard(connection)
-            connection.close()
+        faulty = not self._failing.is_set() if isinstance(self._failing, threading.Event) else turn < self._failing
+        if faulty and self._early:
+            self._fault(self._wire(connection, turn))
+            return
+        context = self._contexts[faulty]
+        with self.secure(connection, context) if context else connection as secured:
+            wire = self._wire(secured, turn)
+            wire.request = self._noted(turn, read_request(secured))
+            (self._fault if faulty else healthy)(wire)
 
     def _wire(self, connection: socket.socket, turn: int) -> Wire:
-        return Wire(connection, turn, chunked=self._chunked, base=self.url, stopping=self._stopping)
-
-    def _secured(self, connection: socket.socket, context: ssl.SSLContext | None) -> socket.socket:
-        if context is None:
-            return connection
-        with self._changed:
-            # Under the lock, so that close() finds the socket that is in use.
-            secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-            self._sockets.discard(connection)
-            self._sockets.add(secured)
-            if self._stopping.is_set():
-                raise OSError("the server is closing")
-        try:
-            secured.do_handshake()
-        except OSError:
-            with self._changed:
-                self._sockets.discard(secured)
-            secured.close()
-            raise
-        return secured
+        return Wire(connection, turn, chunked=self._chunked, base=self.url, stopping=self.stopping)
 
     def _noted(self, turn: int, request: Request | None) -> Request:
         if request is None:
             raise OSError("the client left")
-        with self._changed:
+        with self.changed:
             self.attempts[turn] = Attempt(self.attempts[turn].at, request)
             self.requests.append(request)
-            self._changed.notify_all()
         return request

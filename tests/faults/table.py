@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from faults.events import HEALTHY, Event, Ledger, left, short
 from faults.server import FaultServer, Play
+from support.loopback import Request
 from support.recorder import Recorder
-from support.scripted_server import Request
 
 from autoconfig import HTTPConfig, RetryPolicy, StreamManager
 

@@ -32,8 +32,8 @@ from faults.table import (
     table,
     wait_until_healthy,
 )
+from support.loopback import read_request
 from support.recorder import Recorder
-from support.scripted_server import read_request
 
 NEXT = patch("elm", 1).wire
 PLACES: dict[str, tuple[Event | bytes, ...]] = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 from fleet.fleets import LIMIT, NAME, QUICK, SECRET, STATE, Fleet, Follower, client_of
-from support.closing_black_hole import black_hole, connecting_to
+from support.addresses import black_hole, connecting_to
 from support.redis_server import RedisServer, free_port
 from support.tls import HOST, authority, write_authority
 from support.waiting import wait_until

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from examples.running import Example, get
 from frameworks.recipes import recipe
-from support.ports import free_port
+from support.addresses import free_port
 from support.samples import environment
 from support.waiting import wait_until
 

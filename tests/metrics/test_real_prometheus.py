@@ -23,7 +23,7 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
 
 from processes.control import WAITING, end_process
-from support.ports import free_port
+from support.addresses import free_port
 from support.samples import environment, payload_filter
 
 from autoconfig import SDKKey

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from neighbours.following import follow, needs, patch, put, write
 from support import tls
-from support.raw_server import RawServer, answer, chunk
+from support.loopback import chunk
+from support.raw_server import RawServer, answer
 
 CHUNKED = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
 SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from processes.control import KEY, WAITING
-from processes.servers import RawServer, black_hole, is_connecting_to
+from support.addresses import black_hole, connecting_to
+from support.peer import Peer, accepted_and_silent, flood
 from support.samples import environment
 from support.waiting import wait_until
 
@@ -48,12 +49,12 @@ def _enter(stack: ExitStack, name: str, certificates: dict[str, str], context: s
     tls = context if name.startswith("TLS") else None
     if name == "black hole":
         url = stack.enter_context(black_hole())
-        return State(url, lambda: wait_until(lambda: is_connecting_to(url), "a connection that is being made"))
+        return State(url, lambda: wait_until(lambda: connecting_to(url), "a connection that is being made"))
     if name.endswith("flood"):
-        return State(stack.enter_context(RawServer(tls, floods=True)).url, calls=500)
+        return State(stack.enter_context(Peer(flood, tls)).url, calls=500)
     if name == "TLS stalled":
-        server = stack.enter_context(RawServer(tls, floods=False))
-        return State(server.url, lambda: server.accepted.wait(WAITING))
+        peer = stack.enter_context(Peer(accepted_and_silent, tls))
+        return State(peer.url, peer.wait_until_reached)
     certificate = (certificates["chain"], certificates["key"]) if tls else None
     emulator = stack.enter_context(Emulator(ENVIRONMENTS, key=KEY, certificate=certificate))
     if name == "stalled":

@@ -9,7 +9,7 @@ import ssl
 from pathlib import Path
 
 import trustme
-from safety.sockets import CLOSING, Listener, pump
+from support.loopback import LoopbackServer, pump
 from support.scripted_server import ScriptedServer
 
 NAMES = ("127.0.0.1", "localhost")
@@ -67,32 +67,23 @@ class Authority:
         return chain, key, both
 
 
-class Front:
+class Front(LoopbackServer):
     """
     Stands before a scripted server and speaks TLS, or plain HTTP to those who do, on one port.
 
-    Attributes:
-        port: That port.
-        listener: The handshakes that failed.
+    Args:
+        server: What is behind it.
+        context: What TLS is spoken with.
     """
 
     def __init__(self, server: ScriptedServer, context: ssl.SSLContext) -> None:
-        self._behind = int(server.url.rpartition(":")[2])
-        self.listener = Listener(self._serve, context)
-        self.port = self.listener.port
+        self._behind = server.port
+        super().__init__(context)
 
-    def __enter__(self) -> Front:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.listener.close()
-
-    def url(self, scheme: str = "https", host: str = "127.0.0.1") -> str:
+    def url_by(self, scheme: str, host: str = "127.0.0.1") -> str:
         """Return the server's URL by this scheme and name."""
         return f"{scheme}://{host}:{self.port}"
 
-    def _serve(self, client: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", self._behind), CLOSING) as upstream:
-            upstream.settimeout(None)
-            self.listener.watch(upstream)
-            pump(client, upstream)
+    def serve(self, connection: socket.socket) -> None:
+        with self.connected("127.0.0.1", self._behind) as upstream:
+            pump(connection, upstream)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 from safety.certificates import Authority, Front
-from safety.proxy import RecordingProxy, basic
 from safety.wire import EMPTY_PUT, ENDED, KEY, Follow, assert_public, redirect
+from support.proxies import Proxy, basic
 from support.recorder import Recorder
 from support.scripted_server import Item, ScriptedServer
 
@@ -74,7 +74,7 @@ def test_a_redirect_elsewhere_brings_no_password(stack: ExitStack, follow: Follo
 def test_the_key_stays_over_tls(authority: Authority, stack: ExitStack, follow: Follow, recorder: Recorder) -> None:
     server = stack.enter_context(ScriptedServer([[EMPTY_PUT]]))
     front = stack.enter_context(Front(server, authority.context()))
-    follow(front.url(), ca_certs=authority.file)
+    follow(front.url, ca_certs=authority.file)
     recorder.wait_for_calls(1)
     assert authorizations(server) == [KEY]
 
@@ -93,8 +93,8 @@ def test_the_key_stays_by_way_of_a_proxy_which_gets_no_password(
 ) -> None:
     server = stack.enter_context(ScriptedServer([[EMPTY_PUT], [EMPTY_PUT]]))
     front = stack.enter_context(Front(server, authority.context()))
-    proxy = stack.enter_context(RecordingProxy())
-    for uri in (server.url, front.url()):
+    proxy = stack.enter_context(Proxy())
+    for uri in (server.url, front.url):
         follow(uri, proxy_url=proxy.url, ca_certs=authority.file)
     recorder.wait_for_calls(2)
     assert authorizations(server) == [KEY, KEY]

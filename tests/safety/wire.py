@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from support.scripted_server import Item, Request
+from support.loopback import Request
+from support.scripted_server import Item
 
 from autoconfig import StreamManager
 

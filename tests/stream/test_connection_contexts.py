@@ -81,7 +81,7 @@ class TestHowMany:
             RawServer(STREAM, context=context) as server,
             Proxy(context=context if through == "https" else None) as proxy,
         ):
-            config = {"proxy_url": proxy.url()} if through else {}
+            config = {"proxy_url": proxy.url} if through else {}
             one = connector(server.url, ca_certs=trusted, **config)
             for _ in range(3):
                 with one.connect("") as pieces:
@@ -162,7 +162,7 @@ class TestTheClientsCertificate:
         context = tls.server_context() if scheme == "https" else None
         with RawServer(STREAM, context=context) as server, WatchingProxy(asked) as proxy:
             pair = tls.write_client(tmp_path)
-            one = connector(server.url, ca_certs=trusted, client_cert=pair, proxy_url=proxy.url())
+            one = connector(server.url, ca_certs=trusted, client_cert=pair, proxy_url=proxy.url)
             for _ in range(2):
                 with one.connect("") as pieces:
                     assert read_from(pieces, 2) == LINE

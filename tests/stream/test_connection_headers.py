@@ -8,7 +8,8 @@ import zlib
 
 import pytest
 from stream.connecting import LONG, promptly, read
-from support.raw_server import RawServer, Step, answer, chunk, redirect
+from support.loopback import chunk
+from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig.exceptions import ConnectionFailedError
 

@@ -74,7 +74,7 @@ def test_a_socket_is_watched_before_it_connects(scheme: str, through: str | None
         server = stack.enter_context(RawServer(STREAM, context=context if scheme == "https" else None))
         config: dict[str, Any] = {"ca_certs": tls.write_authority(tmp_path)}
         if through:
-            config["proxy_url"] = stack.enter_context(Proxy(context=context if through == "https" else None)).url()
+            config["proxy_url"] = stack.enter_context(Proxy(context=context if through == "https" else None)).url
         with connector(server.url, token, **config).connect("") as pieces:
             assert read_from(pieces, len(LINE)) == LINE
             assert token.connected[0] is False

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.loopback import Request
 from support.recorder import Recorder
-from support.scripted_server import Item, Request, ScriptedServer
+from support.scripted_server import Item, ScriptedServer
 
 from autoconfig import KeyRejectedError, RetryPolicy, StreamManager
 

@@ -1,13 +1,22 @@
-"""An address that nobody can connect to and that does not refuse either."""
+"""Addresses with nobody behind them: a free port, and one that neither accepts connections nor refuses them."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import select
 import socket
 from collections.abc import Iterator
 
 FULL = 0.1  # seconds without an answer after which the backlog counts as full
+
+
+def free_port() -> int:
+    """Return a port below those that the system gives out by itself, so that nobody else has got it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager

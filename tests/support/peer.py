@@ -1,17 +1,16 @@
-"""Servers on plain sockets that stop at the point where ``close()`` is to be tried."""
+"""A server on plain sockets that plays a script on each connection, and says when the client is where it is wanted."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import select
 import socket
 import ssl
-import threading
-import time
 from collections.abc import Callable
 
-WAITING = 30.0  # seconds for anything that a test waits for
+from support.loopback import LIMIT, LoopbackServer
+
+WAITING = LIMIT
 TRICKLE = 0.05  # seconds between two bytes of a server that trickles
 STALLED = 0.1  # seconds without room for a byte after which a client counts as one that does not read
 BUFFER = 32 * 1024  # bytes the kernel may hold for a client that does not read
@@ -86,104 +85,45 @@ class Line:
 Script = Callable[[Line], None]
 
 
-class Peer:
+class Peer(LoopbackServer):
     """
     Plays one script for each connection and counts them.
 
     Args:
         script: What to do with a connection; at its end the connection is closed.
         tls: With it the URL is https, and the script's ``request()`` does the handshake.
-
-    Attributes:
-        url: Where it listens.
-        stopping: Set when the peer is to end.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.tls = tls
-        self.stopping = threading.Event()
         self._script = script
-        self._changed = threading.Condition()  # guards _counts, _open and _threads
-        self._counts = {"accepted": 0, "reached": 0, "stalled": 0}
-        self._open: set[socket.socket] = set()
-        self._listener = socket.socket()
+        self._reached = self._stalled = 0
+        super().__init__()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)  # inherited by what it accepts
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(256)
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept, name="closing-peer", daemon=True)]
-        self._threads[0].start()
+        if tls:
+            self.url = self.url.replace("http://", "https://")
 
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def accepted(self) -> int:
-        """How many connections there have been."""
-        return self._counts["accepted"]
-
-    def note(self, **counted: int) -> None:
+    def note(self, *, reached: int = 0, stalled: int = 0) -> None:
         """Count what has happened and wake those who wait for it."""
-        with self._changed:
-            for name, more in counted.items():
-                self._counts[name] += more
-            self._changed.notify_all()
+        with self.changed:
+            self._reached += reached
+            self._stalled += stalled
+            self.changed.notify_all()
 
-    def wait_for(self, name: str, count: int = 1) -> None:
-        """Wait until something was counted so often."""
-        with self._changed:
-            arrived = self._changed.wait_for(lambda: self._counts[name] >= count, WAITING)
-        assert arrived, f"not {count} times {name} within {WAITING} s: {self._counts}"
+    def wait_until_reached(self, times: int = 1) -> None:
+        """Wait until scripts have said so often that the client is where it is wanted."""
+        self.wait_for(lambda: self._reached >= times, f"{times} times reached")
 
-    def wait_until_left(self) -> None:
-        """Wait until every client has left and every connection is closed on this side too."""
-        with self._changed:
-            left = self._changed.wait_for(lambda: not self._open, WAITING)
-        assert left, f"{len(self._open)} clients have not left within {WAITING} s"
+    def wait_until_stalled(self) -> None:
+        """Wait until a client does not read what it is sent."""
+        self.wait_for(lambda: self._stalled > 0, "a client that does not read")
 
-    def close(self) -> None:
-        """End every connection and thread."""
-        self.stopping.set()
-        with contextlib.suppress(OSError):  # closed before
-            socket.create_connection(self._listener.getsockname(), WAITING).close()  # wakes accept()
-        with self._changed:
-            for connection in self._open:
-                with contextlib.suppress(OSError):  # the client went first
-                    connection.shutdown(socket.SHUT_RDWR)
-        deadline = time.monotonic() + WAITING
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self._listener.close()
-        assert not any(thread.is_alive() for thread in self._threads), "the peer did not stop"
-
-    def _accept(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            with self._changed:
-                if self.stopping.is_set():
-                    connection.close()
-                    return
-                raw = connection.dup()  # for close(): a handshake takes the socket itself away
-                self._open.add(raw)
-                thread = threading.Thread(target=self._serve, args=(connection, raw), name="closing-line", daemon=True)
-                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
-                thread.start()
-            self.note(accepted=1)
-
-    def _serve(self, connection: socket.socket, raw: socket.socket) -> None:
+    def serve(self, connection: socket.socket) -> None:
         line = Line(self, connection)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(OSError, ValueError):  # the client left, or close() was called
+        try:
             self._script(line)
-        line.connection.close()
-        connection.close()
-        with self._changed:
-            self._open.discard(raw)
-            raw.close()
-            self._changed.notify_all()
+        finally:
+            line.connection.close()
 
 
 def stream_head(**headers: str) -> bytes:
@@ -193,11 +133,21 @@ def stream_head(**headers: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def chunk(data: bytes) -> bytes:
-    """Return the data as one chunk of a chunked answer."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
 def event(name: str, path: str, **fields: object) -> bytes:
     """Return an event whose data has a path and these fields."""
     return f"event: {name}\ndata: {json.dumps({'path': path, **fields})}\n\n".encode()
+
+
+HEAD = stream_head(Connection="close")
+
+
+def flood(line: Line) -> None:
+    """Events without end."""
+    line.request()
+    line.send(HEAD)
+    line.flood(PUT * 10)
+
+
+def accepted_and_silent(line: Line) -> None:
+    """Over https the handshake stalls, over http the request is not even read."""
+    line.stall()
