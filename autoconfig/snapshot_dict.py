@@ -36,9 +36,8 @@ class SnapshotDict(Generic[K, V]):
 
     def snapshot(self) -> Mapping[K, V]:
         """Return a copy that never changes; the same one until the next change."""
-        slot = (
-            self._snapshot_slot
-        )  # read before the copy is made, so that a copy from before a change is not kept after it
+        # Read before the copy is made, so that a copy from before a change is not kept after it.
+        slot = self._snapshot_slot
         if (found := slot.get(None)) is not None:
             return found
         return slot.setdefault(None, MappingProxyType(self.items.copy()))
