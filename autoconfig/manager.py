@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import queue
 import sys
 import threading
@@ -14,6 +13,7 @@ from concurrent.futures import Future
 from typing import Literal
 from weakref import WeakMethod
 
+from . import forks
 from .config import HTTPConfig, RetryPolicy
 from .dispatch.calls import HandlerCalls
 from .dispatch.dispatcher import Dispatcher, Observer
@@ -24,7 +24,7 @@ from .identifiers import AutoConfigKey
 from .keys import KeySource
 from .messages import Batch
 from .ready_made_handler import AttachedStream, attach, detach
-from .safe_logger import Logger, SafeLogger, log_aside
+from .safe_logger import Logger, SafeLogger
 from .service import Service
 from .status import StatusListener, StreamState, StreamStatus
 from .status_tracker import StatusTracker
@@ -161,7 +161,6 @@ class StreamManager:
         self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
-        self._warned_in: int | None = None  # the forked process in which the warning was logged
         self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
         self._status = status = StatusTracker(log)
         token = CancelToken()
@@ -377,10 +376,7 @@ class StreamManager:
         """Return whether the stream runs in the parent process; the first time, log a WARNING."""
         if not self._threads.has_forked():
             return False
-        if self._warned_in != os.getpid():
-            self._warned_in = os.getpid()
-            text = "%r runs in the parent process only: this fork has to make and start its own"
-            log_aside(self._log, logging.WARNING, text, self)  # a thread of the parent may have held a handler's lock
+        forks.warn_once(self, self._log)
         return True
 
     def _raise_error(self) -> None:

@@ -6,8 +6,9 @@ Relay Proxy keeps its own in.
 """
 
 from .eviction import EvictionError
-from .leader import Leader, LeaderStatus
+from .leader import Leader
 from .relay_store import RelayStore
-from .source import LeaderSeen, RedisSource
+from .source import RedisSource
+from .status import LeaderSeen, LeaderStatus
 
 __all__ = ["EvictionError", "Leader", "LeaderSeen", "LeaderStatus", "RedisSource", "RelayStore"]

@@ -15,6 +15,7 @@ from ..stream.cancel import CancelToken
 from ..stream.source import Received
 from .form import META_FIELDS, Fields, Form, Picture, apply, decode_changes, message_of, put_of, summary
 from .link import Link, check_redis_url, linked, show_url
+from .status import LeaderSeen
 
 _IDLE = 2.0  # seconds that a read waits for a change, before it looks whether it waits in vain
 _TIMEOUT = 5.0  # seconds; longer than a read waits
@@ -23,26 +24,6 @@ _LEADERLESS = 30.0  # seconds without a sign of a leader, after which the connec
 # Seconds after which a picture that is older than what was received counts, if its leader lives: a clock was set back.
 _PATIENCE = 30.0
 _NO_CHANGE = Received((), [])
-
-
-@attrs.frozen
-class LeaderSeen:
-    """
-    What followers of this process last saw of the leader.
-
-    Attributes:
-        owner: Who leads: host, process and a random number; ``""`` if nobody does.
-        term: Its term; begins at the clock in milliseconds.
-        alive_at: When there last was a sign of life, in seconds since 1970; ``None`` before the second one.
-        sequence: The position that was reached.
-        lag: Seconds from Redis to here of the last change, by two clocks; ``None`` before the first one.
-    """
-
-    owner: str = ""
-    term: int = 0
-    alive_at: float | None = None
-    sequence: int = 0
-    lag: float | None = None
 
 
 class RedisSource:

@@ -93,7 +93,7 @@ def test_a_leader_that_is_cut_off_is_replaced(fleet: Fleet) -> None:
         wait_until(lambda: not first.status.leading, "the end of the first one's term")
         fleet.settle()
         assert fleet.owner() == second.owner.encode()
-        wait_until(lambda: first._manager is None, "the end of the first one's stream")
+        wait_until(lambda: first._followed is None, "the end of the first one's stream")
         first.close()
 
 
@@ -133,6 +133,20 @@ def test_a_manager_that_cannot_be_made_hands_over(fleet: Fleet) -> None:
         wait_until(lambda: first.status.error, "an error")
         assert first.status.error == "its manager cannot be made: LookupError"
         fleet.lead()
+
+
+def test_a_hand_over_that_redis_interrupts_is_made_later(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    made: list[object] = []
+
+    def fail(handler: object) -> StreamManager:
+        made.append(handler)
+        fleet.client.client_kill_filter(_type="normal", skipme=True)
+        raise LookupError
+
+    with Leader(fleet.url, NAME, fail, secret=SECRET, lease=LEASE):
+        wait_until(lambda: made, "the first term")
+        fleet.lead()
+    assert "thread failed" not in caplog.text
 
 
 def test_a_leader_that_gets_nothing_from_the_service_hands_over(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +191,7 @@ def test_redis_may_not_evict(fleet: Fleet, policy: str, caplog: pytest.LogCaptur
 def test_one_that_leads_says_that_redis_may_evict_by_now_and_goes_on(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(leader_module, "_EVICTION_LOOKS", 0.01)
+    monkeypatch.setattr(leader_module, "_EVICTION_CHECKS", 0.01)
     leader = fleet.lead()
     fleet.follow()
     fleet.settle()
