@@ -15,7 +15,8 @@ from .events import Call, call_json
 
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _GLANCE = 0.02  # seconds between two looks at whether it has ended
-_OURS = ("AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE")  # variables that no command has to see
+# Variables that no command has to see.
+_OURS = ("AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE", "AUTO_CONFIG_REDIS", "AUTO_CONFIG_REDIS_SECRET")
 
 
 class CommandFailedError(Exception):
@@ -132,7 +133,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(_GLANCE)
         if process.poll() is not None:
-            return
+            break
+    with suppress(ProcessLookupError):  # what it has started may not have been so polite
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _reap_orphans() -> None:

@@ -149,7 +149,12 @@ SHOW = 'printf "%s %s %s %s %s\\n" "$AUTOCONFIG_EVENT" "$AUTOCONFIG_ID" "$AUTOCO
 def test_runs_a_command_for_each_change(start: Start, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     with Emulator([rep("e1", "one"), rep("e2", "two")], key=KEY) as service:
-        running = start("sync", "--exec", SHOW, STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY)
+        secrets = {
+            "AUTO_CONFIG_KEY": KEY,
+            "AUTO_CONFIG_REDIS_SECRET": "hidden-1",
+            "AUTO_CONFIG_REDIS": "redis://:hidden-2@h",
+        }
+        running = start("sync", "--exec", SHOW, STREAM_URI=service.uri, **secrets)
         wait_until(lambda: len(lines(calls)) == 3)
         service.set_environment(rep("e1", "eins"))
         service.delete_environment("e2")
@@ -166,7 +171,9 @@ def test_runs_a_command_for_each_change(start: Start, tmp_path: Path) -> None:
     documents = [json.loads(line) for line in lines(tmp_path / "input")]
     assert [one["call"] for one in documents][3:] == ["update_environment", "delete_environment"]
     assert documents[0]["params"]["sdkKey"] == {"value": "sdk-e1-one"}
-    assert KEY not in (tmp_path / "variables").read_text("utf-8")
+    variables = (tmp_path / "variables").read_text("utf-8")
+    assert KEY not in variables
+    assert "hidden" not in variables
     assert not [word for word in ("sdk-e1", KEY) if word in running.stdout + running.stderr]
 
 
@@ -215,8 +222,15 @@ def test_the_last_command_that_fails_is_exit_code_1(start: Start) -> None:
     assert "the command for received_all_environments ended with exit code 1; it is not run again" in running.stderr
 
 
-def test_a_command_that_hangs_is_killed_with_all_it_started(start: Start, tmp_path: Path) -> None:
-    command = "[ -e hung ] || { touch hung; trap '' TERM; sleep 1000 & echo $! >pid; wait; sleep 1000; }"
+@pytest.mark.parametrize(
+    "stubborn",
+    [
+        "trap '' TERM; sleep 1000 & echo $! >pid; wait; sleep 1000",
+        "(trap '' TERM; exec sleep 60) & echo $! >pid; sleep 60",  # the shell ends politely, and the other does not
+    ],
+)
+def test_a_command_that_hangs_is_killed_with_all_it_started(start: Start, tmp_path: Path, stubborn: str) -> None:
+    command = f"[ -e hung ] || {{ touch hung; {stubborn}; }}"
     with Emulator([rep("e1", "one")], key=KEY) as service:
         running = start(
             "sync", "--once", "--exec", command, "--exec-timeout", "0.5", STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY
