@@ -1,4 +1,4 @@
-"""Threads that run the pool's jobs, each at its time."""
+"""Threads that run the pool's jobs at once or later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Workers:
 
     Args:
         name: The beginning of the threads' names.
-        count: How many threads there are, and so how many jobs run at a time.
+        count: How many threads there are, and so how many jobs run at the same time.
     """
 
     def __init__(self, name: str, count: int) -> None:
@@ -38,7 +38,7 @@ class Workers:
         Start the threads.
 
         Raises:
-            RuntimeError: The system has no thread left; those that were started run.
+            RuntimeError: The system has no thread left. Those that were started run.
         """
         while len(self._threads) < self._count:
             name = f"{self._name}-{len(self._threads) + 1}"
@@ -47,7 +47,7 @@ class Workers:
             self._threads.append(thread)
 
     def submit(self, job: Job, delay: float = 0.0) -> None:
-        """Run a job, in ``delay`` seconds at the earliest; after :meth:`end` never."""
+        """Run a job after ``delay`` seconds or later; not after :meth:`end`."""
         with self._changed:
             if not self._ended:
                 heapq.heappush(self._jobs, (time.monotonic() + delay, next(self._order), job))

@@ -103,14 +103,14 @@ def test_the_delay_doubles_from_a_second_for_each_key(
 def test_a_new_key_does_not_wait_for_the_delay_of_the_old_one(
     make_pool: MakePool, flags: FlagService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoconfig.clients.pool._FIRST_DELAY", 60.0)
+    monkeypatch.setattr("autoconfig.clients.rotation._FIRST_DELAY", 60.0)
     flags.refuse(sdk_key("a"))
     pool = make_pool(retry=RetryPolicy(max_delay=60))
     pool.add_environment(params("1", "a"))
     wait_for_state(pool, "1", ClientState.REFUSED, "HTTP 401")
-    plans = pool._plans
+    starts = pool._rotation._starts
     pool.update_environment(params("1", "a", name="Live"))
-    assert pool._plans == plans  # the delay does not begin anew
+    assert pool._rotation._starts == starts  # the delay does not begin anew
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.WORKING)
 
