@@ -14,6 +14,7 @@ from typing import Literal
 from weakref import WeakMethod
 
 from . import forks
+from .cache_thread import CacheThread
 from .config import HTTPConfig, RetryPolicy
 from .dispatch.calls import HandlerCalls
 from .dispatch.dispatcher import Dispatcher, Observer
@@ -28,7 +29,7 @@ from .safe_logger import Logger, SafeLogger
 from .service import Service
 from .status import StatusListener, StreamState, StreamStatus
 from .status_tracker import StatusTracker
-from .store import CacheThread, ConfigurationStore, check_store
+from .store import ConfigurationStore, check_store
 from .stream.cancel import CancelToken
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan

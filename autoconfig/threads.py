@@ -13,12 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from . import connected_future, forks
+from .cache_thread import CacheThread
 from .dispatch.calls import HandlerCalls
 from .exceptions import ClosedError, ForkedError, KeyRejectedError
 from .messages import Batch
 from .safe_logger import SafeLogger, log_aside
 from .status_tracker import StatusTracker
-from .store import CacheThread
 from .stream.cancel import CancelToken
 from .waiting import WaitingRoom
 

@@ -107,7 +107,7 @@ def test_a_life_is_told_in_order() -> None:
     ],
     ids=["status", "content-type", "malformed", "reset", "redirect"],
 )
-def test_trouble_before_the_first_event_is_an_error_and_no_interruption(
+def test_a_failure_before_the_first_event_is_an_error_and_no_interruption(
     script: list[Item], kind: ErrorKind, code: int | None
 ) -> None:
     """And nothing that is secret is in the status."""

@@ -116,7 +116,7 @@ def test_a_snapshot_cannot_be_changed_and_does_not_change(story: Story) -> None:
 
 
 @pytest.mark.parametrize("attempt", [REFUSED, UnexpectedStatusError(503), [], [MALFORMED]], ids=str)
-def test_trouble_before_the_first_event_changes_no_state(attempt: Attempt, story: Story) -> None:
+def test_failures_before_the_first_event_change_no_state(attempt: Attempt, story: Story) -> None:
     """The error is there all the same."""
     assert story.states(attempt, attempt) == [INITIALIZING, INITIALIZING]
     assert story.tracker.status.last_error

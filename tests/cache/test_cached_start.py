@@ -219,7 +219,7 @@ def test_a_failing_save_is_one_warning_and_tried_again(
     recorder: Recorder, error: BaseException, shown: str, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("autoconfig.store._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("autoconfig.cache_thread._FIRST_DELAY", 0.01)
     caplog.set_level(logging.INFO, "autoconfig")
     store = Memory()
     store.error = error
@@ -249,7 +249,7 @@ def test_close_tries_a_failing_save_once_more(recorder: Recorder) -> None:
 def test_a_load_that_fails_is_tried_again_while_the_service_is_away(
     recorder: Recorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoconfig.store._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("autoconfig.cache_thread._FIRST_DELAY", 0.01)
     store = Memory(ConnectionError("sdk-e1"))
     with managed(NOWHERE, recorder, cache=store) as manager:
         manager.start()

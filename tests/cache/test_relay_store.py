@@ -255,7 +255,7 @@ def test_serves_a_relays_cache_and_keeps_it(client: Redis, recorder: Recorder) -
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.store._FIRST_DELAY", 0.02)
+    monkeypatch.setattr("autoconfig.cache_thread._FIRST_DELAY", 0.02)
 
 
 def pouring() -> list[Any]:
@@ -263,16 +263,16 @@ def pouring() -> list[Any]:
     return [put_item("e1"), *(one for n in range(2, 1500) for one in (patch_item("e1", n), {"sleep_ms": 2}))]
 
 
-TROUBLE: dict[str, Callable[[RedisServer], None]] = {
+FAILURES: dict[str, Callable[[RedisServer], None]] = {
     "restarted": lambda server: (server.stop(), time.sleep(0.3), server.start())[0],  # type: ignore[func-returns-value]
     "flushed": flush,
     "hanging": lambda server: (server.freeze(), time.sleep(2.0), server.thaw())[0],  # type: ignore[func-returns-value]
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
-def test_the_stream_does_not_notice_a_server_in_trouble(
-    server: RedisServer, recorder: Recorder, trouble: str, quick: None, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("failure", FAILURES)
+def test_the_stream_does_not_notice_a_server_that_fails(
+    server: RedisServer, recorder: Recorder, failure: str, quick: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     lags: list[float] = []
     with (
@@ -282,7 +282,7 @@ def test_the_stream_does_not_notice_a_server_in_trouble(
     ):
         manager.start()
         wait_until(lambda: client.exists(NAME))
-        working = threading.Thread(target=TROUBLE[trouble], args=(server,))
+        working = threading.Thread(target=FAILURES[failure], args=(server,))
         working.start()
         while working.is_alive():
             lags.append(manager.status.lag)
