@@ -100,7 +100,7 @@ def fetch_archive(
     Raises:
         KeyRejectedError: The service refused the key.
         StreamError: It cannot be downloaded; or :class:`BadArchiveError`: what came cannot be used.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or the directory of temporary files.
     """
     check_url("uri", uri)
     token = CancelToken()
@@ -150,7 +150,9 @@ class _ArchiveStream:
         self._path = path
         self._poll = poll
         self._token = token
-        self._signature_read: object = None  # the file's signature when it was last read, or found missing
+        self._signature_read: object = (
+            None  # the file's signature when it was last read, or the errno if it was missing
+        )
         self._known: dict[str, _Known] = {}
 
     @contextmanager
@@ -181,12 +183,13 @@ class _ArchiveStream:
         try:
             if not stat.S_ISREG(os.stat(self._path).st_mode):
                 raise ConnectionFailedError(f"the archive {self._path} is no regular file")
-            file = open(self._path, "rb")  # noqa: SIM115  # an error of the open is not one of the content
+            with open(self._path, "rb") as file:
+                environments, data_ids = read_archive(file, lambda: self._token.cancelled)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else type(error).__name__
+            if not isinstance(self._signature_read, int):  # it is there, and may be readable the next time
+                self._signature_read = None
+            reason = error.strerror or type(error).__name__
             raise ConnectionFailedError(f"cannot read the archive {self._path}: {reason}") from None
-        with file:
-            environments, data_ids = read_archive(file, lambda: self._token.cancelled)
         return self._with_versions(PutContent.sorted(environments.items(), {}), data_ids)
 
     def _with_versions(self, content: PutContent, data_ids: dict[str, str]) -> PutContent:

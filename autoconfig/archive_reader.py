@@ -62,6 +62,7 @@ def read_archive(
 
     Raises:
         BadArchiveError: It cannot be used.
+        OSError: It cannot be read, or there is no room for it in the directory of temporary files.
     """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         try:
@@ -71,6 +72,8 @@ def read_archive(
         except BadArchiveError:
             raise
         except Exception as error:  # what tarfile, gzip and zlib raise, whose text may hold content
+            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+                raise
             reason = type(error).__name__
     raise BadArchiveError(f"it is damaged or cut ({reason})")
 
@@ -90,15 +93,16 @@ def _unpack(file: IO[bytes], spool: IO[bytes], cancelled: Callable[[], bool]) ->
     places: dict[str, _Place] = {}
     # tarfile calls nothing but read(), seek() and tell().
     with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as tar:  # type: ignore[call-overload]
-        while (member := tar.next()) is not None:
+        for number, member in enumerate(iter(tar.next, None)):
             tar.members.clear()  # else tarfile would keep them all
+            _check_cancelled(cancelled)
+            if number >= _MAX_FILES:  # directories too: a small file may have millions of them
+                raise BadArchiveError(f"it has more than {_MAX_FILES} files")
             if member.isdir():
                 continue
             name = _checked_name(member)
             if name in places:
                 raise BadArchiveError("it has two files of one name")
-            if len(places) >= _MAX_FILES:
-                raise BadArchiveError(f"it has more than {_MAX_FILES} files")
             places[name] = _copy(tar, member, spool, cancelled)
     return places
 
@@ -127,13 +131,17 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, spool: IO[bytes], cance
 def _chunks(file: IO[bytes], size: int, cancelled: Callable[[], bool]) -> Iterator[bytes]:
     """Yield so many bytes of a file, in pieces."""
     while size:
-        if cancelled():
-            raise BadArchiveError("reading it was interrupted")
+        _check_cancelled(cancelled)
         chunk = file.read(min(_CHUNK, size))
         if not chunk:
             raise BadArchiveError("it is cut")
         size -= len(chunk)
         yield chunk
+
+
+def _check_cancelled(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise BadArchiveError("reading it was interrupted")
 
 
 class _Bounded:

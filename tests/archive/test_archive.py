@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import logging
+import math
 import os
 import tarfile
+import tempfile
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -224,6 +228,48 @@ def test_close_interrupts_reading(path: Path, recorder: Recorder, monkeypatch: p
     assert not recorder.calls
 
 
+def test_close_interrupts_a_long_list_of_directories(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_reader, "_MAX_FILES", math.inf)
+    reading = threading.Event()
+    monkeypatch.setattr(archive, "read_archive", lambda *arguments: reading.set() or read_archive(*arguments))
+    replace(path, gzip.compress(member("d", tarfile.DIRTYPE).tobuf() * 400_000, 1))
+    source = ArchiveSource(path, recorder)
+    source.start()
+    assert reading.wait(DEADLINE)
+    assert source.close()
+
+
+def test_what_was_only_in_the_way_is_tried_again(
+    path: Path, follow: Follow, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk for temporary files, or no descriptor left: the same file can be read later."""
+    troubles = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EMFILE, "Too many open files")]
+
+    def read(*arguments: Any) -> Any:
+        if troubles:
+            raise troubles.pop()
+        return read_archive(*arguments)
+
+    write_archive(path, service_environment("e1"))
+    monkeypatch.setattr(archive, "read_archive", read)
+    source = follow()
+    assert wait_for_put(recorder) == [("add_environment", "e1")]
+    error = source.status.last_error
+    assert error is not None
+    assert error.kind is ErrorKind.NETWORK_ERROR
+    assert error.message == f"cannot read the archive {path}: No space left on device"
+    assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
+
+
+def test_a_full_disk_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_reader, "_IN_MEMORY", 1)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(OSError, match="nowhere"):
+        read_archive(io.BytesIO(archive_bytes(GOOD)))
+
+
 def test_a_registry_follows_one(path: Path) -> None:
     write_archive(path, service_environment("e1"))
     registry = EnvironmentRegistry()
@@ -266,6 +312,10 @@ def many_files() -> bytes:
     return gzip.compress(b"".join(member(f"{n}.txt").tobuf() for n in range(1000)), 1)
 
 
+def many_directories() -> bytes:
+    return gzip.compress(member("d", tarfile.DIRTYPE).tobuf() * 1000, 1)
+
+
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "damaged or cut"),
     "not-an-archive": (lambda: b"sdk-e1" * 5000, "damaged or cut"),
@@ -291,6 +341,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "huge-member": (huge_member, "a file of more than"),
     "huge-header": (huge_header, "header of absurd size"),
     "many-files": (many_files, "more than 500 files"),
+    "many-directories": (many_directories, "more than 500 files"),
     "not-json": (lambda: archive_bytes(with_checksum({"e1.json": b"{sdk-e1"})), "not JSON"),
     "wrong-type": (
         lambda: archive_bytes(with_checksum({"e1.json": b'{"env":{"envId":"e1","version":"sdk-e1"},"dataId":""}'})),
