@@ -18,7 +18,7 @@ from .status_tracker import StatusTracker
 from .store import ConfigurationStore
 from .stream.cancel import CancelToken
 from .stream.retry import Backoff
-from .waiting import WaitingRoom
+from .waiting import SignalSafeCondition
 
 _PAUSE = 0.2  # seconds; the shortest pause between two saves
 _SHARE = 4  # the pause after a save is so many times as long as the save: saving takes a fifth of a core at most
@@ -36,17 +36,17 @@ class AcceptedContent:
     :meth:`snapshot`.
 
     Args:
-        waiting: Woken after each change.
+        changed: Notified of each change.
 
     Attributes:
         changes: How many messages have changed the content; 0 before the first put.
         cached: The environments that the cache had. They are kept for those that the stream sends in an unusable form.
     """
 
-    def __init__(self, waiting: WaitingRoom) -> None:
+    def __init__(self, changed: SignalSafeCondition) -> None:
         self.changes = 0
         self.cached: Mapping[str, EnvironmentRep] = {}
-        self._waiting = waiting
+        self._changed = changed
         # One attribute, so that another thread reads three dicts that belong together. Copying a dict is one step.
         self._items: tuple[dict[str, EnvironmentRep], dict[str, FilterRep], dict[str, None]] = {}, {}, {}
 
@@ -57,7 +57,7 @@ class AcceptedContent:
         kept = {id: before[id] for id in unusable if id in before}
         self._items = {**kept, **content.environments}, dict(content.filters), unusable
         self.changes += 1
-        self._waiting.wake()
+        self._changed.notify_all()
 
     def environment(self, id: str, rep: EnvironmentRep | None, version: int) -> None:
         """Take a patch of an environment, or delete it."""
@@ -83,7 +83,7 @@ class AcceptedContent:
             items[id] = rep  # type: ignore[assignment]  # of the kind that the dict has
         if self.changes:
             self.changes += 1
-            self._waiting.wake()
+            self._changed.notify_all()
 
 
 class CacheThread:
@@ -109,8 +109,8 @@ class CacheThread:
         status: StatusTracker,
         logger: Logger,
     ) -> None:
-        self._waiting = WaitingRoom()
-        self.content = AcceptedContent(self._waiting)
+        self._changed = SignalSafeCondition()
+        self.content = AcceptedContent(self._changed)
         self._store = store
         self._batches = batches
         self._token = token
@@ -137,7 +137,7 @@ class CacheThread:
     def finish(self) -> None:
         """Let the thread save what has changed, and end. Takes no lock."""
         self._finishing = True
-        self._waiting.wake()
+        self._changed.notify_all()
 
     def wait_until_saved(self, deadline: float) -> bool:
         """
@@ -168,11 +168,11 @@ class CacheThread:
         self._loaded = True
         self._retry_delays = None
         while True:
-            self._waiting.wait(lambda: self._finishing or self._is_unsaved())
+            self._changed.wait_for(lambda: self._finishing or self._is_unsaved())
             finishing = self._finishing  # read before what has changed, so that no change is lost
             if self._is_unsaved():
                 pause = self._save()
-                self._waiting.wait(lambda: self._finishing, pause)
+                self._changed.wait_for(lambda: self._finishing, pause)
             if finishing:
                 return
 
@@ -183,7 +183,7 @@ class CacheThread:
                 cached = self._store.load()
             except BaseException as error:  # SystemExit, too: this is a thread
                 delay = self._failed("load from", error)
-                self._waiting.wait(lambda: self._finishing or self.content.changes > 0, delay)
+                self._changed.wait_for(lambda: self._finishing or self.content.changes > 0, delay)
             else:
                 if cached is not None:
                     self.content.cached = cached.content.environments

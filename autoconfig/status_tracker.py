@@ -34,7 +34,7 @@ from .status import (
     StreamStatus,
 )
 from .validation import check_callable
-from .waiting import WaitingRoom
+from .waiting import SignalSafeCondition
 
 
 class StatusTracker:
@@ -55,7 +55,7 @@ class StatusTracker:
 
     def __init__(self, logger: Logger) -> None:
         self.listeners = StatusListeners(logger)
-        self._waiting = WaitingRoom()
+        self._changed = SignalSafeCondition()
         # The reader's thread changes these:
         self._running = StreamStatus(StreamState.INITIALIZING, _now())
         self._last_byte_at: float | None = None
@@ -105,12 +105,12 @@ class StatusTracker:
 
     def wait_for(self, state: StreamState, timeout: float | None) -> bool:
         """Wait for a state; return whether it is reached. A stream that is off never changes its state again."""
-        self._waiting.wait(lambda: self._status.state in (state, StreamState.OFF), timeout)
+        self._changed.wait_for(lambda: self._status.state in (state, StreamState.OFF), timeout)
         return self._status.state is state
 
     def wait_until_ready(self, timeout: float | None) -> bool:
         """Wait for the first full configuration or the end of the stream; return whether there is a configuration."""
-        self._waiting.wait(lambda: self._is_ready or self._status.state is StreamState.OFF, timeout)
+        self._changed.wait_for(lambda: self._is_ready or self._status.state is StreamState.OFF, timeout)
         return self._is_ready
 
     @property
@@ -171,7 +171,7 @@ class StatusTracker:
             saved_at: When a cache saved it; ``None`` if it came from the stream.
         """
         self._content = source, saved_at or _now()
-        self._waiting.wake()
+        self._changed.notify_all()
 
     def refused_changed(self, refused: tuple[RefusedEnvironment, ...]) -> None:
         """Report which environments are refused now; the listeners are called if these have changed."""
@@ -227,7 +227,7 @@ class StatusTracker:
             self._announce()
 
     def _announce(self) -> None:
-        self._waiting.wake()
+        self._changed.notify_all()
         self.listeners.call(self.status)
 
 

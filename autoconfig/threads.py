@@ -20,7 +20,7 @@ from .messages import Batch
 from .safe_logger import SafeLogger, log_aside
 from .status_tracker import StatusTracker
 from .stream.cancel import CancelToken
-from .waiting import WaitingRoom
+from .waiting import SignalSafeCondition
 
 # Seconds that stop() waits for a thread that is in no callback. Some things cannot be interrupted and may take longer:
 # the look-up of a name, decoding many megabytes, the application's functions that the reader calls, and log handlers.
@@ -67,7 +67,7 @@ class StreamThreads:
         self._log = logger
         self._ended = False  # whether no further callback will begin
         self._dropped = False  # then nobody calls stop(), and the reader closes its sockets itself
-        self._waiting = WaitingRoom()
+        self._changed = SignalSafeCondition()
         self._process: int | None = None  # the id of the process that started the threads
         self._is_forked = False
         # Created in start(): on Python 3.13, a Thread object that was made before a fork cannot be started after it.
@@ -157,7 +157,7 @@ class StreamThreads:
 
     def wait_for_end(self, timeout: float | None) -> bool:
         """Wait until no further callback will begin; return whether that is so."""
-        return self._waiting.wait(lambda: self._ended, timeout)
+        return self._changed.wait_for(lambda: self._ended, timeout)
 
     @property
     def stopped(self) -> bool:
@@ -232,7 +232,7 @@ class StreamThreads:
     def _mark_ended(self) -> None:
         self._status.handles_no_more()
         self._ended = True
-        self._waiting.wake()
+        self._changed.notify_all()
         self._log.end_stream()
         forks.discard(self)
 

@@ -19,7 +19,7 @@ from ..safe_logger import Logger, SafeLogger
 from ..status import StreamState
 from ..stream.cancel import CancelToken
 from ..validation import check_callable, check_seconds
-from ..waiting import WaitingRoom
+from ..waiting import SignalSafeCondition
 from .election import Candidate
 from .eviction import EvictionError, check_eviction
 from .form import Form, Picture
@@ -90,7 +90,7 @@ class Leader:
         self._candidate = Candidate(self._form, lease)
         self._process: int | None = None  # the id of the process that started it
         self._token = CancelToken()  # interrupts the link
-        self._room = WaitingRoom()
+        self._changed = SignalSafeCondition()
         self._closing = False
         self._thread: threading.Thread | None = None
         self._status = LeaderStatus()
@@ -142,7 +142,7 @@ class Leader:
             ForkedError: It was started before a fork, in the parent process.
         """
         self._check_process()
-        self._room.wait(lambda: self._status.leading or self._closing, timeout)
+        self._changed.wait_for(lambda: self._status.leading or self._closing, timeout)
         return self._status.leading
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -161,7 +161,7 @@ class Leader:
         if self._has_forked():
             return True
         self._closing = True
-        self._room.wake()
+        self._changed.notify_all()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return thread is None
@@ -192,7 +192,7 @@ class Leader:
                     if self._is_closing():
                         break
                     self._failed(error)
-                    self._room.wait(self._is_closing, self._delay)
+                    self._changed.wait_for(self._is_closing, self._delay)
                     self._delay = min(2 * self._delay, _RETRIES[1])
         finally:
             self._stop_following()
@@ -273,7 +273,7 @@ class Leader:
             check_eviction(link)
             self._take_over(link, found)
         if not self._status.leading:
-            self._room.wait(self._is_closing, self._candidate.pause)
+            self._changed.wait_for(self._is_closing, self._candidate.pause)
 
     def _take_over(self, link: Link, found: Picture) -> None:
         if not self._candidate.take_over(link, found):
@@ -289,7 +289,7 @@ class Leader:
                 self._hand_over(link, f"its manager cannot be made: {type(error).__name__}", _PATIENCE * self._lease)
 
     def _follow(self) -> None:
-        mirror = Mirror(self._room.wake)
+        mirror = Mirror(self._changed.notify_all)
         manager = self._make_manager(mirror)
         manager._observe(mirror)
         manager.start()
@@ -318,7 +318,7 @@ class Leader:
             if not still_leading:
                 self._lost(link)
         else:
-            self._room.wait(lambda: self._closing or mirror.is_pending, self._candidate.until_beat())
+            self._changed.wait_for(lambda: self._closing or mirror.is_pending, self._candidate.until_beat())
 
     def _beat(self, link: Link) -> bool:
         """Make a beat; return whether this one still leads."""
@@ -380,4 +380,4 @@ class Leader:
 
     def _set(self, **changes: Any) -> None:
         self._status = attrs.evolve(self._status, **changes)
-        self._room.wake()
+        self._changed.notify_all()
