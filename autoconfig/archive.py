@@ -69,7 +69,7 @@ class ArchiveSource(StreamManager):
     ) -> None:
         check_seconds("poll", poll)
         self._build(
-            _Archive(Path(path), poll),
+            _Archive(Path(path).absolute(), poll),  # servers change their directory
             handler,
             RetryPlan(poll, RetryPolicy(max_delay=poll, jitter=0.0)),
             logger=logger,
@@ -150,9 +150,8 @@ class _ArchiveStream:
         self._path = path
         self._poll = poll
         self._token = token
-        self._signature_read: object = (
-            None  # the file's signature when it was last read, or the errno if it was missing
-        )
+        # The file's signature when it was last read; the errno if it was missing.
+        self._signature_read: object = None
         self._known: dict[str, _Known] = {}
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import hmac
 import json
@@ -67,7 +68,7 @@ class FileStore:
         encryption_key: str | None = None,
         max_bytes: int = 256 * 2**20,
     ) -> None:
-        self._path = Path(path)
+        self._path = Path(path).absolute()  # servers change their directory
         self._scope = check_instance("scope", scope, str).encode("utf-8", "surrogatepass")
         if not scope:
             raise ValueError("scope must not be empty")
@@ -167,7 +168,7 @@ class FileStore:
     def _sweep(self) -> None:
         """Remove the temporary files of processes that were killed."""
         with suppress(OSError):
-            for path in self._path.parent.glob(f".{self._path.name}-*.tmp"):
+            for path in self._path.parent.glob(f".{glob.escape(self._path.name)}-*.tmp"):
                 if path.lstat().st_mtime < time.time() - _STALE:
                     path.unlink()
 

@@ -270,6 +270,17 @@ def test_a_full_disk_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
         read_archive(io.BytesIO(archive_bytes(GOOD)))
 
 
+def test_a_change_of_directory_is_no_other_file(
+    path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive(path, service_environment("e1"))
+    monkeypatch.chdir(path.parent)
+    source = ArchiveSource(path.name, recorder, poll=POLL)
+    monkeypatch.chdir("/")
+    with source:
+        assert wait_for_put(recorder) == [("add_environment", "e1")]
+
+
 def test_a_registry_follows_one(path: Path) -> None:
     write_archive(path, service_environment("e1"))
     registry = EnvironmentRegistry()

@@ -254,6 +254,24 @@ def test_sweeps_what_killed_processes_left_an_hour_ago(make: Make, tmp_path: Pat
     assert other.exists()
 
 
+def test_sweeps_beside_a_name_with_brackets(tmp_path: Path) -> None:
+    left = tmp_path / ".cache[1]-a.tmp"
+    left.touch()
+    os.utime(left, (0, 0))
+    FileStore(tmp_path / "cache[1]", scope=SCOPE).save(CONTENT)
+    assert not left.exists()
+
+
+def test_a_change_of_directory_does_not_move_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers and daemons change theirs after the program has begun."""
+    monkeypatch.chdir(tmp_path)
+    store = FileStore("cache", scope=SCOPE)
+    monkeypatch.chdir("/")
+    store.save(CONTENT)
+    assert (tmp_path / "cache").is_file()
+    assert content_of(store.load()) == CONTENT
+
+
 WRITER = """
 import sys
 from autoconfig.cache import FileStore
