@@ -11,7 +11,7 @@ import attrs
 import pytest
 from support.dispatching import ALL, Call, Inline, added, deleted, filter_added, filter_deleted, updated
 from support.managing import KEY, managed
-from support.misbehaving import Failing
+from support.recorder import Failing
 from support.samples import delete, delete_filter, environment, patch, patch_filter, payload_filter, put
 from support.waiting import wait_until
 

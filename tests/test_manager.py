@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.managing import NOWHERE, Acting, library_threads, managed, manager_for
+from support.managing import NOWHERE, CallingBack, library_threads, managed, manager_for
 from support.recorder import Recorder
 from support.samples import patch_item, put_item
 from support.scripted_server import ScriptedServer
@@ -176,7 +176,7 @@ def test_everyone_who_waits_is_woken_by_close() -> None:
 
 def test_join_inside_a_callback_is_an_error() -> None:
     """It would wait for itself."""
-    handler = Acting("join")
+    handler = CallingBack("join")
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, handler) as manager:
         handler.manager = manager
         manager.start()

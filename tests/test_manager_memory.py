@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import requests
 from support.managing import managed
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 from support.samples import environment_json
 from support.scripted_server import ScriptedServer
 from support.waiting import wait_until

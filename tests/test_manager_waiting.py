@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.managing import NOWHERE, Acting, managed, manager_for
-from support.recorder import Recorder
+from support.managing import NOWHERE, CallingBack, managed, manager_for
+from support.recorder import Holding
 from support.samples import put_item
 from support.scripted_server import ScriptedServer
 
@@ -24,22 +23,9 @@ WAITS: dict[str, Callable[[StreamManager], object]] = {
 }
 
 
-class Holding(Recorder):
-    """Keeps ``received_all_environments`` waiting until it is released."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside, self.released = threading.Event(), threading.Event()
-
-    def received_all_environments(self) -> None:
-        super().received_all_environments()
-        self.inside.set()
-        assert self.released.wait(SECONDS)
-
-
 def test_ready_is_when_everything_was_handed_over() -> None:
     """Not when the stream is connected, nor when the put has come, but after ``received_all_environments``."""
-    handler = Holding()
+    handler = Holding("received_all_environments")
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, handler) as manager:
         manager.start()
         assert handler.inside.wait(SECONDS)
@@ -116,7 +102,7 @@ def test_a_manager_that_was_closed_before_its_start() -> None:
 
 
 def test_waiting_inside_a_callback_is_an_error() -> None:
-    handler = Acting("wait_until_ready")
+    handler = CallingBack("wait_until_ready")
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, handler) as manager:
         handler.manager = manager
         manager.start()

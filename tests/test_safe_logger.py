@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from support.managing import managed
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 from support.samples import put_item
 from support.scripted_server import ScriptedServer
 from support.waiting import wait_until

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from support.archives import archive_bytes, archive_files, environment_files, replace, with_checksum, write_archive
 from support.managing import library_threads
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 from support.samples import service_environment
 from support.waiting import wait_until
 
@@ -188,13 +188,7 @@ def test_refused_environments_stay(path: Path, follow: Follow, recorder: Recorde
 
 
 def test_a_failing_handler_is_called_again(path: Path) -> None:
-    class Failing(Recorder):
-        def _record(self, name: str, argument: Any) -> None:
-            super()._record(name, argument)
-            if len(self.calls) == 1:
-                raise ValueError("not now")
-
-    handler = Failing()
+    handler = Failing(lambda *_: ValueError("not now") if len(handler.calls) == 1 else None)
     write_archive(path, service_environment("e1"))
     errors = HandlerErrors(initial_delay=0.01)
     with ArchiveSource(path, handler, poll=POLL, handler_errors=errors):

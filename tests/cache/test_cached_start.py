@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cache.stores import DEADLINE, Hanging, Memory
 from support.managing import NOWHERE, library_threads, managed, manager_for
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 from support.samples import environment, event_item, patch_item, payload_filter, put, put_item, put_of
 from support.scripted_server import ScriptedServer
 from support.waiting import wait_until
@@ -127,12 +127,7 @@ def test_saves_what_was_accepted_with_its_versions(recorder: Recorder) -> None:
 
 
 def test_saves_what_the_handler_refuses_to_take() -> None:
-    class Failing(Recorder):
-        def _record(self, name: str, argument: Any) -> None:
-            super()._record(name, argument)
-            raise ValueError("no")
-
-    store, handler = Memory(), Failing()
+    store, handler = Memory(), Failing(lambda *_: ValueError("no"))
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, handler, cache=store) as manager:
         manager.start()
         handler.wait_for("received_all_environments")

@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from support.peer import WAITING, Peer
+from support.logs import LogKeeper
+from support.peer import Peer
 from support.recorder import Recorder
 
 from autoconfig import ClosedError, KeyRejectedError, StreamManager
@@ -21,53 +22,19 @@ KEY = "rel-00000000-0000-4000-8000-000000000000"
 NEVER = 60.0  # seconds of back-off that no test sees the end of
 
 
-class Acting(Recorder):
-    """
-    Records calls, and then does something inside each.
-
-    Args:
-        act: Called with the callback's name, after the call was recorded.
-    """
-
-    def __init__(self, act: Callable[[str], object] = lambda name: None) -> None:
-        super().__init__()
-        self.act = act
-
-    def _record(self, name: str, argument: Any) -> None:
-        super()._record(name, argument)
-        self.act(name)
-
-
-class Log(logging.Handler):
-    """Keeps what a manager logs, and lets a test wait for a text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.logger = logging.Logger("closing")  # noqa: LOG001  # in no tree, so that it keeps nobody's records but its own
-        self.logger.addHandler(self)
-        self._changed = threading.Condition()  # guards _records
-        self._records: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with self._changed:
-            self._records.append((record.levelno, record.getMessage()))
-            self._changed.notify_all()
-
-    def texts(self, level: int = logging.WARNING) -> list[str]:
-        """The texts of this level and above."""
-        with self._changed:
-            return [text for number, text in self._records if number >= level]
+class Log(LogKeeper):
+    """What a manager logs."""
 
     @property
     def given_up(self) -> list[str]:
         """The warnings that name one of the manager's threads."""
-        return [text for text in self.texts() if "autoconfig-" in text]
+        return [text for text in self.texts(logging.WARNING) if "autoconfig-" in text]
 
-    def wait_for(self, part: str) -> None:
-        """Wait until a text has this part."""
-        with self._changed:
-            came = self._changed.wait_for(lambda: any(part in text for _, text in self._records), WAITING)
-        assert came, f"no {part!r} within {WAITING} s: {self._records}"
+    def wait_for_given_up(self, count: int) -> str:
+        """Wait for so many of them, which ``close()`` writes aside, and return the last one."""
+        self.wait_until(lambda: len(self.given_up) >= count)
+        assert len(self.given_up) == count
+        return self.given_up[-1]
 
 
 class Run:

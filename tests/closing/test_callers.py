@@ -6,9 +6,10 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from closing.run import NEVER, Acting, MakeRun, Run, Serve
+from closing.run import NEVER, MakeRun, Run, Serve
 from closing.states import WAITS, idle, refusing, silent_after_the_request
 from support.peer import HEAD, PUT, WAITING, Line, Script, accepted_and_silent, event, flood
+from support.recorder import Acting
 
 from autoconfig import KeyRejectedError
 
@@ -71,7 +72,7 @@ def test_inside_a_callback(callback: str, scheme: str, serve: Serve, make_run: M
     ended: list[bool] = []
     went_on = threading.Event()
 
-    def close(name: str) -> None:
+    def close(name: str, _: object) -> None:
         if name == callback:
             ended.append(run.close())
             went_on.set()
@@ -91,7 +92,7 @@ def test_inside_a_callback_and_outside_at_once(serve: Serve, make_run: MakeRun) 
     inside = threading.Event()
     ended: list[bool] = []
 
-    def close(name: str) -> None:
+    def close(*_: object) -> None:
         inside.set()
         ended.append(run.close())
 

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from closing.run import NEVER, PROMPT, Acting, MakeRun, Run, Serve, descriptors
+from closing.run import NEVER, PROMPT, MakeRun, Run, Serve, descriptors
 from closing.states import REDIRECT, SOON, silent_after_the_request
 from support.peer import HEAD, PUT, WAITING, Line, Peer
+from support.recorder import Acting
 from support.waiting import wait_until
 
 from autoconfig import ClosedError
@@ -61,8 +62,7 @@ def unvisited(serve: Serve, look_up: LookUp) -> Peer:
 
 def assert_given_up(run: Run, count: int = 1) -> None:
     """Check what is promised while the look-up hangs."""
-    assert len(run.log.given_up) == count
-    assert "autoconfig-reader" in run.log.given_up[-1]
+    assert "autoconfig-reader" in run.log.wait_for_given_up(count)
     assert [name.rpartition("-")[0] for name in run.threads] == ["autoconfig-reader"]
     assert all(thread.daemon for thread in run.started)
     assert run.settled
@@ -138,7 +138,7 @@ def test_inside_a_callback(look_up: LookUp, unvisited: Peer, serve: Serve, make_
     ended: list[bool] = []
     closed = threading.Event()
 
-    def close(name: str) -> None:
+    def close(*_: object) -> None:
         look_up.begun.wait(WAITING)
         ended.append(run.close())
         closed.set()

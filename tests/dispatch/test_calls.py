@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from support.dispatching import Clock
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 
 from autoconfig import HandlerErrors, HandlerFailure, MessageHandler
 from autoconfig.dispatch.calls import HandlerCalls, StoppedError

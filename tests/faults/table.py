@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 from faults.events import HEALTHY, Event, Ledger, left, short
 from faults.server import FaultServer, Play
+from support.logs import LogKeeper
 from support.loopback import Request
 from support.recorder import Recorder
 
@@ -84,27 +84,12 @@ class Outcome(NamedTuple):
     requests: list[Request]
 
 
-class Lines(logging.Handler):
-    """A logger of its own, and what was logged with it, as (level, text)."""
+class Lines(LogKeeper):
+    """What a client logs, as (level, text); a text has the traceback, too, if there is one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[tuple[int, str]] = []
-        self._changed = threading.Condition()  # guards lines
-        self.logger = logging.Logger("autoconfig-faults")  # noqa: LOG001 - nobody else may find it
-        self.logger.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record; one that cannot be formatted is an error of the test."""
-        line = (record.levelno, self.format(record))
-        with self._changed:
-            self.lines.append(line)
-            self._changed.notify_all()
-
-    def wait_for(self, condition: Callable[[], bool], timeout: float = DEADLINE) -> None:
-        """Wait until a line makes the condition true."""
-        with self._changed:
-            assert self._changed.wait_for(condition, timeout), self.lines
+    @property
+    def lines(self) -> list[tuple[int, str]]:
+        return [(record.levelno, self.format(record)) for record in list(self.records)]
 
     def having(self, start: str) -> list[tuple[int, str]]:
         """Return the lines that begin like this."""

@@ -147,7 +147,7 @@ def test_a_refused_connection() -> None:
         manager = manager_of(f"http://127.0.0.1:{held.getsockname()[1]}", recorder, lines, {})
         manager.start()
         try:
-            lines.wait_for(lambda: len(lines.having(FAILED)) >= ATTEMPTS)
+            lines.wait_until(lambda: len(lines.having(FAILED)) >= ATTEMPTS)
             held.listen()
             connection, _ = held.accept()
             with connection:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.recorder import Failing, Holding
 from support.waiting import wait_until
 
 pytest.importorskip("prometheus_client")
@@ -201,11 +202,8 @@ def test_what_a_registry_has(make: Callable[..., StreamManager], service: Emulat
 
 
 def test_calls_are_timed_and_counted_when_they_fail(make: Callable[..., StreamManager], scrape: Scrape) -> None:
-    class Failing(Recorder):
-        def add_filter(self, params: Any) -> None:
-            raise OSError("database away")
-
-    handlers = {"main": TimedHandler(Failing()), "idle": TimedHandler(Recorder())}
+    failing = Failing(lambda name, _: OSError("database away") if name == "add_filter" else None)
+    handlers = {"main": TimedHandler(failing), "idle": TimedHandler(Recorder())}
     manager = make(handlers["main"])
     manager.start()
     wait_until(lambda: manager.status.failed_callbacks)
@@ -261,13 +259,8 @@ def test_a_timed_registry_belongs_to_its_stream(make: Callable[..., StreamManage
 
 
 def test_a_scrape_waits_for_no_handler(make: Callable[..., StreamManager], scrape: Scrape) -> None:
-    going_on = threading.Event()
-
-    class Slow(Recorder):
-        def add_environment(self, params: Any) -> None:
-            assert going_on.wait(30)
-
-    timed = TimedHandler(Slow())
+    handler = Holding("add_environment")
+    timed = TimedHandler(handler)
     manager = make(timed)
     manager.start()
     wait_until(lambda: manager.status.queued_batches)
@@ -277,7 +270,7 @@ def test_a_scrape_waits_for_no_handler(make: Callable[..., StreamManager], scrap
     assert found["autoconfig_handler_queued_batches", "main"] == 1
     assert found["autoconfig_handler_lag_seconds", "main"] > 0
     assert ("autoconfig_handler_duration_seconds_count", "main", "add_environment") in found
-    going_on.set()
+    handler.released.set()
 
 
 def test_the_states_of_clients(scrape: Scrape) -> None:

@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import logging
-import threading
 import traceback
 from collections.abc import Iterator
+
+from support.logs import LIMIT, LogKeeper
 
 FAILED = "The stream failed"
 
 
-class LogWatch(logging.Handler):
-    """
-    Keeps every record and lets a test wait for a line.
-
-    Attributes:
-        records: All records so far.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(logging.NOTSET)
-        self.records: list[logging.LogRecord] = []
-        self._changed = threading.Condition()  # guards records
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with self._changed:
-            self.records.append(record)
-            self._changed.notify_all()
+class LogWatch(LogKeeper):
+    """Keeps what is logged by whomever it is added to."""
 
     @property
     def lines(self) -> list[str]:
         """The text of each record."""
-        return [record.getMessage() for record in list(self.records)]
+        return self.texts()
 
-    def wait_for(self, text: str, timeout: float = 30.0) -> str:
-        """Wait until a line has this text, and return it; raises ``AssertionError`` at the timeout."""
-        with self._changed:
-            self._changed.wait_for(lambda: any(text in line for line in self.lines), timeout)
-        found = [line for line in self.lines if text in line]
-        assert found, f"no line with {text!r} within {timeout} s, but {self.lines[:50]}"
-        return found[0]
-
-    def wait_for_failure(self, timeout: float = 30.0) -> str:
+    def wait_for_failure(self, timeout: float = LIMIT) -> str:
         """Wait until the stream has failed, and return the line that says why."""
         return self.wait_for(FAILED, timeout)
 

@@ -84,10 +84,11 @@ class LoopbackServer:
         try:
             secured.do_handshake()
         except OSError as error:
-            secured.close()
             with self.changed:
                 self.failures.append(str(error))
                 self.changed.notify_all()
+            with secured:
+                _end_gently(secured)
             raise
         return secured
 
@@ -159,6 +160,14 @@ def shut_down(connection: socket.socket) -> None:
     """End a connection of which there is a duplicate, so that ``close()`` alone leaves it open."""
     with contextlib.suppress(OSError):  # ended before
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def _end_gently(refused: ssl.SSLSocket) -> None:
+    """Read until the client leaves: with unread bytes, the end would be a reset, which may overtake the alert."""
+    with contextlib.suppress(OSError):  # the client left before
+        socket.socket.shutdown(refused, socket.SHUT_WR)
+        while socket.socket.recv(refused, 65536):
+            pass
 
 
 def wait_for_bytes(*connections: socket.socket) -> list[socket.socket]:
