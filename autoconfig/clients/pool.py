@@ -19,7 +19,7 @@ from ..exceptions import ForkedError
 from ..handler import MessageHandler
 from ..identifiers import EnvironmentID, FilterKey
 from ..safe_logger import SafeLogger
-from ..validation import check_instance, check_seconds
+from ..validation import check_count, check_instance, check_seconds
 from .client import Client
 from .maker import ClientMaker
 from .retirement import Retirement
@@ -79,12 +79,12 @@ class ClientPool(MessageHandler):
         self._log = SafeLogger(logging.getLogger("autoconfig"))
         self._changed = threading.Condition()  # guards all that follows; notified of every change
         self._slots: dict[Key, Slot] = {}
-        self._starters = Workers("autoconfig-clients-starter", _check_count("parallel", parallel, 1))
+        self._starters = Workers("autoconfig-clients-starter", check_count("parallel", parallel))
         self._retirement = Retirement(
             self._changed,
             check_seconds("linger", linger, zero=True),
-            _check_count("max_retired", max_retired, 0),
-            _check_count("closers", closers, 1),
+            check_count("max_retired", max_retired, 0),
+            check_count("closers", closers),
         )
         maker = ClientMaker(make_config, start_wait)
         self._rotation = Rotation(self._changed, maker, self._starters, self._retirement, start_wait, retry)
@@ -303,9 +303,3 @@ class ClientPool(MessageHandler):
         del self._slots[slot.key]
         self._unconfirmed.discard(slot.key)
         self._rotation.end(slot)
-
-
-def _check_count(name: str, value: int, least: int) -> int:
-    if check_instance(name, value, int) < least:
-        raise ValueError(f"{name} must be {least} or more, not {value}")
-    return value
