@@ -124,11 +124,18 @@ def check_redis_url(url: str) -> None:
             _parse(_with_address(url, "127.0.0.1", 6379))
         else:
             _parse(url)
-        good = bool(parts.hostname or (parts.scheme == "unix" and parts.path))
+        good = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname) and not _is_split_in_password(url)
     except (ValueError, redis.RedisError):
         good = False
     if not good:
-        raise ValueError("url must be redis://host:port/db, rediss://, unix:// or redis+sentinel://hosts/service")
+        forms = "redis://host:port/db, rediss://, unix:// or redis+sentinel://hosts/service"
+        raise ValueError(f"url must be {forms}, with user and password percent-encoded")
+
+
+def _is_split_in_password(url: str) -> bool:
+    """Return whether a password seems to end the host's part, with a ``/``, ``?`` or ``#``; the rest would be shown."""
+    parts = urlsplit(url)
+    return bool(parts.fragment) or "@" in parts.path or ("@" in parts.query and "@" not in parts.netloc)
 
 
 def show_url(url: str) -> str:

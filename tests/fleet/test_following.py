@@ -269,9 +269,21 @@ def test_a_clock_that_was_set_back_heals(fleet: Fleet, monkeypatch: pytest.Monke
 def test_the_source_shows_no_password() -> None:
     source = RedisSource("rediss://user:pass@cache.internal:6380/1", "prod")
     assert repr(source) == "<RedisSource 'prod' at rediss://cache.internal:6380/1>"
+    source = RedisSource("redis://:p%2Fw@h/0?client_name=a@b", "prod")
+    assert repr(source) == "<RedisSource 'prod' at redis://h/0>"
 
 
-@pytest.mark.parametrize("url", ["http://h", "redis://", "redis+sentinel://h", "redis://h:x", "redis://h?db=x"])
+WRONG_URLS = ["http://h", "redis://", "redis+sentinel://h", "redis://h:x", "redis://h?db=x"]
+SPLIT_IN_PASSWORD = [
+    "redis://u:1/2@h",
+    "redis://u:1#2@h",
+    "redis://u:1?2@h",
+    "redis://u:p@s/2@h",
+    "redis+sentinel://u:1/2@h/s",
+]
+
+
+@pytest.mark.parametrize("url", WRONG_URLS + SPLIT_IN_PASSWORD)
 def test_a_wrong_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match=r"^url must be redis://host"):
         RedisSource(url, "prod")
