@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 import threading
 import time
 from collections import deque
@@ -18,7 +17,7 @@ from ..identifiers import EnvironmentID, FilterID, SDKKey, mask
 from ..messages import PATCH_EVENT, RECONNECT_EVENT, EnvironmentRep, FilterRep
 from .configuration import Configuration, Filters, rotated
 from .exchange import HEARTBEAT, End, Exchange, RecordedRequest, event_bytes
-from .server import StreamServer, check_answer, check_host
+from .server import StreamServer, check_answer, check_host, tls_context
 
 DEMO_KEY = "rel-5f3a1c9e-7d42-4b8e-9c61-2f0d8a4b7e13"
 """The key that an emulator accepts if it is given no other."""
@@ -69,12 +68,8 @@ class Emulator:
         check_host(host)
         if not heartbeat_interval > 0:
             raise ValueError("heartbeat_interval: must be above zero")
-        self._host = host
-        self._port = port
-        self._context: ssl.SSLContext | None = None
-        if certificate is not None:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._context.load_cert_chain(*certificate)
+        self._host, self._port = host, port
+        self._context = certificate and tls_context(*certificate)
         self._lifecycle = threading.Lock()  # guards _server and _port
         self._server: StreamServer | None = None
         # Guards the rest, the configuration included, so that no change falls between a stream's put and its patches.
@@ -82,8 +77,8 @@ class Emulator:
         self._changed = threading.Condition()
         self._configuration = Configuration(environments, filters)
         self._key = key
-        self._heartbeat_interval = heartbeat_interval
-        self._chunked = framing == "chunked"
+        chunked = framing == "chunked"
+        self._begin_stream = partial(Exchange.begin_stream, chunked=chunked, heartbeat_interval=heartbeat_interval)
         self._requests: deque[RecordedRequest] = deque(maxlen=_KEPT)
         self._request_count = 0
         self._streams: dict[Exchange, bool] = {}  # the open ones, and whether the client gets filters
@@ -386,7 +381,7 @@ class Emulator:
         else:
             versions = exchange.query.get("rpacProtocolVersion", [])
             with_filters = any(_WITH_FILTERS.fullmatch(version) for version in versions)
-            exchange.begin_stream(chunked=self._chunked, heartbeat_interval=self._heartbeat_interval)
+            self._begin_stream(exchange)
             exchange.send(self._configuration.put_event(with_filters))
             self._streams[exchange] = with_filters
 

@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -28,6 +28,8 @@ _STREAM_PATH = "/all"
 _POLL_PATH = "/sdk/latest-all"
 _EVENTS_PATH = "/bulk"
 _FOR_EVER = -1
+
+T = TypeVar("T")
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -203,13 +205,10 @@ class FlagService:
             TimeoutError: It was not received; the text says which ones were.
         """
 
-        def found() -> ReceivedEvent | None:
+        def received() -> ReceivedEvent | None:
             return next((e for e in self._events if e.kind == kind and key in (None, e.data.get("key"))), None)
 
-        self._wait(lambda: found() is not None, timeout, f"an event {kind!r}")
-        event = found()
-        assert event is not None
-        return event
+        return self._wait(received, timeout, f"an event {kind!r}")
 
     def close(self) -> None:
         """End every connection and thread; returns when they have ended."""
@@ -224,12 +223,13 @@ class FlagService:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+    def _wait(self, condition: Callable[[], T | None], timeout: float, what: str) -> T:
         with self._changed:
-            if not self._changed.wait_for(condition, timeout):
-                kinds = Counter(event.kind for event in self._events)
-                open_ = f"{len(self._streams)} streams of {len(set(self._streams.values()))} keys and filters"
-                raise TimeoutError(f"waited {timeout} s for {what}; there are {open_} and the events {dict(kinds)}")
+            if found := self._changed.wait_for(condition, timeout):
+                return found
+            kinds = Counter(event.kind for event in self._events)
+            open_ = f"{len(self._streams)} streams of {len(set(self._streams.values()))} keys and filters"
+            raise TimeoutError(f"waited {timeout:g} s for {what}; there are {open_} and the events {dict(kinds)}")
 
     def _handle(self, exchange: Exchange) -> None:
         """Answer a request, in the thread of its connection."""

@@ -49,6 +49,13 @@ def check_answer(status: int, headers: Mapping[Any, Any]) -> None:
             raise ValueError(f"headers.{name}: must be a string of Latin-1 characters, with no line break")
 
 
+def tls_context(chain: str | os.PathLike[str], key: str | os.PathLike[str]) -> ssl.SSLContext:
+    """Return a server's context with the certificate chain and the private key of two files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context
+
+
 class StreamServer:
     """
     Listens from its construction until :meth:`close`, in a thread of its own.
