@@ -1,4 +1,4 @@
-"""Environments seen through payload filters: each is handed on unfiltered, and once for each filter."""
+"""``FilterExpander``: hands each environment on unfiltered, and once more for each payload filter."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class FilteredHandler(Protocol):
     """
     The application's side of a :class:`FilterExpander`; inheriting from this class is optional.
 
-    An environment is known here by two things: its id and a filter's key, which is ``""`` for the unfiltered one. The
+    An environment is identified by its id and a filter's key, which is ``""`` for the unfiltered environment. The
     methods are called as those of a :class:`MessageHandler`, one at a time and from one thread. Each such pair is added
-    before it is updated or deleted, and deleted once. When a method raises, the rule of :class:`MessageHandler` holds
-    for that pair alone; the calls for other pairs are made.
+    before it is updated or deleted, and deleted once. If a method raises, the rule of :class:`MessageHandler` applies
+    to that pair alone; the calls for other pairs are made.
     """
 
     # Each body is more than a docstring, or type checkers would take the method for abstract.
@@ -38,15 +38,15 @@ class FilteredHandler(Protocol):
         return
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Replace all that is known of it; the id and the filter's key are as before."""
+        """Take the new state of an environment; any field except the id and the filter's key may have changed."""
         return
 
     def delete_environment(self, id: EnvironmentID, filter_key: FilterKey) -> None:
-        """Delete it. After an addition that raised, it may be unknown here."""
+        """Delete an environment. After an addition that raised, it may be unknown here; accept that."""
         return
 
     def received_all_environments(self) -> None:
-        """Note that a full configuration has been handed over, filters included."""
+        """Note that a full configuration has been delivered, filters included."""
         return
 
 
@@ -57,16 +57,16 @@ class FilterExpander(ReadyMadeHandler):
     """
     Hands each environment on unfiltered, and also once for each payload filter of its project.
 
-    It is a :class:`MessageHandler` to give to a :class:`StreamManager`, and does what LaunchDarkly's relay does: for an
-    environment of a project with the filters ``a`` and ``b`` the inner handler is given three, with the
-    ``identifiers.filter_key`` ``""``, ``"a"`` and ``"b"``, in the order in which the filters were added. It makes no
-    difference whether filters or environments come first. When a filter is deleted, the environments seen through it
-    are deleted too. Filters come with protocol version 2 only, which is the manager's default.
+    It is a :class:`MessageHandler` to give to a :class:`StreamManager`, and does what LaunchDarkly's relay does. In a
+    project with the filters ``a`` and ``b``, the inner handler gets each environment three times, with the
+    ``identifiers.filter_key`` ``""``, ``"a"`` and ``"b"``, in the order in which the filters were added. Filters and
+    environments may come in any order. When a filter is deleted, the environments seen through it are deleted too.
+    Filters come with protocol version 2 only, which is the manager's default.
 
     If the inner handler raises, the remaining calls are made, and then the first error is raised, so that the manager
-    calls again later. Only the calls that failed are made again.
+    retries. Only the calls that failed are repeated.
 
-    Not thread-safe: one thread calls it, the manager's.
+    Not thread-safe: the dispatcher's thread alone calls it.
 
     Args:
         handler: An object with the four methods of :class:`FilteredHandler`.
@@ -87,9 +87,10 @@ class FilterExpander(ReadyMadeHandler):
         )
         self._environments: _ByProject[EnvironmentID, EnvironmentParams] = _ByProject(lambda e: e.identifiers.proj_key)
         self._filters: _ByProject[FilterID, FilterParams] = _ByProject(lambda filter: filter.proj_key)
-        # What the handler has of each environment.
+        # What the handler has: of each environment, the variants.
         self._states: dict[EnvironmentID, dict[_Variant, EnvironmentParams | Unknown]] = {}
-        # The forms that a filter has had since the last call for it that succeeded: what is left of them has to go.
+        # The forms that a filter has had since all calls for it succeeded. Environments may still have to be deleted
+        # that were added through an earlier form.
         self._unfinished_filters: dict[FilterID, dict[FilterParams, None]] = {}
 
     def add_environment(self, params: EnvironmentParams) -> None:
@@ -97,7 +98,7 @@ class FilterExpander(ReadyMadeHandler):
         self._replace_environment(params.env_id, params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Hand the new state on; an environment that changes its project changes its filters too."""
+        """Hand the new state on. With another project, the environment gets the filters of that."""
         self._replace_environment(params.env_id, params)
 
     def delete_environment(self, id: EnvironmentID) -> None:
@@ -169,7 +170,7 @@ class FilterExpander(ReadyMadeHandler):
         raise_first(errors)
 
     def _filter_keys(self, proj_key: str) -> dict[FilterKey, None]:
-        """Return the filters through which a project's environments are wanted, in order."""
+        """Return the keys of a project's filters in order, the unfiltered one first."""
         return dict.fromkeys([_UNFILTERED, *(filter.key for filter in self._filters.of(proj_key).values())])
 
 

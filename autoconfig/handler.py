@@ -22,12 +22,11 @@ class MessageHandler(Protocol):
     that the stream implies. An id is added before it is updated or deleted, and deleted once. No lock is held during a
     call, so a method may call ``StreamManager.close()``.
 
-    A method that raises stops nothing. The error is logged with its traceback, and the call is retried until it
-    succeeds or a newer change of the item replaces it (see :class:`HandlerErrors`); ``received_all_environments`` is
-    not retried. Nobody knows what a call has done that raised. So after a failed addition comes an addition of the
-    newest state, or one deletion if the item is gone; after a failed update, an update or a deletion; after a failed
-    deletion, a deletion until one succeeds, and only then an addition. A handler need not undo what it did before it
-    raised.
+    A method that raises does not stop the stream. The error is logged with its traceback, and the call is retried until
+    it succeeds or a newer change of the item replaces it (see :class:`HandlerErrors`); ``received_all_environments`` is
+    not retried. A handler need not undo what it did before it raised. A failed addition is followed by an addition of
+    the newest state, or by one deletion if the item is gone. A failed update is followed by an update or a deletion. A
+    failed deletion is followed by deletions until one succeeds, and only then by an addition.
 
     A handler may have one more method, ``environment_refused(id, reason)``. It is called when the service sends an
     environment whose keys contradict each other, once for each reason: what was known of the environment stays. If it

@@ -39,7 +39,7 @@ class TimedHandler(ReadyMadeHandler):
     Measures how long each call of a handler takes, and counts those that raise.
 
     Give it to the :class:`StreamManager` in the handler's place, and to a :class:`StreamCollector` to have it scraped.
-    Each call leads to one call of the handler, in the same thread; what that raises is raised.
+    It passes each call to the handler, in the same thread, and raises what the handler raises.
 
     Args:
         handler: An object with the six methods of :class:`MessageHandler`; ``environment_refused`` is optional.
@@ -141,8 +141,8 @@ class StreamCollector(Collector):
         pools: For the number of clients in each state.
         fleets: For who leads a fleet that is followed, and the lag behind that.
         leaders: For whether one leads, and what it has written.
-        per_environment: Whether the next expiration of a key is told for each environment, with its project's key and
-            its own as labels. Otherwise it is told for each stream.
+        per_environment: Whether to report the next expiration of a key for each environment, with its project's key and
+            its own as labels, and not for each stream.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class StreamCollector(Collector):
         yield from self._timed()
 
     def _timed(self) -> Iterable[Metric]:
-        """Return what the handlers have measured, with the names of their streams."""
+        """Return what the handlers have measured, with the names of their streams as labels."""
         families: dict[str, Metric] = {}
         for stream, handler in self._handlers.items():
             for found in handler._collect():

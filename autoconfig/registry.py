@@ -253,7 +253,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
         for index, keys in zip(self._indexes, keys_of(before), strict=True):
             index.remove(keys, id)
         self._environments.pop(id)
-        self._expiry.look_at(id)
+        self._expiry.environment_changed(id)
         self._notify(before, None)
 
     def add_filter(self, params: FilterParams) -> None:
@@ -306,7 +306,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
             for index, keys, old_keys in zip(self._indexes, new, old, strict=True):
                 if lost := old_keys.keys() - keys.keys():
                     index.remove(lost, env_id)
-        self._expiry.look_at(env_id)
+        self._expiry.environment_changed(env_id)
         self._notify(before, params)
 
     def _notify(
