@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import Future
-from typing import Literal
+from typing import Literal, NoReturn
 from weakref import WeakMethod
 
 from . import forks
@@ -189,6 +189,10 @@ class StreamManager:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._source}>"
+
+    def __reduce__(self) -> NoReturn:
+        # A copy that was dropped would end the stream.
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled; make one in each process")
 
     def __del__(self) -> None:
         threads = vars(self).get("_threads")  # not there if the constructor raised

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
+import pickle
 import threading
 import tracemalloc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 from support.managing import managed
 from support.recorder import Failing, Recorder
-from support.samples import environment_json
+from support.samples import environment_json, put_item
 from support.scripted_server import ScriptedServer
 from support.waiting import wait_until
 
-from autoconfig import HTTPConfig, MessageHandler, StreamState
+from autoconfig import HTTPConfig, MessageHandler, StreamManager, StreamState
 
 ENVIRONMENTS = 5_000
 PATCHES = 8_000  # some four megabytes: more than fifty reads
@@ -89,3 +92,15 @@ def test_a_failed_attempt_is_not_kept_during_the_delay() -> None:
             wait_until(lambda: manager.status.next_retry_at is not None)
             wait_until(lambda: [session() for session in sessions] == [None])
             assert manager.status.state is StreamState.INITIALIZING
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda one: one.__name__)
+def test_there_are_no_copies_of_a_manager(duplicate: Callable[[StreamManager], object]) -> None:
+    """A copy that was dropped would end the stream of the original."""
+    with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, Forgetting()) as manager:
+        manager.start()
+        manager.wait_until_ready(30)
+        with pytest.raises(TypeError, match=r"^a StreamManager cannot be copied or pickled; make one in each process$"):
+            duplicate(manager)
+        gc.collect()
+        assert manager.status.state is StreamState.VALID
