@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from ..environments import EnvironmentParams, FilterParams
@@ -68,7 +69,7 @@ class Commands:
     def received_all_environments(self) -> None:
         """Run the command."""
         self.last_failed = True
-        self._run(Call("received_all_environments"), {})
+        self._run(Call("received_all_environments"), {}, self._all_known())
         self.last_failed = False
 
     def stop(self) -> None:
@@ -86,7 +87,18 @@ class Commands:
         self._run(Call(name, id), _names(known) if known else {})
         self._known.pop(id, None)
 
-    def _run(self, call: Call, names: dict[str, str]) -> None:
+    def _all_known(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return what there is, without keys: what was deleted while no command ran is not in it."""
+        found: dict[str, dict[str, dict[str, str]]] = {"environments": {}, "filters": {}}
+        for id, params in self._known.items():
+            if isinstance(params, FilterParams):
+                found["filters"][id] = {"project": params.proj_key, "filter": params.key}
+            else:
+                names = params.identifiers
+                found["environments"][id] = {"project": names.proj_key, "environment": names.env_key}
+        return found
+
+    def _run(self, call: Call, names: dict[str, str], more: Mapping[str, object] | None = None) -> None:
         variables = {name: value for name, value in os.environ.items() if name not in _OURS}
         variables |= {"AUTOCONFIG_EVENT": call.name, "AUTOCONFIG_ID": call.id}
         variables |= {f"AUTOCONFIG_{name}": value.replace("\0", "") for name, value in names.items()}
@@ -100,7 +112,8 @@ class Commands:
         try:
             if self._stopping:
                 _end(process)
-            process.communicate(json.dumps(call_json(call, str)).encode() + b"\n", self._timeout)
+            document = {**call_json(call, str), **(more or {})}
+            process.communicate(json.dumps(document).encode() + b"\n", self._timeout)
         except subprocess.TimeoutExpired:
             _end(process)
             raise CommandFailedError(f"took more than {self._timeout:g} s and was killed") from None

@@ -169,6 +169,11 @@ def test_runs_a_command_for_each_change(start: Start, tmp_path: Path) -> None:
         "delete_environment e2 shop two sdk-e2-two",
     ]
     documents = [json.loads(line) for line in lines(tmp_path / "input")]
+    assert documents[2] == {
+        "call": "received_all_environments",
+        "environments": {id: {"project": "shop", "environment": name} for id, name in (("e1", "one"), ("e2", "two"))},
+        "filters": {},
+    }
     assert [one["call"] for one in documents][3:] == ["update_environment", "delete_environment"]
     assert documents[0]["params"]["sdkKey"] == {"value": "sdk-e1-one"}
     variables = (tmp_path / "variables").read_text("utf-8")
