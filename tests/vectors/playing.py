@@ -18,7 +18,7 @@ from support.scripted_server import Item, ScriptedServer
 
 from autoconfig import KeyRejectedError, RetryPolicy, StreamManager
 
-FOLDER = Path(__file__).parent.parent / "vectors"
+FOLDER = Path(__file__).parent
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 TIMEOUT = 5.0  # seconds until a play counts as hanging; a good one takes milliseconds
 SENTINEL = "sentinel-3f1c"  # the id of a filter that no vector has

@@ -9,14 +9,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import pytest
-from support import vectors
 from support.scripted_server import Item, payload
-from support.vectors import Call, Outcome, Vector
+from vectors import playing
+from vectors.playing import Call, Outcome, Vector
 
 from autoconfig import RetryPolicy
 
-VECTORS = {vector["name"]: vector for vector in vectors.load("reference.json") if "decided_otherwise" in vector}
-AS_THE_SERVICE = {name: vectors.respelled(vector) for name, vector in VECTORS.items()}
+VECTORS = {vector["name"]: vector for vector in playing.load("reference.json") if "decided_otherwise" in vector}
+AS_THE_SERVICE = {name: playing.respelled(vector) for name, vector in VECTORS.items()}
 QUICK = RetryPolicy(max_delay=0.02)  # what caps a huge `retry:` line
 HEADERS = {"authorization": "rel-key-1", "accept": "text/event-stream", "cache-control": "no-cache"}
 TARGET = "/relay_auto_config?rpacProtocolVersion=2"
@@ -180,13 +180,13 @@ SPELLINGS = pytest.mark.parametrize("recorded", [VECTORS, AS_THE_SERVICE], ids=[
 
 
 def play(name: str, connections: Sequence[Sequence[Item]], framing: str, chunking: str) -> Outcome:
-    return vectors.play(VECTORS[name], connections, framing=framing, chunking=chunking, retry_policy=QUICK)
+    return playing.play(VECTORS[name], connections, framing=framing, chunking=chunking, retry_policy=QUICK)
 
 
 def check(outcome: Outcome, decision: Decision) -> None:
     """Compare all that a decision says; requests that it does not mention are the ordinary one again and again."""
-    assert vectors.canonical(outcome.callbacks, []) == vectors.canonical(decision.callbacks, [])
-    vectors.check_requests(outcome.requests, decision.requests or [request()] * decision.connections)
+    assert playing.canonical(outcome.callbacks, []) == playing.canonical(decision.callbacks, [])
+    playing.check_requests(outcome.requests, decision.requests or [request()] * decision.connections)
     assert outcome.ready is None
 
 
@@ -211,7 +211,7 @@ def test_nesting_past_the_limit_is_malformed(
 ) -> None:
     """The event changes nothing and the stream restarts, unless the interpreter has room for the nesting."""
     # The sentinel on both connections: a client that restarts never delivers the first one.
-    script = [[*recorded[name]["connections"][0], vectors.LAST_EVENT], []]
+    script = [[*recorded[name]["connections"][0], playing.LAST_EVENT], []]
     outcome = play(name, script, framing, chunking)
     # Up to 3.11 sys.getrecursionlimit() bounds the decoder too; since 3.12 the C stack does, by far more.
     accepted = sys.version_info >= (3, 12) and len(outcome.requests) == 1
@@ -223,7 +223,7 @@ def test_nesting_past_the_limit_is_malformed(
 def test_a_restart_leaves_the_rest_of_a_burst(data: str | None, framing: str, chunking: str) -> None:
     """Nothing that follows in the same burst is delivered, and the next connection is made (the relay hangs there)."""
     event = {"event": "patch", "data": data} if data else {"event": "reconnect", "data": ""}
-    burst = "".join(payload(item, "").decode() for item in [event, *[vectors.LAST_EVENT] * 5])
+    burst = "".join(payload(item, "").decode() for item in [event, *[playing.LAST_EVENT] * 5])
     outcome = play("sse_bom", [[{"raw": burst}], []], framing, chunking)
     check(outcome, RESTART)
 
@@ -253,4 +253,4 @@ def test_the_tables_name_what_is_decided_otherwise() -> None:
 def test_the_last_instant_is_datetimes() -> None:
     """The number in the table is what datetime can hold, cut to the wire's milliseconds."""
     last = datetime.max.replace(tzinfo=timezone.utc)
-    assert (last - vectors.EPOCH) // timedelta(milliseconds=1) == LAST_MS
+    assert (last - playing.EPOCH) // timedelta(milliseconds=1) == LAST_MS

@@ -11,12 +11,12 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from support import vectors
 from support.scripted_server import Item, ScriptedServer
+from vectors import playing
 
 from autoconfig.stream.events import EventParser
 
-VECTORS = vectors.load("sse.json")
+VECTORS = playing.load("sse.json")
 LIMIT = 64 * 2**20
 # Up to this size every split into two pieces is tried. Above it, those near a line's end and a sample of the others:
 # inside a long line all are alike.

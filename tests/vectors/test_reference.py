@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import vectors
-from support.vectors import Vector
+from vectors import playing
+from vectors.playing import Vector
 
-VECTORS = [vector for vector in vectors.load("reference.json") if "decided_otherwise" not in vector]
-AS_THE_SERVICE = [vectors.respelled(vector) for vector in VECTORS]
-WIRE = vectors.load("wire.json")
+VECTORS = [vector for vector in playing.load("reference.json") if "decided_otherwise" not in vector]
+AS_THE_SERVICE = [playing.respelled(vector) for vector in VECTORS]
+WIRE = playing.load("wire.json")
 
 
 def plays() -> Iterator[Any]:
@@ -27,12 +27,12 @@ def plays() -> Iterator[Any]:
 @pytest.mark.parametrize(("vector", "framing", "chunking"), list(plays()))
 def test_the_client_does_what_the_relay_did(vector: Vector, framing: str, chunking: str) -> None:
     """Callbacks, requests and readiness are those of the recording."""
-    outcome = vectors.play(vector, vector["connections"], framing=framing, chunking=chunking)
+    outcome = playing.play(vector, vector["connections"], framing=framing, chunking=chunking)
     expect = vector["expect"]
-    callbacks, sizes = vectors.expected_callbacks(expect["callbacks"])
-    assert vectors.canonical(outcome.callbacks, sizes) == vectors.canonical(callbacks, sizes)
+    callbacks, sizes = playing.expected_callbacks(expect["callbacks"])
+    assert playing.canonical(outcome.callbacks, sizes) == playing.canonical(callbacks, sizes)
     assert len(outcome.requests) == expect["connections"]
-    vectors.check_requests(outcome.requests, expect.get("requests", []))
+    playing.check_requests(outcome.requests, expect.get("requests", []))
     assert readiness(outcome.ready) == readiness(expect["ready"])
 
 
