@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 import pytest
+from ready_made.samples import params, payload_filter
 from support.managing import QUICK
 from support.recorder import Recorder
-from support.registry_samples import params, payload_filter
 
 from autoconfig import (
     EnvironmentID,

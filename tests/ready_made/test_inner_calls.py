@@ -12,9 +12,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from support.half_done import Calls, HalfDoing, HalfDoingFiltered, ModelManager, Outcome, seen_through_filters
+from ready_made.half_done import Calls, HalfDoing, HalfDoingFiltered, ModelManager, Outcome, seen_through_filters
+from ready_made.samples import Refusing, Stream, params, payload_filter
 from support.recorder import Recorder
-from support.registry_samples import Refusing, Stream, params, payload_filter
 
 from autoconfig import EnvironmentID, EnvironmentParams, EnvironmentRegistry, FilterExpander, FilterID, MessageHandler
 from autoconfig.dispatch.calls import StoppedError

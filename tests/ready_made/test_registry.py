@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ready_made.readers import Readers, Rotation
+from ready_made.samples import Stream, params, payload_filter
 from support.recorder import Recorder
-from support.registry_readers import Readers, Rotation
-from support.registry_samples import Stream, params, payload_filter
 
 from autoconfig import (
     Action,

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from ready_made.model import IDS, environments
+from ready_made.samples import NOON, Stream, after, params
 from support.managing import library_threads
-from support.registry_model import IDS, environments
-from support.registry_samples import NOON, Stream, after, params
 
 from autoconfig import EnvironmentID, EnvironmentParams, StreamManager, expiry
 from autoconfig.environments import AcceptedKey

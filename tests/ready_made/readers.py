@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from support.registry_samples import NOON, params
+from ready_made.samples import NOON, params
 
 from autoconfig import EnvironmentID
 from autoconfig.registry import EnvironmentRegistry

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from support.registry_model import IDS, KEYS, NAMES, PROJECTS, SECONDS, RegistryModel, environments
-from support.registry_samples import NOON, after, params
+from ready_made.model import IDS, KEYS, NAMES, PROJECTS, SECONDS, RegistryModel, environments
+from ready_made.samples import NOON, after, params
 
 from autoconfig import Action, EnvironmentID, EnvironmentParams
 from autoconfig.environments import AcceptedKey

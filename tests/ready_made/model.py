@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from hypothesis import strategies as st
-from support.registry_samples import after, params
+from ready_made.samples import after, params
 
 from autoconfig import EnvironmentParams
 from autoconfig.environments import AcceptedKey
