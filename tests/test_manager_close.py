@@ -51,14 +51,14 @@ def test_closing_from_two_threads_at_once() -> None:
         recorder.wait_for("received_all_environments")
 
         def close() -> None:
-            together.wait(5)
+            together.wait(30)
             outcomes.append((manager.close(), library_threads()))
 
         closers = [threading.Thread(target=close) for _ in range(2)]
         for closer in closers:
             closer.start()
         for closer in closers:
-            closer.join(5)
+            closer.join(30)
     assert outcomes == [(True, {}), (True, {})]
 
 
@@ -71,8 +71,8 @@ def test_a_callback_that_closes_is_the_last() -> None:
     ):
         handler.manager = manager
         manager.start()
-        assert handler.outcome.get(timeout=5) is True
-        assert manager.join(5)
+        assert handler.outcome.get(timeout=30) is True
+        assert manager.join(30)
     assert handler.names == ["add_environment"]
 
 

@@ -25,7 +25,7 @@ from autoconfig.keys import KeySource
 from autoconfig.testing import Emulator
 
 OTHER = "rel-7d42a91c-3f0e-4d15-8b6a-c05e9f24d713"
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 SOON = RetryPolicy(max_delay=0.02, jitter=0.0)
 SLOW_BUT_SOON = RetryPolicy(max_delay=1e-4, jitter=0.0)  # 300 and 120 times of it are milliseconds
 RULE = "key must be printable ASCII, with no line break and no space at either end"

@@ -31,7 +31,7 @@ from autoconfig import (
 from autoconfig.testing import Emulator
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 MUCH_LATER = HandlerErrors(initial_delay=60.0)
 
 

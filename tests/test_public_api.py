@@ -96,7 +96,7 @@ joined: bool = manager.join(None)
 with plain_key as entered:
     same: StreamManager = entered
 try:
-    ready.result(timeout=10)
+    ready.result(timeout=30)
 except KeyRejectedError as error:
     status: int = error.status
 receiver: MessageReceiver[FilterRep] = MessageReceiver()

@@ -16,7 +16,7 @@ from support.waiting import wait_until
 from autoconfig import KeyRejectedError, StreamState
 from autoconfig.safe_logger import SafeLogger
 
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 
 
 class Refusing(logging.Filter):

@@ -19,7 +19,7 @@ from autoconfig.status_tracker import StatusTracker
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
 REFUSED = ConnectionFailedError("refused")
-SECONDS = 5.0  # a deadline for what takes no time
+SECONDS = 30.0  # a deadline for what takes no time
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from support.handled import forget_handled_exception
 from autoconfig import waiting
 from autoconfig.waiting import SignalSafeCondition
 
-AT_ONCE = 2.0  # seconds; what happens at once takes milliseconds, also on a busy machine
-LONG = 10.0  # seconds that nothing should wait to the end
+AT_ONCE = 20.0  # seconds; what happens at once takes milliseconds, also on a busy machine
+LONG = 60.0  # seconds that nothing should wait to the end
 SHORT = 0.02
 
 

@@ -39,7 +39,7 @@ from autoconfig.archive_reader import read_archive
 from autoconfig.messages import EnvironmentRep
 
 POLL = 0.02
-DEADLINE = 20.0
+DEADLINE = 30.0
 Follow = Callable[..., ArchiveSource]
 
 
@@ -204,7 +204,7 @@ def test_close_ends_it_at_once(path: Path, recorder: Recorder) -> None:
     recorder.wait_for("received_all_environments")
     begin = time.monotonic()
     assert source.close()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 4
     assert not library_threads()
     assert source.status.state is StreamState.OFF
 
@@ -218,7 +218,7 @@ def test_close_interrupts_reading(path: Path, recorder: Recorder, monkeypatch: p
     wait_until(lambda: source.status.state is StreamState.INITIALIZING)
     begin = time.monotonic()
     assert source.close()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 4
     assert not recorder.calls
 
 

@@ -7,7 +7,7 @@ import time
 
 from autoconfig.messages import CachedContent, PutContent
 
-DEADLINE = 20.0  # seconds for anything
+DEADLINE = 30.0  # seconds for anything
 
 
 class Memory:

@@ -22,6 +22,7 @@ from autoconfig import ContentSource, EnvironmentRegistry, KeyRejectedError, Str
 from autoconfig.messages import CachedContent, PutContent
 
 SAVED_AT = datetime(2026, 1, 2, tzinfo=timezone.utc)
+AT_ONCE = 5.0  # seconds; what takes a fraction of one, also on a busy machine; a store that hangs does so for longer
 CACHED = CachedContent(put({"e1": 5, "e2": 5}, {"f1": 5}), SAVED_AT)
 
 
@@ -155,7 +156,7 @@ def test_close_saves_once_more(recorder: Recorder) -> None:
         recorder.wait_for("update_environment")
         begin = time.monotonic()
         assert manager.close()
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < AT_ONCE
     assert ids(store.saved[-1]) == {"e1": 2}
     assert not library_threads()
 
@@ -170,6 +171,7 @@ def test_an_unchanged_configuration_is_not_saved_again(recorder: Recorder) -> No
     assert len(store.saved) <= 3
 
 
+@pytest.mark.usefixtures("real_limits")
 @pytest.mark.parametrize("what", ["load", "save"])
 def test_nothing_waits_for_a_store_that_hangs(recorder: Recorder, what: str, caplog: pytest.LogCaptureFixture) -> None:
     store = Hanging(loading=what == "load")
@@ -180,11 +182,12 @@ def test_nothing_waits_for_a_store_that_hangs(recorder: Recorder, what: str, cap
         assert store.entered.wait(DEADLINE)
         begin = time.monotonic()
         assert not manager.close(0.5)
-        assert 0.4 < time.monotonic() - begin < 1.5
-        assert warnings(caplog, "Gave up waiting for the cache")
+        assert 0.4 < time.monotonic() - begin < AT_ONCE
+        wait_until(lambda: warnings(caplog, "Gave up waiting for the cache"))
         store.released.set()
 
 
+@pytest.mark.usefixtures("real_limits")
 def test_close_does_not_wait_for_a_load_if_there_is_nothing_to_save(caplog: pytest.LogCaptureFixture) -> None:
     store = Hanging(CACHED)
     recorder = Recorder()
@@ -193,7 +196,7 @@ def test_close_does_not_wait_for_a_load_if_there_is_nothing_to_save(caplog: pyte
     assert store.entered.wait(DEADLINE)
     begin = time.monotonic()
     assert manager.close()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < AT_ONCE
     assert not warnings(caplog)
     store.released.set()
     wait_until(lambda: not library_threads())

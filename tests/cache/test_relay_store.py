@@ -308,8 +308,9 @@ def test_a_server_that_is_away_is_no_cache_until_it_comes(server: RedisServer, r
             recorder.wait_for("received_all_environments")
 
 
+@pytest.mark.usefixtures("real_limits")
 def test_close_waits_for_a_hanging_server_within_its_timeout(server: RedisServer, recorder: Recorder) -> None:
-    with client_of(server, socket_timeout=3) as client, ScriptedServer([[put_item("e1")]]) as service:
+    with client_of(server, socket_timeout=20) as client, ScriptedServer([[put_item("e1")]]) as service:
         store = RelayStore(client, NAME, SECRET)
         with managed(service.url, recorder, cache=store) as manager:
             server.freeze()
@@ -317,7 +318,7 @@ def test_close_waits_for_a_hanging_server_within_its_timeout(server: RedisServer
             recorder.wait_for("received_all_environments")
             begin = time.monotonic()
             assert not manager.close(0.3)
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 5
             server.thaw()
             wait_until(lambda: not library_threads())
 

@@ -79,7 +79,7 @@ def test_pauses_for_the_reader(start: Callable[..., Any]) -> None:
     running = start("demo")
     running.line("received_all_environments")
     running.process.send_signal(signal.SIGINT)
-    assert running.ended(within=10) == 130
+    assert running.ended() == 130
     assert "renames" not in running.stdout
     assert running.stderr == ""
 
@@ -107,7 +107,7 @@ def test_a_full_disk_is_one_line(run: Run) -> None:
 def replace_acts(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[demo.Act]], Iterator[demo.Act]]) -> None:
     acts = list(change(list(demo.demo_acts())))
     monkeypatch.setattr(demo, "demo_acts", lambda: iter(acts))
-    monkeypatch.setattr(demo, "_DEADLINE", 0.5)
+    monkeypatch.setattr(demo, "_DEADLINE", 3)
 
 
 def test_fails_when_a_call_does_not_come(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_fails_when_a_call_does_not_come(monkeypatch: pytest.MonkeyPatch, capsys
     assert main(["demo", "--fast", "--json"]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["ok"] is False
-    assert err.startswith("autoconfig: error: the client: no update_environment within 0.5 s\n  try: ")
+    assert err.startswith("autoconfig: error: the client: no update_environment within 3 s\n  try: ")
 
 
 def test_fails_when_another_call_comes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

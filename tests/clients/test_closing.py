@@ -27,7 +27,7 @@ def rotate(pool: ClientPool, id: str, key: str) -> None:
 
 def started(pool: ClientPool, id: str = "1", key: str = "a") -> LDClient:
     pool.add_environment(params(id, key))
-    return wait_until(lambda: pool.get(id, timeout=5))
+    return wait_until(lambda: pool.get(id, timeout=30))
 
 
 def test_an_event_sent_after_a_rotation_arrives(make_pool: MakePool, flags: FlagService) -> None:
@@ -88,10 +88,10 @@ def test_close_sends_the_last_events_and_leaves_nothing(make_pool: MakePool, fla
     assert pool.close()
     assert pool.close(0)
     assert {event.data["key"] for event in flags.events if event.kind == "custom"} == {f"event-{id}" for id in "123456"}
-    flags.wait_for_streams(timeout=0.5)
+    flags.wait_for_streams()
     assert not clients_threads()
     assert pool.get("1") is None
-    with pool.borrow("1", timeout=5) as client:
+    with pool.borrow("1", timeout=30) as client:
         assert client is None
     pool.add_environment(params("1", "a"))
     pool.delete_environment("1")
@@ -107,7 +107,7 @@ def test_close_keeps_to_its_timeout_while_events_hang(
     with flags.hanging_events():
         began = time.monotonic()
         assert not pool.close(0.5)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 5
         assert "Gave up waiting for the clients to close" in caplog.text
     assert pool.close()
     assert len([event for event in flags.events if event.kind == "custom"]) == 4
@@ -118,12 +118,12 @@ def test_close_waits_for_a_client_that_is_being_made(make_pool: MakePool, flags:
 
     def make_config(environment: Any) -> Config:
         called.set()
-        assert going.wait(10)
+        assert going.wait(30)
         return Config(environment.sdk_key, **flags.uris)
 
     pool = make_pool(make_config)
     pool.add_environment(params("1", "a"))
-    assert called.wait(10)
+    assert called.wait(30)
     assert not pool.close(0.05)
     going.set()
     assert pool.close()
@@ -135,12 +135,12 @@ def test_an_environment_that_is_deleted_while_its_client_is_made(make_pool: Make
 
     def make_config(environment: Any) -> Config:
         called.set()
-        assert going.wait(10)
+        assert going.wait(30)
         return Config(environment.sdk_key, **flags.uris)
 
     pool = make_pool(make_config)
     pool.add_environment(params("1", "a"))
-    assert called.wait(10)
+    assert called.wait(30)
     pool.delete_environment("1")
     going.set()
     pool.add_environment(params("1", "b"))

@@ -129,7 +129,7 @@ def test_jitter_shortens_the_delay(
 def test_a_key_revoked_while_open_serves_on_and_heals(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    old = wait_until(lambda: pool.get("1", timeout=5))
+    old = wait_until(lambda: pool.get("1", timeout=30))
     flags.refuse(sdk_key("a"))
     flags.disconnect(sdk_key("a"))
     wait_for_state(pool, "1", ClientState.INTERRUPTED, "HTTP 401")
@@ -144,7 +144,7 @@ def test_a_key_revoked_while_open_serves_on_and_heals(make_pool: MakePool, flags
 def test_a_deletion_does_not_wait_for_refused_keys(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool(parallel=1, start_wait=10)
     pool.add_environment(params("0", "x"))
-    wait_until(lambda: pool.get("0", timeout=5))
+    wait_until(lambda: pool.get("0", timeout=30))
     for number in range(1, 6):
         flags.refuse(sdk_key(f"{number}"))
         pool.add_environment(params(f"{number}", f"{number}"))
@@ -153,7 +153,7 @@ def test_a_deletion_does_not_wait_for_refused_keys(make_pool: MakePool, flags: F
     pool.delete_environment("0")
     assert pool.get("0") is None
     flags.wait_for_streams()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 def test_an_outage_at_the_start(make_pool: MakePool, flags: FlagService) -> None:
@@ -164,7 +164,7 @@ def test_an_outage_at_the_start(make_pool: MakePool, flags: FlagService) -> None
         assert value(client) == "default"
         wait_until(lambda: status(pool, "1").error)
         assert status(pool, "1").state is ClientState.STARTING
-    assert value(pool.get("1", timeout=10)) == "blue"
+    assert value(pool.get("1", timeout=30)) == "blue"
     assert pool.get("1") is client  # it comes by itself
     assert status(pool, "1").error is None
 
@@ -172,7 +172,7 @@ def test_an_outage_at_the_start(make_pool: MakePool, flags: FlagService) -> None
 def test_an_outage_later(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    client = wait_until(lambda: pool.get("1", timeout=5))
+    client = wait_until(lambda: pool.get("1", timeout=30))
     with flags.outage():
         wait_for_state(pool, "1", ClientState.INTERRUPTED)
         assert value(client) == "blue"
@@ -195,18 +195,18 @@ def test_no_more_clients_start_at_a_time_than_may(
     for id in "123456":
         pool.add_environment(params(id, id))
     pool.received_all_environments()
-    assert pool.wait_until_ready(10)
+    assert pool.wait_until_ready(30)
     assert time.monotonic() - began >= 0.9  # three times two
 
 
 def test_a_client_without_flags_makes_room_for_the_next(make_pool: MakePool, flags: FlagService) -> None:
-    flags.set_delay(2)
+    flags.set_delay(30)
     pool = make_pool(parallel=1, start_wait=0.05)
     for id in "123":
         pool.add_environment(params(id, id))
     began = time.monotonic()
     wait_until(lambda: all(pool.get(id) is not None for id in "123"))
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 15
     flags.set_delay(0)
 
 
@@ -214,7 +214,7 @@ def test_nothing_blocks_the_stream_while_both_services_hang(make_pool: MakePool,
     pool = make_pool(linger=0)
     for id in "1234":
         pool.add_environment(params(id, id))
-        wait_until(lambda id=id: value(pool.get(id, timeout=5)) == "blue")
+        wait_until(lambda id=id: value(pool.get(id, timeout=30)) == "blue")
     flags.set_delay(30)
     with flags.hanging_events():
         slowest = max(
@@ -224,7 +224,7 @@ def test_nothing_blocks_the_stream_while_both_services_hang(make_pool: MakePool,
             quick(pool.received_all_environments),
             quick(pool.status),
         )
-        assert slowest < 1.0  # they hang for half a minute
+        assert slowest < 10  # they hang for half a minute
         flags.set_delay(0)
 
 
@@ -234,7 +234,7 @@ def test_behind_a_manager(make_pool: MakePool, flags: FlagService) -> None:
     flags.refuse(sdk_key("b"), 1)
     pool = make_pool()
     with Emulator([environment]) as service, StreamManager(service.key, service.uri, pool) as manager:
-        assert pool.wait_until_ready(10)
+        assert pool.wait_until_ready(30)
         service.rotate_sdk_key("1", sdk_key("b"))
         wait_until(lambda: served_key(pool, "1") == sdk_key("b"))
         service.delete_environment("1")
@@ -257,4 +257,4 @@ def test_a_constructor_that_raises_is_called_again(
     monkeypatch.setattr("autoconfig.clients.client.LDClient", Failing)
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    assert value(pool.get("1", timeout=5)) == "blue"
+    assert value(pool.get("1", timeout=30)) == "blue"

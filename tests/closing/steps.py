@@ -23,12 +23,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from closing.run import PROMPT, Run
 from closing.states import idle, silent_after_the_request
+from support import limits
 from support.peer import Peer, flood
 
 BLOCKED = 0.2  # seconds after which the signal comes from outside, because the call waits
 ENOUGH = 4  # lines at which something is wrong; more would only take time
 EXPECTED = {"result": {"ClosedError"}, "join": {"True"}, "start": {"None", "ClosedError"}, "close": {"True"}}
-LONG = 1.5  # seconds that are given to every call; none of them should need them
+IDLE = 3  # times of that without a further line after which the call counts as waiting
+LONG = 20.0  # seconds that are given to every call; none of them should need them
 
 
 SCRIPTS = {"idle": idle, "flood": flood, "silent": silent_after_the_request}
@@ -48,14 +50,24 @@ class Steps:
     def __init__(self, line: int) -> None:
         self.place = ""
         self._left = line
+        self._left_then = line
+        self._idle = 0
 
-    def __call__(self, frame: FrameType, event: str, _: Any) -> Steps:
+    def __call__(self, frame: FrameType, event: str, _: Any) -> Steps | None:
+        if frame.f_code.co_filename == __file__:
+            return None
         if event == "line" and self._left:
             self._left -= 1
             if self._left == 0:
                 self.place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} ({frame.f_code.co_name})"
                 signal.raise_signal(signal.SIGALRM)
         return self
+
+    def waits(self) -> bool:
+        """Return whether the call has come to no further line for long enough; asked at each signal of the timer."""
+        self._idle = self._idle + 1 if self._left == self._left_then else 0
+        self._left_then = self._left
+        return self._left == 0 or self._idle == IDLE
 
     def stop(self) -> None:
         """Raise nothing any more, and let the signal of the timer not come either."""
@@ -103,8 +115,12 @@ def step(call: str, peer: Peer, line: int) -> tuple[str, list[float], str]:
         said.append(outcome(lambda: run.manager.close(LONG)))
         run.seconds.append(time.monotonic() - begun)
 
-    signal.signal(signal.SIGALRM, close)
-    signal.setitimer(signal.ITIMER_REAL, BLOCKED)
+    def handle(*_: object) -> None:
+        if steps.waits():
+            close()
+
+    signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, BLOCKED, BLOCKED)
     begun = time.monotonic()
     sys.settrace(steps if line else None)
     said_by_call = outcome(calls[call])
@@ -119,7 +135,7 @@ def step(call: str, peer: Peer, line: int) -> tuple[str, list[float], str]:
     # What the interrupted call holds, it lets go only when the handler has returned: not all can have ended in that.
     if not set(inner) <= ({"True", "False"} if call in ("start", "close") else {"True"}) or said[-1] != "True":
         found.append(f"close(): {said}")
-    if max(lasted - BLOCKED, *run.seconds) > PROMPT:
+    if max(lasted - BLOCKED * (IDLE + 1), *run.seconds) > PROMPT:
         found.append(f"{call}() took {lasted:.2f} s, close() {', '.join(f'{took:.2f}' for took in run.seconds)} s")
     if run.threads or run.log.given_up:
         found.append(f"threads {run.threads}, warnings {run.log.given_up}")
@@ -129,6 +145,7 @@ def step(call: str, peer: Peer, line: int) -> tuple[str, list[float], str]:
 
 
 def main(call: str, script: str) -> None:
+    limits.unhurried()
     seconds, wrong = [], {}
     with Peer(SCRIPTS[script]) as peer:
         # Not at the lines of result(): Python's own futures miss what comes between their look and their wait.

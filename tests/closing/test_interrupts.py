@@ -156,6 +156,7 @@ def end(run: Run, hanging: Hanging) -> None:
     assert run.threads == []
 
 
+@pytest.mark.usefixtures("real_limits")
 @pytest.mark.parametrize("hanging", ["Received all", "Connected"], indirect=True)
 def test_a_thread_of_the_stream_hangs_in_a_log_handler(hanging: Hanging, serve: Serve, make_run: MakeRun) -> None:
     """The dispatcher or the reader; the line that says so goes through the same handler."""
@@ -171,6 +172,7 @@ def test_a_thread_of_the_stream_hangs_in_a_log_handler(hanging: Hanging, serve: 
     assert run.log.wait_for_given_up(1).endswith("; it is still in a log handler")
 
 
+@pytest.mark.usefixtures("real_limits")
 @pytest.mark.parametrize("hanging", ["Gave up", "A status listener failed"], indirect=True)
 def test_close_does_not_wait_for_its_own_lines(hanging: Hanging, serve: Serve, make_run: MakeRun) -> None:
     """Those on a callback that does not end, and on a listener that raises."""

@@ -15,7 +15,7 @@ from support.recorder import Holding
 
 PROGRAM = Path(__file__).with_name("steps.py")
 SOON = 0.3  # seconds
-LIMIT = 60  # seconds for the program, which needs two or three
+LIMIT = 240  # seconds for the program, which needs two or three
 
 
 @pytest.mark.parametrize(

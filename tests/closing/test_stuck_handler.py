@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from closing.run import PROMPT, MakeRun, Run, Serve
+from closing.run import MakeRun, Run, Serve
 from closing.states import idle
 from support.peer import WAITING, flood
 from support.recorder import Acting, Holding
@@ -49,7 +49,7 @@ def test_stuck_for_ever(full: bool, scheme: str, stuck: Holding, serve: Serve, m
     try:
         for count in (1, 2):
             assert run.close(SHORT) is False
-            assert SHORT <= run.seconds[-1] < SHORT + PROMPT / 2
+            assert run.seconds[-1] >= SHORT
             line = run.log.wait_for_given_up(count)
             assert "autoconfig-dispatcher" in line
             assert "received_all_environments" in line
@@ -119,7 +119,6 @@ def test_no_time_to_wait(stuck: Holding, serve: Serve, make_run: MakeRun) -> Non
     peer.wait_until_stalled()
     try:
         assert run.close(0) is False
-        assert run.seconds[-1] < SHORT
         peer.wait_until_left()
         run.log.wait_for("received_all_environments")
     finally:

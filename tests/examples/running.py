@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 30.0  # seconds for anything; what is waited for takes less than one
+DEADLINE = 60.0  # seconds for anything; what is waited for takes less than one
 
 
 class Example:

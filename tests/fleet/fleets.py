@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from support.addresses import free_port
 from support.redis_server import RedisServer
 from support.waiting import wait_until
 
@@ -23,8 +24,9 @@ from autoconfig.testing import Emulator, RecordingHandler
 
 NAME = "test"
 SECRET = "a secret"
-LEASE = 0.5  # seconds
-LIMIT = 30.0  # seconds that anything may take on a busy machine
+LEASE = 0.5  # seconds; a busy machine may need more for a sign of life, and another one leads then
+LONG_LEASE = 5.0  # seconds; for tests in which nobody else may come to lead
+LIMIT = 60.0  # seconds that anything may take on a busy machine
 STATE, LOG = "{autoconfig:test}:state", "{autoconfig:test}:log"
 QUICK = {"initial_retry_delay": 0.02, "retry_policy": RetryPolicy(max_delay=0.1)}
 
@@ -94,7 +96,8 @@ class Fleet:
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self._stack = stack
-        self.service = stack.enter_context(Emulator([environment(f"e{n}") for n in range(5)], {"f1": a_filter()}))
+        environments = [environment(f"e{n}") for n in range(5)]
+        self.service = stack.enter_context(Emulator(environments, {"f1": a_filter()}, port=free_port()))
         self.server = RedisServer(directory)
         stack.callback(self.server.stop)
         self.server.start()
@@ -115,10 +118,10 @@ class Fleet:
         """Return a manager of the service's stream."""
         return StreamManager(self.service.key, self.service.uri, handler, initial_retry_delay=0.1)
 
-    def lead_in_process(self, url: str | None = None) -> subprocess.Popen[str]:
+    def lead_in_process(self, url: str | None = None, lease: float = LEASE) -> subprocess.Popen[str]:
         """Add a leader in a process of its own; one may wait for what it does."""
         program = Path(__file__).with_name("leader.py")
-        command = [sys.executable, str(program), url or self.url, self.service.uri, self.service.key, str(LEASE)]
+        command = [sys.executable, str(program), url or self.url, self.service.uri, self.service.key, str(lease)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self._stack.callback(_end, process)
         assert process.stdout

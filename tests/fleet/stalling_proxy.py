@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 
-LIMIT = 10.0  # seconds that close() gives the thread
+LIMIT = 30.0  # seconds that close() gives the thread
 POLL = 0.05  # seconds
 
 
@@ -66,7 +66,7 @@ class StallingProxy:
     def _accept(self) -> None:
         client, _ = self._listener.accept()
         try:
-            server = socket.create_connection(("127.0.0.1", self._target), 1)
+            server = socket.create_connection(("127.0.0.1", self._target), LIMIT)
         except OSError:
             client.close()
             return

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from fleet.fleets import LOG, SECRET, STATE, Fleet, a_filter, environment
+from fleet.fleets import LOG, LONG_LEASE, SECRET, STATE, Fleet, a_filter, environment
 from fleet.stalling_proxy import StallingProxy
 from support.waiting import wait_until
 
@@ -210,7 +210,7 @@ def test_connections_are_cut_every_50_ms(fleet: Fleet) -> None:
 
 
 def test_a_connection_that_is_back_reads_what_it_lacks_only(fleet: Fleet) -> None:
-    fleet.lead()
+    fleet.lead(lease=LONG_LEASE)
     with StallingProxy(fleet.server.port) as proxy:
         follower = fleet.follow(f"redis://127.0.0.1:{proxy.port}")
         fleet.settle()
@@ -234,12 +234,12 @@ def test_a_follower_waits_for_the_first_picture(fleet: Fleet) -> None:
 
 
 def test_without_a_leader_the_state_says_so(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.redis.source._LEADERLESS", 1.0)
     monkeypatch.setattr("autoconfig.redis.source._IDLE", 0.2)
     leader = fleet.lead()
     follower = fleet.follow()
     fleet.settle()
     assert follower.source.leader.owner == leader.owner
+    monkeypatch.setattr("autoconfig.redis.source._LEADERLESS", 1.0)
     leader.close()
     wait_until(lambda: follower.manager.status.state is StreamState.INTERRUPTED, "the state")
     assert follower.source.leader.owner == ""

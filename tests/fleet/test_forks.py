@@ -47,7 +47,7 @@ if not pid:
         assert (status.leading, status.error) == (False, str(ForkedError())), status
         assert raised(leader.start) is raised(leader.wait_until_leading) is ForkedError
         assert leader.close() is True
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not lines and time.monotonic() < deadline:
             time.sleep(0.005)
         assert [level for level, _ in lines] == ["WARNING"], lines

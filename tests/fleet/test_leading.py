@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from fleet.fleets import LEASE, LIMIT, LOG, NAME, SECRET, STATE, Fleet, environment
+from fleet.fleets import LEASE, LIMIT, LOG, LONG_LEASE, NAME, SECRET, STATE, Fleet, environment
 from fleet.stalling_proxy import StallingProxy
 from support.waiting import wait_until
 
@@ -23,10 +23,11 @@ def led_by(fleet: Fleet, process: subprocess.Popen[str]) -> bool:
     return f":{process.pid}:".encode() in (fleet.owner() or b"")
 
 
-def test_one_of_two_leads(fleet: Fleet) -> None:
-    first = fleet.lead()
-    second = fleet.lead(wait=False)
-    time.sleep(3 * LEASE)
+def test_one_of_two_leads(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader_module, "_POLLS", 50)
+    first = fleet.lead(lease=LONG_LEASE)
+    second = fleet.lead(wait=False, lease=LONG_LEASE)
+    time.sleep(1)  # in which the second one looks ten times
     assert fleet.owner() == first.owner.encode()
     assert not second.status.leading
     assert second.status.takeovers == 0
@@ -61,7 +62,7 @@ def test_a_killed_leader_is_replaced(fleet: Fleet) -> None:
 
 
 def test_a_leader_that_was_stopped_and_continues_does_no_harm(fleet: Fleet) -> None:
-    first, second = fleet.lead_in_process(), fleet.lead_in_process()
+    first, second = fleet.lead_in_process(), fleet.lead_in_process(lease=LONG_LEASE)
     for _ in range(3):
         fleet.follow()
     fleet.settle()
@@ -80,8 +81,8 @@ def test_a_leader_that_was_stopped_and_continues_does_no_harm(fleet: Fleet) -> N
 
 def test_a_leader_that_is_cut_off_is_replaced(fleet: Fleet) -> None:
     with StallingProxy(fleet.server.port) as proxy:
-        first = fleet.lead(f"redis://127.0.0.1:{proxy.port}")
-        second = fleet.lead(wait=False)
+        first = fleet.lead(f"redis://127.0.0.1:{proxy.port}", lease=LONG_LEASE)
+        second = fleet.lead(wait=False, lease=LONG_LEASE)
         fleet.follow()
         fleet.settle()
         proxy.stalled = True
@@ -121,8 +122,8 @@ def test_a_leader_whose_stream_has_ended_hands_over(fleet: Fleet) -> None:
         second = fleet.lead()
         fleet.follow()
         fleet.settle()
-        assert second.status.leading
         assert first.status.error == "its stream has ended"
+        wait_until(lambda: second.status.leading, "the second one")
 
 
 def test_a_manager_that_cannot_be_made_hands_over(fleet: Fleet) -> None:
@@ -161,12 +162,12 @@ def test_a_leader_that_gets_nothing_from_the_service_hands_over(fleet: Fleet, mo
 
 
 def test_a_new_leader_writes_what_differs_only(fleet: Fleet) -> None:
-    first = fleet.lead()
+    first = fleet.lead(lease=LONG_LEASE)
     fleet.follow()
     fleet.settle()
     first.close()
     fleet.service.set_environment(environment("while-nobody-led"))
-    fleet.lead()
+    fleet.lead(lease=LONG_LEASE)
     fleet.settle()
     birth = fleet.client.hget(STATE, "#born")
     kinds = [entry[b"k"] for _, entry in fleet.client.xrange(LOG)]  # type: ignore[union-attr]

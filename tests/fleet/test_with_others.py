@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fleet.fleets import NAME, QUICK, SECRET, Fleet
+from fleet.fleets import LONG_LEASE, NAME, QUICK, SECRET, Fleet
 from support.waiting import wait_until
 
 from autoconfig import EnvironmentRegistry, StreamManager
@@ -61,8 +61,8 @@ def test_metrics_of_the_fleet(fleet: Fleet) -> None:
     pytest.importorskip("prometheus_client")
     from autoconfig.metrics import StreamCollector
 
-    first = fleet.lead()
-    second = fleet.lead(wait=False)
+    first = fleet.lead(lease=LONG_LEASE)
+    second = fleet.lead(wait=False, lease=LONG_LEASE)
     follower = fleet.follow()
     fleet.settle()
     fleet.change()

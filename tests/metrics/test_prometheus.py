@@ -99,7 +99,7 @@ def scrape() -> Iterator[Scrape]:
         def scrape(collector: StreamCollector, accept: str = "text/plain") -> dict[tuple[str, ...], float]:
             registry.register(collector)
             request = urllib.request.Request(uri, headers={"Accept": accept})
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 text = answer.read().decode()
             registry.unregister(collector)
             assert not [key for key in KEYS if key in text]
@@ -247,14 +247,14 @@ def test_a_timed_registry_belongs_to_its_stream(make: Callable[..., StreamManage
     timed = TimedHandler(registry)
     manager = make(timed)
     manager.start()
-    registry.wait_until_ready(5)
+    registry.wait_until_ready(30)
     with pytest.raises(RuntimeError, match="belongs to a manager that is still running"):
         make(timed).start()
     manager.close()
     assert registry.get("1")
     service.delete_environment("1")
     make(timed).start()
-    registry.wait_until_ready(5)
+    registry.wait_until_ready(30)
     assert registry.get("1") is None  # what the earlier manager has left is deleted
 
 
@@ -297,7 +297,7 @@ def test_a_real_pool(make: Callable[..., StreamManager], scrape: Scrape) -> None
     ):
         manager = make(pool)
         manager.start()
-        assert pool.wait_until_ready(5)
+        assert pool.wait_until_ready(30)
         assert scrape(StreamCollector({}, pools={"main": pool}))["autoconfig_clients", "main", "WORKING"] == 1
         manager.close()
 

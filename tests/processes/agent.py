@@ -24,10 +24,11 @@ from pathlib import Path
 
 from processes.handlers import DEADLINE, Counter, Forking, LoudFilter, end_of, open_sockets
 from processes.other_threads import fill_log, fork_in_threads, poll
+from support import limits
 
 from autoconfig import ForkedError, HTTPConfig, StreamManager
 
-PROMPT = 1.0  # seconds that a call may take in a fork
+PROMPT = 10.0  # seconds that a call may take in a fork; one that hangs does so for ever
 
 
 class Unbuffered(logging.Handler):
@@ -224,4 +225,5 @@ if __name__ == "__main__":
     logging.basicConfig(
         handlers=[Unbuffered(sys.argv[2])], level=logging.INFO, format="%(process)d %(levelname)s %(message)s"
     )
+    limits.unhurried(log=False)  # a line may hang here
     Agent(int(sys.argv[1])).serve()

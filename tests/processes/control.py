@@ -16,7 +16,7 @@ from typing import Any
 
 KEY = "rel-5f3a1c9e-7d42-4b8e-9c61-2f0d8a4b7e13"
 NEVER = 60.0  # seconds of back-off that no test sees the end of
-WAITING = 30.0  # seconds for anything that a test waits for
+WAITING = 90.0  # seconds for anything that a test waits for
 TESTS = Path(__file__).parents[1]
 
 

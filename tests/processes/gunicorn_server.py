@@ -18,7 +18,7 @@ from processes.control import KEY, TESTS, WAITING, end_process
 from support.waiting import wait_until
 
 WORKERS = 2
-STOPPING = 5.0  # seconds that it may take to stop
+STOPPING = 20.0  # seconds that it may take to stop; after 30 it kills its workers
 
 
 class Gunicorn:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from autoconfig import EnvironmentID, EnvironmentParams, FilterID, FilterParams
 
-DEADLINE = 20.0  # seconds for anything that such a program waits for by itself
+DEADLINE = 60.0  # seconds for anything that such a program waits for by itself
 
 
 class Counter:

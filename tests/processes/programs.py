@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from processes.control import KEY, NEVER, WAITING, end_process, start_program
 from processes.states import State
 
-PROMPT = 5.0  # seconds in which any program has to end
+PROMPT = 20.0  # seconds in which any program has to end; what could hold it up lasts longer
 
 
 class Ended(NamedTuple):

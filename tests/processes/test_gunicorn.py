@@ -45,7 +45,7 @@ def test_a_manager_that_the_import_has_started(serve: Serve, emulator: Emulator)
     assert [server.warnings(pid) for pid in workers] == [[]] * len(workers)
     for _ in range(2):
         server.wait_for_answers(raised="ForkedError", closed=True, state="OFF")
-        assert server.get()["took"] < 1
+        assert server.get()["took"] < 10
     assert emulator.connections == len(emulator.requests) == 1
     for pid in workers:
         server.wait_for_warning(pid)

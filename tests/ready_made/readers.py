@@ -41,7 +41,7 @@ class Readers:
         finally:
             self._stop.set()
             for thread in threads:
-                thread.join(10)
+                thread.join(30)
 
     def _repeat(self, check: Check) -> None:
         while not self._stop.is_set() and not self.wrong:

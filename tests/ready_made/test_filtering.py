@@ -222,7 +222,7 @@ def test_it_follows_a_service(handler: FilteredRecorder) -> None:
         ),
     ):
         handler.wait_for("received_all_environments")
-        assert failed.wait(5)
+        assert failed.wait(30)
         handler.wait_for("add_environment", matching=lambda params: params.identifiers.filter_key == "a")
         service.set_filter("f2", payload_filter_rep("b"))
         service.set_environment(rep("e2"))

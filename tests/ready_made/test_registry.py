@@ -150,7 +150,7 @@ def test_it_is_ready_after_the_first_full_configuration(registry: EnvironmentReg
 def test_everyone_who_waits_is_woken(registry: EnvironmentRegistry) -> None:
     with waiting(registry, count=3) as outcomes:
         registry.received_all_environments()
-        assert [outcomes.get(timeout=5) for _ in range(3)] == [None] * 3
+        assert [outcomes.get(timeout=30) for _ in range(3)] == [None] * 3
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def waiting(registry: EnvironmentRegistry, count: int = 1) -> Iterator[queue.Que
 
     def wait() -> None:
         try:
-            outcomes.put(registry.wait_until_ready(5))
+            outcomes.put(registry.wait_until_ready(30))
         except AutoConfigError as error:
             outcomes.put(error)
 
@@ -169,7 +169,7 @@ def waiting(registry: EnvironmentRegistry, count: int = 1) -> Iterator[queue.Que
         thread.start()
     yield outcomes
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
 
 
 def test_a_wait_ends_with_the_managers_reason(registry: EnvironmentRegistry) -> None:
@@ -183,8 +183,8 @@ def test_a_wait_ends_with_the_managers_reason(registry: EnvironmentRegistry) -> 
     stream.wait = wait
     with waiting(registry) as outcomes:
         attach(registry, stream.attached)
-        assert isinstance(outcomes.get(timeout=5), KeyRejectedError)
-    assert 4 < waits.get() <= 5
+        assert isinstance(outcomes.get(timeout=30), KeyRejectedError)
+    assert 0 < waits.get() <= 30
     with pytest.raises(KeyRejectedError):
         registry.wait_until_ready()
     assert waits.get() is None
@@ -197,7 +197,7 @@ def test_without_the_managers_object_the_wait_goes_on(registry: EnvironmentRegis
         registry.wait_until_ready(0.01)
     with waiting(registry) as outcomes:
         registry.received_all_environments()
-        assert outcomes.get(timeout=5) is None
+        assert outcomes.get(timeout=30) is None
 
 
 def test_it_is_not_ready_in_a_forked_process(registry: EnvironmentRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_it_is_not_ready_in_a_forked_process(registry: EnvironmentRegistry, monk
     monkeypatch.setattr(os, "getpid", lambda: parent + 1)
     assert not registry.is_ready
     with pytest.raises(ForkedError):
-        registry.wait_until_ready(5)
+        registry.wait_until_ready(30)
     attach(registry, Stream().attached)  # although the parent's manager is running
     registry.received_all_environments()
     assert registry.is_ready
@@ -467,7 +467,7 @@ def test_it_follows_a_service(registry: EnvironmentRegistry, recorder: Recorder)
         Emulator([rep("e1"), rep("e2")], {"f1": FilterRep("shop", FilterKey("mobile"))}) as service,
         StreamManager(DEMO_KEY, service.uri, registry.wrap(recorder)),
     ):
-        registry.wait_until_ready(5)
+        registry.wait_until_ready(30)
         assert set(registry.environments) == {"e1", "e2"}
         assert registry.filters == {"f1": payload_filter("f1", "mobile")}
         service.rotate_sdk_key("e1", "sdk-new", timedelta(hours=1))
@@ -489,12 +489,12 @@ def test_a_second_manager_is_refused_while_the_first_is_running(registry: Enviro
     with Emulator([rep("e1"), rep("e2")]) as service:
         first, second, third = [StreamManager(DEMO_KEY, service.uri, registry) for _ in range(3)]
         with first:
-            registry.wait_until_ready(5)
+            registry.wait_until_ready(30)
             with pytest.raises(RuntimeError, match="still running"):
                 second.start()
         service.delete_environment("e1")
         with third:
-            registry.wait_until_ready(5)
+            registry.wait_until_ready(30)
             assert (list(registry.environments), registry.find_by_sdk_key("sdk-e1")) == (["e2"], None)
 
 
@@ -504,8 +504,8 @@ def test_closing_in_a_handler_is_the_end_for_those_behind_it(registry: Environme
     with Emulator([rep("e1"), rep("e2")]) as service:
         closing.manager = StreamManager(DEMO_KEY, service.uri, registry.wrap(closing, recorder))
         closing.manager.start()
-        assert closing.closed.wait(5)
-        assert closing.manager.join(5)
+        assert closing.closed.wait(30)
+        assert closing.manager.join(30)
         assert closing.manager.close()
     assert (recorder.calls, closing.manager.status.failed_callbacks) == ([], 0)
 

@@ -141,7 +141,7 @@ def test_the_story_of_a_stream_shows_no_secret(witness: Witness, log: LogWatch, 
 def test_a_key_that_is_refused_at_once_is_not_in_the_error(witness: Witness, stack: ExitStack) -> None:
     server = stack.enter_context(ScriptedServer([[{"status": 403, "headers": {"WWW-Authenticate": KEY}, "body": KEY}]]))
     manager = manager_for(server.url, witness)
-    error = manager.start().exception(timeout=5)
+    error = manager.start().exception(timeout=30)
     stack.callback(manager.close)
     assert isinstance(error, KeyRejectedError)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

@@ -129,7 +129,7 @@ def test_a_directory_of_ca_certs_counts(
     recorder: Recorder,
 ) -> None:
     shutil.copy(authority.file, tmp_path)
-    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, timeout=10)
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, timeout=30)
     orders = {"alone": [tmp_path], "first": [tmp_path, stranger.file], "last": [stranger.file, tmp_path]}
     follow(front.url, ca_certs=orders[position])
     recorder.wait_for_calls(2)

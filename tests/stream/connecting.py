@@ -15,7 +15,7 @@ from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.connection import Connector, endpoint
 
 KEY = "rel-0f8b2c4d-5b1e-4c57-9a3e-2f6d81c09f2a"
-LONG = 20.0  # seconds; a timeout that ought to play no part
+LONG = 60.0  # seconds; a timeout that ought to play no part
 
 
 def connector(url: str, token: CancelToken | None = None, **config: Any) -> Connector:

@@ -138,7 +138,7 @@ def test_the_answer_that_came_through_an_own_adapter_can_be_interrupted() -> Non
             reader.start()
             assert not ended.wait(0.05)
             token.cancel()
-            assert ended.wait(5)
+            assert ended.wait(30)
             reader.join()
 
 

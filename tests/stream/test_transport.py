@@ -39,7 +39,7 @@ class Attempt:
         self._thread.start()
 
     def ended(self) -> bool:
-        self._thread.join(5)
+        self._thread.join(30)
         self._token.close()  # as who has cancelled does
         return not self._thread.is_alive()
 
@@ -97,7 +97,7 @@ def test_urllib3_has_the_hook() -> None:
 def test_a_handshake_that_stalls_is_interrupted(silent: socket.socket) -> None:
     token = WatchfulToken()
     attempt = Attempt(f"https://127.0.0.1:{port_of(silent)}", token)
-    assert token.asked.wait(5)
+    assert token.asked.wait(30)
     token.cancel()
     assert attempt.ended()
     assert attempt.error
@@ -106,7 +106,7 @@ def test_a_handshake_that_stalls_is_interrupted(silent: socket.socket) -> None:
 def test_an_answer_that_does_not_come_is_interrupted(silent: socket.socket) -> None:
     token = WatchfulToken()
     attempt = Attempt(f"http://127.0.0.1:{port_of(silent)}", token)
-    assert token.asked.wait(5)
+    assert token.asked.wait(30)
     token.cancel()
     assert attempt.ended()
 
@@ -116,7 +116,7 @@ def test_a_proxy_that_does_not_answer_is_interrupted(scheme: str, silent: socket
     token = WatchfulToken()
     proxy_url = f"http://127.0.0.1:{port_of(silent)}"
     attempt = Attempt(f"{scheme}://stream.example", token, proxy_url=proxy_url)
-    assert token.asked.wait(5)
+    assert token.asked.wait(30)
     token.cancel()
     assert attempt.ended()
 
@@ -181,7 +181,7 @@ def test_closing_a_pool_waits_for_no_lock(scheme: str) -> None:
     with connections.mutex:
         closing = threading.Thread(target=pool.close)
         closing.start()
-        closing.join(5)
+        closing.join(30)
         waits = closing.is_alive()
     closing.join()
     assert not waits

@@ -8,13 +8,16 @@ import select
 import socket
 from collections.abc import Iterator
 
-FULL = 0.1  # seconds without an answer after which the backlog counts as full
+CLIENTS = 16  # more than any system takes for a backlog of zero
+FULL = 0.5  # seconds without another connection after which the backlog counts as full
+WAITING = 30.0  # seconds until there has to be one
+_random = random.SystemRandom()  # which nothing seeds: two processes would get the same ports
 
 
 def free_port() -> int:
     """Return a port below those that the system gives out by itself, so that nobody else has got it meanwhile."""
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = _random.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
@@ -27,13 +30,15 @@ def black_hole() -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         port = listener.getsockname()[1]
-        for _ in range(16):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-            if not select.select([], [filler], [], FULL)[1]:
-                filler.close()
-                break
+        waiting = [stack.enter_context(socket.socket()) for _ in range(CLIENTS)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        while connected := select.select([], waiting, [], FULL if len(waiting) < CLIENTS else WAITING)[1]:
+            waiting = [client for client in waiting if client not in connected]
+        assert 0 < len(waiting) < CLIENTS, "the backlog is not full"
+        for client in waiting:
+            client.close()
         yield f"http://127.0.0.1:{port}"
 
 

@@ -15,7 +15,7 @@ import pytest
 from autoconfig.testing import DEMO_KEY
 
 PATH = "/relay_auto_config"
-TIMEOUT = 5.0  # seconds for anything that a test waits for
+TIMEOUT = 30.0  # seconds for anything that a test waits for
 SILENCE = 0.05  # seconds after which something that was held back would have come
 EVENT = re.compile(rb"event: ([^\r\n]+)\n((?:data: [^\r\n]*\n)+)\n|:\n")
 

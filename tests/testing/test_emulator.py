@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from support.addresses import free_port
 from testing.conftest import Connect
 from testing.plain_client import PATH, TIMEOUT, PlainClient, messages
 
@@ -313,9 +314,9 @@ def test_a_put_can_be_sent_again() -> None:
 
 
 def test_it_listens_only_while_it_runs() -> None:
-    emulator = Emulator([PRODUCTION])
     with pytest.raises(RuntimeError, match="not started"):
-        _ = emulator.uri
+        _ = Emulator([PRODUCTION]).uri
+    emulator = Emulator([PRODUCTION], port=free_port())
     with emulator:
         with pytest.raises(RuntimeError, match="is running"):
             emulator.start()

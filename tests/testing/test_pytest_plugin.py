@@ -265,7 +265,7 @@ def test_follow_reports_calls_that_failed(run: pytest.Pytester) -> None:
             follow(handler, **options)
             for id in "env-1", "env-2":
                 emulator.set_environment(EnvironmentRep(id))
-            assert handler.went_on.wait(5)
+            assert handler.went_on.wait(30)
 
         def test_reported(autoconfig_emulator, follow):
             provoke(autoconfig_emulator, follow)

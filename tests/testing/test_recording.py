@@ -105,7 +105,7 @@ def test_records_a_refusal() -> None:
 def test_waits_for_a_call_that_is_still_to_come() -> None:
     handler = RecordingHandler()
     waiting = threading.Event()
-    caller = threading.Thread(target=lambda: waiting.wait(5) and handler.add_environment(params(TWO)))
+    caller = threading.Thread(target=lambda: waiting.wait(30) and handler.add_environment(params(TWO)))
     caller.start()
     handler.add_environment(params(ONE))
 

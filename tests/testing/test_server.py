@@ -25,7 +25,7 @@ from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, event_bytes, 
 from autoconfig.testing.exchange import Exchange
 from autoconfig.testing.server import StreamServer
 
-PROMPT = 1.0  # seconds that close() may take
+PROMPT = 10.0  # seconds that close() may take
 DESCRIPTORS = 2500  # for both ends of a thousand connections
 BACKLOG = 32 * 2**20  # bytes, more than all buffers between the emulator and a client hold
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger

@@ -20,7 +20,7 @@ from autoconfig import KeyRejectedError, RetryPolicy, StreamManager
 
 FOLDER = Path(__file__).parent
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-TIMEOUT = 5.0  # seconds until a play counts as hanging; a good one takes milliseconds
+TIMEOUT = 30.0  # seconds until a play counts as hanging; a good one takes milliseconds
 SENTINEL = "sentinel-3f1c"  # the id of a filter that no vector has
 LAST_EVENT = {"event": "patch", "data": json.dumps({"path": f"/filters/{SENTINEL}", "data": {"version": 1}})}
 LAST_CALL = {"call": "add_filter", "params": {"id": SENTINEL, "key": "", "projKey": ""}}

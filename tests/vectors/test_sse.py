@@ -131,7 +131,7 @@ def test_over_a_connection(vector: Vector, framing: str, chunking: str) -> None:
 
 def read(url: str) -> Iterator[bytes]:
     """Yield an answer's body piece by piece."""
-    with requests.Session() as session, session.get(url, stream=True, timeout=10) as response:
+    with requests.Session() as session, session.get(url, stream=True, timeout=30) as response:
         while piece := response.raw.read1(65536, decode_content=True):
             yield piece
 
