@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import os
 import queue
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .config import RetryPolicy
+from .daemon_threads import LEAST_GRACE, daemon_thread, join_thread
 from .messages import Batch, CachedContent, EnvironmentRep, FilterRep, PutContent
 from .safe_logger import Logger
 from .status_tracker import StatusTracker
@@ -25,7 +25,6 @@ _SHARE = 4  # the pause after a save is so many times as long as the save: savin
 _FIRST_DELAY = 1.0  # seconds before a call that failed is retried for the first time
 _LONGEST_LOAD = 5.0  # seconds that the reader waits for the cache after the key was rejected
 _POLL = 0.02  # seconds between two checks whether the cache was loaded
-_LEAST_GRACE = 0.3  # seconds that a thread with nothing to do is given to end
 
 
 class AcceptedContent:
@@ -124,8 +123,7 @@ class CacheThread:
 
     def start(self) -> None:
         """Start the thread."""
-        context = contextvars.Context()  # not the caller's, which may be that of one web request
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="autoconfig-cache", daemon=True)
+        self._thread = daemon_thread("autoconfig-cache", self._run)
         self._thread.start()
 
     def wait_until_loaded(self) -> None:
@@ -150,14 +148,10 @@ class CacheThread:
             Whether everything is saved.
         """
         self.finish()
-        thread = self._thread
-        if thread is None or thread is threading.current_thread() or thread.ident is None:
+        if self._thread is threading.current_thread():  # the store has called this
             return True
-        grace = time.monotonic() + _LEAST_GRACE
-        if self._is_unsaved():
-            grace = max(grace, deadline)
-        with suppress(RuntimeError):
-            thread.join(max(0.0, grace - time.monotonic()))
+        grace = time.monotonic() + LEAST_GRACE
+        join_thread(self._thread, max(grace, deadline) if self._is_unsaved() else grace)
         return not self._is_unsaved()
 
     def _is_unsaved(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import heapq
 import itertools
 import logging
@@ -15,6 +14,7 @@ from typing import Literal
 
 import attrs
 
+from .daemon_threads import daemon_thread
 from .environments import AcceptedKey, EnvIdentifiers, EnvironmentParams
 from .identifiers import EnvironmentID
 from .safe_logger import SafeLogger
@@ -225,13 +225,7 @@ class ExpiryCallbacks:
             with self._changed:
                 if self._thread is not None or self._stopped or self._schedule.next_time() is None:
                     return
-                # In an empty context, because the caller's may belong to one web request.
-                self._thread = threading.Thread(
-                    target=contextvars.Context().run,
-                    args=(self._run,),
-                    name=f"autoconfig-expiry-{next(_numbers)}",
-                    daemon=True,
-                )
+                self._thread = daemon_thread(f"autoconfig-expiry-{next(_numbers)}", self._run)
                 self._thread.start()
         except Exception:  # the system has no thread left
             self._thread = None

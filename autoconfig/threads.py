@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import itertools
 import logging
 import os
@@ -14,6 +13,7 @@ from contextlib import suppress
 
 from . import connected_future, forks
 from .cache_thread import CacheThread
+from .daemon_threads import LEAST_GRACE, daemon_thread, join_thread
 from .dispatch.calls import HandlerCalls
 from .exceptions import ClosedError, ForkedError, KeyRejectedError
 from .messages import Batch
@@ -25,7 +25,6 @@ from .waiting import SignalSafeCondition
 # Seconds that stop() waits for a thread that is in no callback. Some things cannot be interrupted and may take longer:
 # the look-up of a name, decoding many megabytes, the application's functions that the reader calls, and log handlers.
 _GRACE = 0.75
-_LEAST_GRACE = 0.3  # even if the caller's timeout is shorter: a thread that nothing blocks ends in milliseconds
 _numbers = itertools.count(1)
 
 
@@ -93,8 +92,8 @@ class StreamThreads:
             self._inside.add(threading.get_ident())
             if self._cache:
                 self._cache.start()
-            self._reader = _thread(f"autoconfig-reader-{number}", self._run_reader, read)
-            self._dispatcher = _thread(f"autoconfig-dispatcher-{number}", self._run_dispatcher, dispatch)
+            self._reader = daemon_thread(f"autoconfig-reader-{number}", self._run_reader, read)
+            self._dispatcher = daemon_thread(f"autoconfig-dispatcher-{number}", self._run_dispatcher, dispatch)
             self._dispatcher.start()
             self._reader.start()
         finally:
@@ -134,7 +133,7 @@ class StreamThreads:
             self._inside.add(me)
             self._wake()
             now = time.monotonic()
-            grace = min(max(deadline, now + _LEAST_GRACE), now + _GRACE)
+            grace = min(max(deadline, now + LEAST_GRACE), now + _GRACE)
             ended = [self._wait_for_reader(grace), self._wait_for_dispatcher(grace, deadline)]
             self._token.close()
             self._mark_ended()
@@ -250,13 +249,13 @@ class StreamThreads:
 
     def _wait_for_reader(self, grace: float) -> bool:
         places = "the look-up of a name, a large message, or a function of yours such as that for the key"
-        return _join(self._reader, grace) or self._give_up(self._reader, places)
+        return join_thread(self._reader, grace) or self._give_up(self._reader, places)
 
     def _wait_for_dispatcher(self, grace: float, deadline: float) -> bool:
-        if self._calls.running and _join(self._dispatcher, deadline):
+        if self._calls.running and join_thread(self._dispatcher, deadline):
             return True
         callback = self._calls.running  # once, because the call may end at any moment
-        if not callback and _join(self._dispatcher, grace):
+        if not callback and join_thread(self._dispatcher, grace):
             return True
         return self._give_up(self._dispatcher, f"the handler's {callback}" if callback else "Python")
 
@@ -284,17 +283,3 @@ class StreamThreads:
         self._status.abandon(ForkedError())
         self._log.end_stream()
         connected_future.abandon(self.connected)
-
-
-def _thread(name: str, run: Callable[..., None], *arguments: object) -> threading.Thread:
-    """Make a daemon thread that does not inherit the caller's context variables, such as those of one web request."""
-    return threading.Thread(target=contextvars.Context().run, args=(run, *arguments), name=name, daemon=True)
-
-
-def _join(thread: threading.Thread | None, deadline: float) -> bool:
-    """Wait for the end of a thread; return whether it has ended. It is true for none, and for the caller's own."""
-    if thread is None or thread is threading.current_thread() or thread.ident is None:
-        return True
-    with suppress(RuntimeError):  # this is a signal handler that has interrupted its start()
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return not thread.is_alive()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..daemon_threads import daemon_thread, join_thread
 from ..safe_logger import SafeLogger
 
 Job = Callable[[], None]
@@ -42,7 +43,7 @@ class Workers:
         """
         while len(self._threads) < self._count:
             name = f"{self._name}-{len(self._threads) + 1}"
-            thread = threading.Thread(target=self._run, name=name, daemon=True)
+            thread = daemon_thread(name, self._run)
             thread.start()
             self._threads.append(thread)
 
@@ -62,10 +63,8 @@ class Workers:
 
     def join(self, deadline: float) -> bool:
         """Wait until all threads have ended; return whether they have."""
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads if thread is not threading.current_thread())
+        ended = [join_thread(thread, deadline) for thread in self._threads]
+        return all(ended)
 
     def _run(self) -> None:
         while job := self._next():

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from .. import forks
+from ..daemon_threads import LEAST_GRACE, daemon_thread, join_thread
 from ..exceptions import AutoConfigError, ForkedError, StreamError
 from ..handler import MessageHandler
 from ..manager import StreamManager
@@ -128,7 +129,7 @@ class Leader:
         self._check_process()
         if self._thread is not None or self._closing:
             raise RuntimeError("the leader was started or closed before; make a new one")
-        thread = threading.Thread(target=self._run, name="autoconfig-leader", daemon=True)
+        thread = daemon_thread("autoconfig-leader", self._run)
         self._process = os.getpid()
         forks.add(self)
         thread.start()
@@ -165,15 +166,15 @@ class Leader:
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return thread is None
-        thread.join(min(_GRACE, max(0.0, deadline - time.monotonic())))
-        if thread.is_alive():  # Redis does not answer
+        ended = join_thread(thread, min(deadline, time.monotonic() + _GRACE))
+        if not ended:  # Redis does not answer
             self._token.cancel()
-            thread.join(max(0.3, deadline - time.monotonic()))
-        if not thread.is_alive():
+            ended = join_thread(thread, max(deadline, time.monotonic() + LEAST_GRACE))
+        if ended:
             self._token.close()
             self._process = None
             forks.discard(self)
-        return not thread.is_alive()
+        return ended
 
     def __enter__(self) -> Leader:
         self.start()
