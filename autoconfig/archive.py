@@ -24,8 +24,8 @@ from .messages import PUT_EVENT, EnvironmentRep, PutContent
 from .safe_logger import Logger
 from .stream.cancel import CancelToken
 from .stream.connection import Connector
+from .stream.decoding import Received, refusal_of
 from .stream.retry import RetryPlan
-from .stream.source import Received, refusal_of
 from .validation import check_seconds, check_url
 
 SERVICE = "https://sdk.launchdarkly.com"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+
+import attrs
 
 from ..handler import MessageHandler
 from ..handler_errors import HandlerErrors, HandlerFailure
@@ -23,7 +24,8 @@ class StoppedError(Exception):
         super().__init__("the manager that this handler was given to is closed")
 
 
-class Callback(NamedTuple):
+@attrs.frozen
+class Callback:
     """A method of the handler, and its name."""
 
     name: str

@@ -12,7 +12,7 @@ from ..exceptions import StreamEndedError
 from ..messages import PUT_EVENT, Batch
 from ..safe_logger import Logger
 from ..stream.cancel import CancelToken
-from ..stream.source import Received
+from ..stream.decoding import Received
 from .form import META_FIELDS, Fields, Form, Picture, apply, decode_changes, message_of, put_of, summary
 from .link import Link, check_redis_url, linked, show_url
 from .status import LeaderSeen

@@ -46,8 +46,8 @@ def readable(stream: Stream) -> Stream:
     )
 
 
-def clean(text: bytes) -> bytes:
-    return text.decode("utf-8", "replace").encode()
+def clean(text: bytes | memoryview) -> bytes:
+    return str(text, "utf-8", "replace").encode()
 
 
 def bytewise(stream: bytes) -> list[bytes]:

@@ -45,7 +45,7 @@ def test_a_reconnect_event_ends_the_connection_at_once(event: bytes) -> None:
 
 
 def test_an_incomplete_event_is_not_handed_over() -> None:
-    assert Run([PUT + patch_bytes("e1")[:-1]], [PUT]).handed_over == [[put()], [put()]]
+    assert Run([PUT + patch_bytes("e1")[:-1]], [patch_bytes("e2")]).handed_over == [[put()], [patch("e2", 1)]]
 
 
 def test_an_event_above_the_limit_ends_the_connection() -> None:
