@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.dispatching import QUIET, Inline
-from support.misbehaving import Failing
+from support.recorder import Failing
 from support.samples import event_item, put_of, service_environment
 from support.scripted_server import payload
 from support.stubs import PatientToken, Run, StubConnector, make_reader
