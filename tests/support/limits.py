@@ -12,7 +12,7 @@ from autoconfig.testing.flags import FlagService
 
 UNHURRIED = 30.0  # seconds
 QUICK = 5.0  # seconds, which the tools for tests wait unless told otherwise
-_THREADS = [(threads, "_GRACE"), (threads, "_LEAST_GRACE"), (cache_thread, "_LEAST_GRACE")]
+_THREADS = [(threads, "_GRACE"), (threads, "LEAST_GRACE"), (cache_thread, "LEAST_GRACE")]
 _LOG = [(safe_logger, "_PATIENCE")]
 _TOOLS: list[Any] = [Emulator.wait_for_connections, Emulator.wait_for_requests, RecordingHandler.wait_for]
 _KEYWORD_TOOLS: list[Any] = [FlagService.wait_for_streams, FlagService.wait_for_event]
