@@ -7,9 +7,9 @@ filter that is added, updated or deleted: in order, never with stale data, acros
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .lazy_imports import lazy_imports
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -97,14 +97,5 @@ _MODULES = {
 
 __all__ = ["__version__", *_MODULES]
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its module when it is first used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # so that type checkers report the import of a name that does not exist
+    __getattr__, __dir__ = lazy_imports(globals(), _MODULES)

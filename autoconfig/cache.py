@@ -1,8 +1,9 @@
-"""The last known configuration in a file, for a start while LaunchDarkly cannot be reached."""
+"""``FileStore``: the last known configuration in a file, for a start while LaunchDarkly cannot be reached."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import hmac
 import json
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _PLAIN, _ENCRYPTED = b"autoconfig cache 1, plain\n", b"autoconfig cache 1, AES-256-GCM\n"
 _DIGEST_BYTES = 32
 _PURPOSE = b"autoconfig cache file"
-_STALE = 3600.0  # seconds; a temporary file that is older belongs to a process that was killed
+_STALE = 3600.0  # seconds; an older temporary file belongs to a process that was killed
 _OPEN = os.O_RDONLY
 for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # a FIFO would block; Windows has other flags
     _OPEN |= getattr(os, _flag, 0)
@@ -38,19 +39,19 @@ class FileStore:
     Keeps the last known configuration in a file, to be given to ``StreamManager(…, cache=…)``.
 
     The file is replaced in one step, and only its owner can read it. It is read only if it is a regular file of this
-    user or of root. One that is damaged, cut, written for another scope or with another key is no cache; a WARNING says
-    so, without any content. Processes may share a file: the last one that saved counts.
+    user or of root. A file that is damaged, cut, written for another scope or with another key is ignored, with a
+    WARNING that holds no content. Several processes may share a file; the last save counts.
 
     Without an encryption key the file holds SDK keys in plain text, and whoever can write it can give the application
-    foreign ones. With one it is encrypted and authenticated (AES-256-GCM), and a file that is not encrypted is refused.
-    That needs the extra ``cache``.
+    other keys. With an encryption key it is encrypted and authenticated (AES-256-GCM), and a file that is not encrypted
+    is refused. This needs the extra ``cache``.
 
     Args:
         path: The file. Its directory has to exist, and to be writable; a path on a volume that outlives the process.
         scope: What the content belongs to, such as the name of the auto-configuration profile. A file of another scope
-            is not read, because it would add foreign environments. It is no secret, and not in the file.
-        encryption_key: A secret of at least 16 characters, such as ``openssl rand -base64 32`` prints. Not the
-            auto-configuration key, or the cache could not be read after that is reset.
+            is not read, because it would add foreign environments. The scope is not secret, and not in the file.
+        encryption_key: A secret of at least 16 characters, such as ``openssl rand -base64 32`` prints. Do not use the
+            auto-configuration key: the cache could not be read after that was reset.
         max_bytes: A larger file is neither read nor written.
 
     Raises:
@@ -67,7 +68,7 @@ class FileStore:
         encryption_key: str | None = None,
         max_bytes: int = 256 * 2**20,
     ) -> None:
-        self._path = Path(path)
+        self._path = Path(path).absolute()  # servers change their directory
         self._scope = check_instance("scope", scope, str).encode("utf-8", "surrogatepass")
         if not scope:
             raise ValueError("scope must not be empty")
@@ -80,7 +81,7 @@ class FileStore:
         return f"<{type(self).__name__} {self._path}{', encrypted' if self._cipher else ''}>"
 
     def load(self) -> CachedContent | None:
-        """Return what was last saved; ``None`` if there is no file, or, with a WARNING, none that can be used."""
+        """Return what was last saved; ``None`` if there is no file, or, with a WARNING, if it cannot be used."""
         try:
             return self._parse(self._unseal(self._read()))
         except FileNotFoundError:
@@ -137,7 +138,7 @@ class FileStore:
         return _PLAIN + self._digest(body) + body
 
     def _unseal(self, data: bytes) -> bytes:
-        """Return the body, if it is whole and of this scope."""
+        """Return the body, if it is complete and belongs to this scope."""
         head = _ENCRYPTED if self._cipher else _PLAIN
         if not data.startswith(head):
             if data.startswith(_PLAIN):
@@ -167,7 +168,7 @@ class FileStore:
     def _sweep(self) -> None:
         """Remove the temporary files of processes that were killed."""
         with suppress(OSError):
-            for path in self._path.parent.glob(f".{self._path.name}-*.tmp"):
+            for path in self._path.parent.glob(f".{glob.escape(self._path.name)}-*.tmp"):
                 if path.lstat().st_mtime < time.time() - _STALE:
                     path.unlink()
 
@@ -179,15 +180,15 @@ class _UnusableError(Exception):
 @contextmanager
 def replacement(path: Path) -> Iterator[IO[bytes]]:
     """
-    Write a new file in the ``with`` block and put it in the place of the old one in one step.
+    Write a new file in the ``with`` block, and replace the old one by it in one step.
 
-    Only its owner can read and write it. Whoever reads meanwhile finds the old file or the new one, also after a crash
-    of the machine. If the block raises, nothing is changed.
+    Only the owner can read and write it. A reader finds either the old file or the new one, also after a crash of the
+    machine. If the block raises, nothing is changed.
 
     Raises:
-        OSError: It cannot be written, or is a device, a pipe or a socket; the old file is unchanged.
+        OSError: The file cannot be written, or is a device, a pipe or a socket; the old file is unchanged.
     """
-    _refuse_what_is_no_file(path)
+    _check_is_file(path)
     # In the same directory, because a rename is one step only within a file system.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     try:
@@ -204,16 +205,16 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
         _sync_directory(path.parent)
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
-    """Raise for a device and the like: root can replace even /dev/null, and break the machine with that."""
+def _check_is_file(path: Path) -> None:
+    """Raise for a device and the like: root could replace even /dev/null, and break the machine."""
     with suppress(FileNotFoundError):
-        mode = path.stat().st_mode  # of what a link leads to, such as /dev/stdout
+        mode = path.stat().st_mode  # of the target if it is a link, such as /dev/stdout
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def _sync_directory(path: Path) -> None:
-    """Let the rename outlive a crash of the machine, where the file system can."""
+    """Let the rename survive a crash of the machine, if the file system supports that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -235,7 +236,7 @@ def _cipher(encryption_key: str) -> Cipher:
 
 
 def _document(content: PutContent, saved_at: datetime) -> Iterator[bytes]:
-    """Yield the JSON in pieces: encoding all of it in one call would hold up the process's other threads."""
+    """Yield the JSON in pieces, because encoding it in one call would block the other threads of the process."""
     yield b'{"savedAt":%.3f,"content":{"environments":{' % saved_at.timestamp()
     yield from _members(content.environments.items())
     yield b'},"filters":{'

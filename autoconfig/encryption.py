@@ -15,11 +15,11 @@ _TAG_BYTES = 16
 
 class Cipher:
     """
-    Encrypts and authenticates: a random nonce, the ciphertext, and its tag.
+    Encrypts and authenticates data. The result is a random nonce, the ciphertext, and its tag.
 
     Args:
-        secret: What the key is derived from, by HKDF-SHA256 without a salt. White space around it does not count.
-        purpose: Bound into the key, so that two uses of one secret have different keys.
+        secret: The key is derived from it, by HKDF-SHA256 without a salt. White space around it is ignored.
+        purpose: Two purposes of one secret have different keys.
 
     Raises:
         TypeError: The secret is not a string.
@@ -35,16 +35,16 @@ class Cipher:
         self._aes = AESGCM(derivation.derive(secret.strip().encode()))
 
     def encrypt(self, data: bytes, bound: bytes | None = None) -> bytes:
-        """Return the data encrypted; ``bound`` is authenticated with it, and not part of the result."""
+        """Return the data encrypted. ``bound`` is authenticated with it, and not part of the result."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._aes.encrypt(nonce, data, bound)
 
     def decrypt(self, data: bytes, bound: bytes | None = None) -> bytes:
         """
-        Return what was encrypted.
+        Return the decrypted data.
 
         Raises:
-            ValueError: It was changed, cut, or encrypted with another key or other bound data.
+            ValueError: It was changed, cut, or encrypted with another key or another ``bound``.
         """
         if len(data) >= _NONCE_BYTES + _TAG_BYTES:
             try:

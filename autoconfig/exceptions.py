@@ -6,7 +6,7 @@ The exception tree: one base, so that one ``except AutoConfigError`` suffices.
     AutoConfigError
     ├── KeyRejectedError          the service refused the key (401, 403); ends the stream
     ├── ClosedError               the manager was closed
-    ├── ForkedError               the manager runs in the parent process, not in this fork
+    ├── ForkedError               what was started before a fork runs in the parent process
     ├── NotReadyError             no full configuration came in time; a TimeoutError, too
     └── StreamError               errors that are logged and retried; never raised into the application
         ├── ConnectionFailedError     no usable answer: network, TLS, proxy, redirect, content type
@@ -46,10 +46,10 @@ class ClosedError(AutoConfigError):
 
 
 class ForkedError(AutoConfigError):
-    """The manager was started before a fork: its threads run in the parent process only, so this one needs its own."""
+    """It was started before a fork: its threads run in the parent process only, so this one needs its own."""
 
     def __init__(self) -> None:
-        super().__init__("the manager runs in the parent process only; after a fork, make and start a new one")
+        super().__init__("what was started before a fork runs in the parent process only; make and start a new one")
 
     def __reduce__(self) -> tuple[type[ForkedError], tuple[()]]:
         return type(self), ()

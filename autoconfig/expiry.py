@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import heapq
 import itertools
 import logging
@@ -15,13 +14,14 @@ from typing import Literal
 
 import attrs
 
+from .daemon_threads import daemon_thread
 from .environments import AcceptedKey, EnvIdentifiers, EnvironmentParams
 from .identifiers import EnvironmentID
 from .safe_logger import SafeLogger
 
 KeyKind = Literal["sdk", "mobile"]
-_STALE = 64  # outdated entries that the heap may always hold; removing fewer is not worth the work
-_LONGEST_WAIT = 3600.0  # seconds; a wait does not notice that the wall clock was set
+_STALE = 64  # outdated entries that the heap may always hold; removing fewer costs more than it saves
+_LONGEST_WAIT = 3600.0  # seconds, because a wait does not notice when the wall clock is set
 _PAUSE = 60.0  # seconds before the thread goes on after an unexpected error
 _log = SafeLogger(logging.getLogger("autoconfig"))
 _numbers = itertools.count(1)
@@ -47,20 +47,20 @@ class ExpiredKey:
 
 @attrs.define(eq=False)
 class _ExpiringKey:
-    """A key that is to expire; ``pending`` until it was reported or withdrawn."""
+    """A key with an expiration; ``pending`` until it is reported or withdrawn."""
 
     expired: ExpiredKey
     pending: bool = True
 
 
 class Schedule:
-    """The keys that are to expire, by environment and in the order of their times. Not thread-safe."""
+    """The keys that will expire, by environment and in the order of their expirations. Not thread-safe."""
 
     def __init__(self) -> None:
         self._keys: dict[EnvironmentID, dict[tuple[KeyKind, str], _ExpiringKey]] = {}
-        self._heap: list[tuple[datetime, int, _ExpiringKey]] = []  # holds some that are not pending any more
+        self._heap: list[tuple[datetime, int, _ExpiringKey]] = []  # may hold some that are no longer pending
         self._pending = 0
-        self._order = itertools.count()  # of the keys that expire at the same time
+        self._order = itertools.count()  # of keys that expire at the same time
 
     def next_time(self) -> datetime | None:
         """Return when the next key expires."""
@@ -75,7 +75,7 @@ class Schedule:
         return key.expired
 
     def replace(self, params: EnvironmentParams) -> None:
-        """Take the keys that an environment has now, and no others of it."""
+        """Replace the keys of an environment by those that it has now."""
         old = self._keys.pop(params.env_id, {})
         new: dict[tuple[KeyKind, str], _ExpiringKey] = {}
         for expired in _expiring_keys(params):
@@ -92,12 +92,12 @@ class Schedule:
             self._drop(key)
 
     def _add(self, expired: ExpiredKey, known: _ExpiringKey | None) -> _ExpiringKey:
-        """Return the entry for a key: the known one, which may have been reported, if the time is the same."""
+        """Return the entry for a key: the known one, even if it was reported, if the expiration is the same."""
         expiration = expired.key.expiration
         assert expiration is not None
         if known is not None:
             if known.expired.key.expiration == expiration:
-                known.expired = expired  # the names may be new
+                known.expired = expired  # the names of the environment may be new
                 return known
             self._drop(known)
         key = _ExpiringKey(expired)
@@ -106,7 +106,7 @@ class Schedule:
         return key
 
     def _drop(self, key: _ExpiringKey) -> None:
-        """Have a key no longer pending; it stays in the heap until most of that is like it."""
+        """Mark a key as no longer pending. It stays in the heap until most entries there are like it."""
         self._pending -= key.pending
         key.pending = False
         if len(self._heap) > 2 * self._pending + _STALE:
@@ -127,14 +127,14 @@ def _expiring_keys(params: EnvironmentParams) -> Iterable[ExpiredKey]:
 
 class ExpiryCallbacks:
     """
-    Calls functions when keys expire, in a daemon thread that exists while a key is to expire.
+    Calls functions when keys expire, in a daemon thread that exists while a key will expire.
 
-    The thread is started when there is such a key, and ends when there is none or after :meth:`stop`. If it cannot be
-    started, the next change tries again. A forked process gets a thread of its own at its first change.
+    The thread ends when no such key is left, or after :meth:`stop`. If it cannot be started, the next change retries. A
+    forked process gets a thread of its own at its first change.
 
     Args:
-        environments: The current environments; after each change of this dict, :meth:`look_at` has to be called.
-        clock: Returns what time it is, as an aware datetime.
+        environments: The current environments. Call :meth:`environment_changed` after each change of this dict.
+        clock: Returns the current time, as an aware datetime.
     """
 
     def __init__(
@@ -152,23 +152,23 @@ class ExpiryCallbacks:
         self._changed = threading.Condition()  # guards the rest, and is notified of each change of it
         self._schedule = Schedule()
         self._thread: threading.Thread | None = None
-        self._calling = False  # whether the thread is calling the callbacks
+        self._calling = False  # whether the thread is calling callbacks
         self._stopped = False
 
     def _begin_anew_after_fork(self) -> None:
         """In a forked process, replace the lock, which a thread of the parent may have held, and the schedule."""
         if self._process != os.getpid():
             self._begin()
-            self._look_at_all()
+            self._schedule_all()
 
     def add(self, callback: Callable[[ExpiredKey], object]) -> None:
-        """Call one more function from now on."""
+        """Call a function with each key that expires from now on."""
         self._begin_anew_after_fork()
         with self._changed:
             first = not self._callbacks
             self._callbacks += (callback,)
         if first:
-            self._look_at_all()
+            self._schedule_all()
 
     def start(self) -> None:
         """Go on after :meth:`stop`."""
@@ -180,9 +180,9 @@ class ExpiryCallbacks:
 
     def stop(self, deadline: float) -> bool:
         """
-        Make no further call, and end the thread.
+        End the thread, and make no further call.
 
-        Waits for a running call until the deadline, in monotonic time, unless the call comes from inside it.
+        Waits for a running call until the deadline, in monotonic time, unless that call is the caller.
 
         Returns:
             Whether no call is running.
@@ -196,14 +196,14 @@ class ExpiryCallbacks:
                 return True
             return self._changed.wait_for(lambda: not self._calling, max(0.0, deadline - time.monotonic()))
 
-    def look_at(self, env_id: EnvironmentID) -> None:
-        """Take the keys that an environment has now; called when it has changed."""
+    def environment_changed(self, env_id: EnvironmentID) -> None:
+        """Schedule the keys that an environment has now; called after it was added, changed or deleted."""
         if not self._callbacks:
             return
         self._begin_anew_after_fork()
         with self._changed:
             before = self._schedule.next_time()
-            # Looked up under the lock: of two threads that do this at the same time the later one has the newest.
+            # Looked up under the lock, so that of two threads the later one schedules the newest keys.
             params = self._environments.get(env_id)
             if params is None:
                 self._schedule.remove(env_id)
@@ -213,29 +213,23 @@ class ExpiryCallbacks:
                 self._changed.notify_all()
         self._start_thread()
 
-    def _look_at_all(self) -> None:
+    def _schedule_all(self) -> None:
         for env_id in list(self._environments):
-            self.look_at(env_id)
+            self.environment_changed(env_id)
 
     def _start_thread(self) -> None:
-        """Start the thread, if it is needed and not there."""
+        """Start the thread, if it is needed and does not run."""
         if self._thread is not None and self._thread.is_alive():
             return
         try:
             with self._changed:
                 if self._thread is not None or self._stopped or self._schedule.next_time() is None:
                     return
-                # In an empty context: what the caller's says of a request, for instance, is not about the callbacks.
-                self._thread = threading.Thread(
-                    target=contextvars.Context().run,
-                    args=(self._run,),
-                    name=f"autoconfig-expiry-{next(_numbers)}",
-                    daemon=True,
-                )
+                self._thread = daemon_thread(f"autoconfig-expiry-{next(_numbers)}", self._run)
                 self._thread.start()
         except Exception:  # the system has no thread left
             self._thread = None
-            # Without the lock, which stop() needs: a log handler may take its time.
+            # Without the lock, because a log handler may block, and stop() needs the lock.
             _log.warning("Cannot start the thread for expiring keys; the next change tries again", exc_info=True)
 
     def _run(self) -> None:
@@ -245,14 +239,14 @@ class ExpiryCallbacks:
                 if expired is None:
                     return
                 self._report(expired)
-            except BaseException:  # the clock's, most likely; without the thread no key would be reported any more
+            except BaseException:  # most likely the clock's; the thread goes on, because each key needs it
                 _log.exception("Cannot tell which keys have expired; trying again in %.0f s", _PAUSE)
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped, _PAUSE)
 
     def _next(self) -> ExpiredKey | None:
-        """Wait for the next key that expires; ``None`` means that the thread has to end."""
-        if self._process != os.getpid():  # a callback has forked, and returned in the child
+        """Wait until the next key expires, and return it; ``None`` if the thread has to end."""
+        if self._process != os.getpid():  # a callback has forked, and this is the child
             return None
         with self._changed:
             while not self._stopped and (due := self._schedule.next_time()) is not None:

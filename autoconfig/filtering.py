@@ -1,4 +1,4 @@
-"""Environments seen through payload filters: each is handed on unfiltered, and once for each filter."""
+"""``FilterExpander``: hands each environment on unfiltered, and once more for each payload filter."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from .environments import EnvironmentParams, FilterParams
+from .handler import check_methods
 from .identifiers import EnvironmentID, FilterID, FilterKey
-from .inner_handlers import InnerCalls, ReadyMadeHandler, Unknown, raise_first
+from .inner_calls import InnerCalls, Unknown, raise_first
+from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, keep_environment
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
 T = TypeVar("T")
@@ -23,10 +25,10 @@ class FilteredHandler(Protocol):
     """
     The application's side of a :class:`FilterExpander`; inheriting from this class is optional.
 
-    An environment is known here by two things: its id and a filter's key, which is ``""`` for the unfiltered one. The
+    An environment is identified by its id and a filter's key, which is ``""`` for the unfiltered environment. The
     methods are called as those of a :class:`MessageHandler`, one at a time and from one thread. Each such pair is added
-    before it is updated or deleted, and deleted once. When a method raises, the rule of :class:`MessageHandler` holds
-    for that pair alone; the calls for other pairs are made.
+    before it is updated or deleted, and deleted once. If a method raises, the rule of :class:`MessageHandler` applies
+    to that pair alone; the calls for other pairs are made.
     """
 
     # Each body is more than a docstring, or type checkers would take the method for abstract.
@@ -36,15 +38,15 @@ class FilteredHandler(Protocol):
         return
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Replace all that is known of it; the id and the filter's key are as before."""
+        """Take the new state of an environment; any field except the id and the filter's key may have changed."""
         return
 
     def delete_environment(self, id: EnvironmentID, filter_key: FilterKey) -> None:
-        """Delete it. After an addition that raised, it may be unknown here."""
+        """Delete an environment. After an addition that raised, it may be unknown here; accept that."""
         return
 
     def received_all_environments(self) -> None:
-        """Note that a full configuration has been handed over, filters included."""
+        """Note that a full configuration has been delivered, filters included."""
         return
 
 
@@ -55,28 +57,26 @@ class FilterExpander(ReadyMadeHandler):
     """
     Hands each environment on unfiltered, and also once for each payload filter of its project.
 
-    It is a :class:`MessageHandler` to give to a :class:`StreamManager`, and does what LaunchDarkly's relay does: for an
-    environment of a project with the filters ``a`` and ``b`` the inner handler is given three, with the
-    ``identifiers.filter_key`` ``""``, ``"a"`` and ``"b"``, in the order in which the filters were added. It makes no
-    difference whether filters or environments come first. When a filter is deleted, the environments seen through it
-    are deleted too. Filters come with protocol version 2 only, which is the manager's default.
+    It is a :class:`MessageHandler` to give to a :class:`StreamManager`, and does what LaunchDarkly's relay does. In a
+    project with the filters ``a`` and ``b``, the inner handler gets each environment three times, with the
+    ``identifiers.filter_key`` ``""``, ``"a"`` and ``"b"``, in the order in which the filters were added. Filters and
+    environments may come in any order. When a filter is deleted, the environments seen through it are deleted too.
+    Filters come with protocol version 2 only, which is the manager's default.
 
     If the inner handler raises, the remaining calls are made, and then the first error is raised, so that the manager
-    calls again later. Only the calls that failed are made again.
+    retries. Only the calls that failed are repeated.
 
-    Not thread-safe: one thread calls it, the manager's.
+    Not thread-safe: the dispatcher's thread alone calls it.
 
     Args:
         handler: An object with the four methods of :class:`FilteredHandler`.
 
     Raises:
-        TypeError: The handler lacks a method; the text names it.
+        TypeError: The handler lacks a method, or has one that does nothing when it is called; the text names it.
     """
 
     def __init__(self, handler: FilteredHandler) -> None:
-        missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]
-        if missing:
-            raise TypeError(f"handler must have the four methods of FilteredHandler; it lacks {', '.join(missing)}")
+        check_methods(handler, _METHODS, "the four methods of FilteredHandler")
         super().__init__()
         self._handler = handler
         self._calls: InnerCalls[_Variant, EnvironmentParams] = InnerCalls(
@@ -87,9 +87,10 @@ class FilterExpander(ReadyMadeHandler):
         )
         self._environments: _ByProject[EnvironmentID, EnvironmentParams] = _ByProject(lambda e: e.identifiers.proj_key)
         self._filters: _ByProject[FilterID, FilterParams] = _ByProject(lambda filter: filter.proj_key)
-        # What the handler has of each environment.
+        # What the handler has: of each environment, the variants.
         self._states: dict[EnvironmentID, dict[_Variant, EnvironmentParams | Unknown]] = {}
-        # The forms that a filter has had since the last call for it that succeeded: what is left of them has to go.
+        # The forms that a filter has had since all calls for it succeeded. Environments may still have to be deleted
+        # that were added through an earlier form.
         self._unfinished_filters: dict[FilterID, dict[FilterParams, None]] = {}
 
     def add_environment(self, params: EnvironmentParams) -> None:
@@ -97,7 +98,7 @@ class FilterExpander(ReadyMadeHandler):
         self._replace_environment(params.env_id, params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Hand the new state on; an environment that changes its project changes its filters too."""
+        """Hand the new state on. With another project, the environment gets the filters of that."""
         self._replace_environment(params.env_id, params)
 
     def delete_environment(self, id: EnvironmentID) -> None:
@@ -125,19 +126,30 @@ class FilterExpander(ReadyMadeHandler):
         self._hand_on_refusal(self._handler, id, reason, errors)
         raise_first(errors)
 
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
+        super()._attach_to_stream(stream)
+        attach(self._handler, stream)
+
+    def _keep_environment(self, id: EnvironmentID) -> None:
+        if id in self._old_environments:  # a handler that already has it in this form will not be called
+            super()._keep_environment(id)
+            keep_environment(self._handler, id)
+
     def _known_ids(self) -> tuple[set[EnvironmentID], set[FilterID]]:
         return {*self._environments.items, *self._states}, {*self._filters.items, *self._unfinished_filters}
 
     def _replace_environment(self, id: EnvironmentID, params: EnvironmentParams | None) -> None:
-        self._old_environments.discard(id)
         self._environments.replace(id, params)
         wanted: dict[_Variant, None] = {}
-        if params is not None:
+        if params is None:
+            self._old_environments.discard(id)
+        else:
+            self._keep_environment(id)
             wanted = {(id, key): None for key in self._filter_keys(params.identifiers.proj_key)}
         states = self._states.setdefault(id, {})
         errors: list[BaseException] = []
         for variant in dict.fromkeys([*wanted, *states]):
-            self._calls.bring(states, variant, params if variant in wanted else None, errors)
+            self._calls.reconcile(states, variant, params if variant in wanted else None, errors)
         if not states:
             del self._states[id]
         raise_first(errors)
@@ -152,13 +164,13 @@ class FilterExpander(ReadyMadeHandler):
             wanted = form.key in self._filter_keys(form.proj_key)
             for env_id, environment in list(self._environments.of(form.proj_key).items()):
                 states = self._states.setdefault(env_id, {})
-                self._calls.bring(states, (env_id, form.key), environment if wanted else None, errors)
+                self._calls.reconcile(states, (env_id, form.key), environment if wanted else None, errors)
         if not errors:
             del self._unfinished_filters[id]
         raise_first(errors)
 
     def _filter_keys(self, proj_key: str) -> dict[FilterKey, None]:
-        """Return the filters through which a project's environments are wanted, in order."""
+        """Return the keys of a project's filters in order, the unfiltered one first."""
         return dict.fromkeys([_UNFILTERED, *(filter.key for filter in self._filters.of(proj_key).values())])
 
 

@@ -6,9 +6,12 @@ Only forks that Python makes call this. Those that C code makes (uWSGI) are noti
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from typing import Protocol
+
+from .safe_logger import Logger, log_aside
 
 
 class Running(Protocol):
@@ -19,6 +22,7 @@ class Running(Protocol):
 
 
 _running: weakref.WeakSet[Running] = weakref.WeakSet()
+_warned: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # in which forked process
 
 
 def add(running: Running) -> None:
@@ -29,6 +33,14 @@ def add(running: Running) -> None:
 def discard(running: Running) -> None:
     """Unregister it."""
     _running.discard(running)
+
+
+def warn_once(owner: object, logger: Logger) -> None:
+    """Log one WARNING in each forked child that uses something that its parent has started."""
+    if _warned.get(owner) != os.getpid():
+        _warned[owner] = os.getpid()
+        text = "%r runs in the parent process only: this fork has to make and start its own"
+        log_aside(logger, logging.WARNING, text, owner)  # a thread of the parent may have held a log handler's lock
 
 
 def _in_child() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 from .environments import EnvironmentParams, FilterParams
 from .identifiers import EnvironmentID, FilterID
@@ -21,12 +22,11 @@ class MessageHandler(Protocol):
     that the stream implies. An id is added before it is updated or deleted, and deleted once. No lock is held during a
     call, so a method may call ``StreamManager.close()``.
 
-    A method that raises stops nothing. The error is logged with its traceback, and the call is retried until it
-    succeeds or a newer change of the item replaces it (see :class:`HandlerErrors`); ``received_all_environments`` is
-    not retried. Nobody knows what a call has done that raised. So after a failed addition comes an addition of the
-    newest state, or one deletion if the item is gone; after a failed update, an update or a deletion; after a failed
-    deletion, a deletion until one succeeds, and only then an addition. A handler need not undo what it did before it
-    raised.
+    A method that raises does not stop the stream. The error is logged with its traceback, and the call is retried until
+    it succeeds or a newer change of the item replaces it (see :class:`HandlerErrors`); ``received_all_environments`` is
+    not retried. A handler need not undo what it did before it raised. A failed addition is followed by an addition of
+    the newest state, or by one deletion if the item is gone. A failed update is followed by an update or a deletion. A
+    failed deletion is followed by deletions until one succeeds, and only then by an addition.
 
     A handler may have one more method, ``environment_refused(id, reason)``. It is called when the service sends an
     environment whose keys contradict each other, once for each reason: what was known of the environment stays. If it
@@ -65,6 +65,12 @@ class MessageHandler(Protocol):
 
 _METHODS = [name for name in vars(MessageHandler) if not name.startswith("_")]
 _OPTIONAL_METHODS = ["environment_refused"]
+# Functions that do nothing when they are called, because nobody awaits or iterates over what they return.
+_IDLE: dict[str, Callable[[Any], bool]] = {
+    "a coroutine function": inspect.iscoroutinefunction,
+    "a generator function": inspect.isgeneratorfunction,
+    "an asynchronous generator function": inspect.isasyncgenfunction,
+}
 
 
 def check_handler(handler: object) -> None:
@@ -72,16 +78,29 @@ def check_handler(handler: object) -> None:
     Check that the object can be called as a handler.
 
     Raises:
-        TypeError: It lacks a method or has one that nobody would await, or it is a class; the text names it.
+        TypeError: It lacks a method or has one that does nothing when it is called, such as a coroutine function, or it
+            is a class; the text names it.
     """
     if handler is None:
         raise TypeError("handler is missing: an object with the six methods of MessageHandler")
+    check_methods(handler, _METHODS, "the six methods of MessageHandler")
+
+
+def check_methods(handler: object, names: list[str], described: str) -> None:
+    """
+    Check that a handler has these methods; those that it may have, too, do something when they are called.
+
+    Raises:
+        TypeError: As of :func:`check_handler`.
+    """
     if isinstance(handler, type):
         raise TypeError(f"handler must be an object, not the class {handler.__name__}")
-    missing = [name for name in _METHODS if not callable(getattr(handler, name, None))]
+    missing = [name for name in names if not callable(getattr(handler, name, None))]
     if missing:
-        raise TypeError(f"handler must have the six methods of MessageHandler; it lacks {', '.join(missing)}")
-    methods = [*_METHODS, *_OPTIONAL_METHODS]
-    coroutines = [name for name in methods if inspect.iscoroutinefunction(getattr(handler, name, None))]
-    if coroutines:
-        raise TypeError(f"handler must have ordinary methods; {', '.join(coroutines)} is a coroutine function")
+        raise TypeError(f"handler must have {described}; it lacks {', '.join(missing)}")
+    for name in [*names, *_OPTIONAL_METHODS]:
+        method = getattr(handler, name, None)
+        called: Any = None if method is None else type(method).__call__
+        for kind, is_such in _IDLE.items():
+            if is_such(method) or is_such(called):
+                raise TypeError(f"handler must have ordinary methods; {name} is {kind}")

@@ -1,14 +1,16 @@
-"""Options for calls of the handler that raise: when they are retried, and which function is called."""
+"""``HandlerErrors``: what happens after a call of the handler that raised."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import attrs
+from attrs.validators import optional
 
 from .config import RetryPolicy
-from .validation import check_callable, check_instance, check_seconds
+from .validation import check_callable, check_instance, check_seconds, field_check
+
+_RETRY: RetryPolicy | None = RetryPolicy(max_delay=60.0)
 
 
 @attrs.frozen
@@ -20,8 +22,8 @@ class HandlerFailure:
         callback: The name of the method.
         id: The id of the environment or filter; ``""`` for ``received_all_environments``.
         error: What it raised.
-        attempts: How often this change has been tried by now; always 1 without ``retry``.
-        next_attempt_in: After how many seconds it is tried again; ``None`` if it is not.
+        attempts: How many attempts have failed so far; always 1 without ``retry``.
+        next_attempt_in: After how many seconds the call is retried; ``None`` if it is not.
     """
 
     callback: str
@@ -29,20 +31,6 @@ class HandlerFailure:
     error: BaseException
     attempts: int
     next_attempt_in: float | None
-
-
-def _policy_or_none(_: Any, attribute: attrs.Attribute[Any], value: RetryPolicy | None) -> None:
-    if value is not None:
-        check_instance(attribute.name, value, RetryPolicy)
-
-
-def _callable_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None:
-        check_callable(attribute.name, value)
-
-
-def _positive(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    check_seconds(attribute.name, value)
 
 
 @attrs.frozen
@@ -54,8 +42,8 @@ class HandlerErrors:
 
     Attributes:
         retry: How long to wait before an addition, update or deletion is retried. It is retried until it succeeds or a
-            newer message for that item replaces it. ``None`` turns retries off: then the next message for the item is
-            the next attempt. When the stream is off, pending retries are dropped.
+            newer message for the item replaces it. With ``None``, the next message for the item is the next attempt.
+            Pending retries are dropped when the stream is off.
         on_error: Called in the dispatcher's thread with each :class:`HandlerFailure`; what it raises is logged.
         initial_delay: Seconds before the second attempt.
 
@@ -64,6 +52,10 @@ class HandlerErrors:
         ValueError: The delay is not more than zero, or not finite.
     """
 
-    retry: RetryPolicy | None = attrs.field(default=RetryPolicy(max_delay=60.0), validator=_policy_or_none)
-    on_error: Callable[[HandlerFailure], object] | None = attrs.field(default=None, validator=_callable_or_none)
-    initial_delay: float = attrs.field(default=1.0, validator=_positive)
+    retry: RetryPolicy | None = attrs.field(
+        default=_RETRY, validator=optional(field_check(check_instance, kind=RetryPolicy))
+    )
+    on_error: Callable[[HandlerFailure], object] | None = attrs.field(
+        default=None, validator=optional(field_check(check_callable))
+    )
+    initial_delay: float = attrs.field(default=1.0, validator=field_check(check_seconds))

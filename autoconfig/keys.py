@@ -31,7 +31,7 @@ def key_reader(source: KeySource) -> Callable[[], str]:
         check_header_value("key", source)
         return lambda: source
     if isinstance(source, os.PathLike):
-        path = Path(source)
+        path = Path(source).absolute()  # servers change their directory
         return lambda: _checked(text_of_key_file(path.read_bytes()))
     if callable(source):
         return lambda: _checked(source())

@@ -19,6 +19,7 @@ import msgspec
 from .frozen import FrozenDict, FrozenList
 
 T = TypeVar("T", bound=msgspec.Struct)
+Buffer = bytes | bytearray | memoryview | msgspec.Raw
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -40,7 +41,7 @@ class Members(list[tuple[str, Any]]):
     """The members of a JSON object in their order, those of one name included."""
 
 
-def load(data: bytes) -> Any:
+def load(data: Buffer) -> Any:
     """
     Return a JSON document, objects as :class:`Members`.
 
@@ -49,7 +50,7 @@ def load(data: bytes) -> Any:
     Raises:
         ValueError: The data is not JSON; the text says where and holds nothing of it.
     """
-    text = data.decode("utf-8", "replace")
+    text = str(data, "utf-8", "replace")
     if _SURROGATE.search(text):
         text = _ESCAPE.sub(lambda escape: escape[0] if escape[1] or escape[2] else "\ufffd", text)
     try:

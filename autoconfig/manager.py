@@ -1,22 +1,20 @@
-"""``StreamManager``, which the application holds: it builds the parts of a stream, starts, waits for and closes it."""
+"""``StreamManager``: builds the parts of a stream, starts it, waits for it, closes it."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import queue
 import sys
 import threading
 import time
 import warnings
-import weakref
-from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
-from types import TracebackType
-from typing import Literal
+from typing import Literal, NoReturn
+from weakref import WeakMethod
 
+from . import forks
+from .cache_thread import CacheThread
 from .config import HTTPConfig, RetryPolicy
 from .dispatch.calls import HandlerCalls
 from .dispatch.dispatcher import Dispatcher, Observer
@@ -24,19 +22,20 @@ from .exceptions import ClosedError, ForkedError, KeyRejectedError, NotReadyErro
 from .handler import MessageHandler, check_handler
 from .handler_errors import HandlerErrors
 from .identifiers import AutoConfigKey
-from .inner_handlers import AttachedStream, attach, detach
-from .keys import KeySource, key_reader, show_key
+from .keys import KeySource
 from .messages import Batch
-from .safe_logger import Logger, SafeLogger, log_aside
-from .status import StatusListener, StatusTracker, StreamState, StreamStatus
-from .store import CacheThread, ConfigurationStore, check_store
+from .ready_made_handler import AttachedStream, attach, detach
+from .safe_logger import Logger, SafeLogger
+from .service import Service
+from .status import StatusListener, StreamState, StreamStatus
+from .status_tracker import StatusTracker
+from .store import ConfigurationStore, check_store
 from .stream.cancel import CancelToken
-from .stream.connection import Connector, endpoint
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
-from .stream.source import EventStream, Source, SourceMaker
+from .stream.source import SourceMaker
 from .threads import StreamThreads
-from .validation import check_callable, check_instance, check_number, check_seconds, check_url
+from .validation import check_callable, check_instance, check_number, check_seconds, instance_or_default
 
 _DEFAULT_RETRY_DELAY = 1.0  # seconds
 _QUEUED_BATCHES = 8  # enough to keep both threads busy; more would only use memory while the handler is slow
@@ -46,34 +45,37 @@ class StreamManager:
     """
     Follows an auto-configuration stream and keeps a handler in step with it.
 
-    Nothing happens in the constructor; :meth:`start` creates two daemon threads, and :meth:`close` ends them. Network
+    The constructor starts nothing; :meth:`start` creates two daemon threads, and :meth:`close` ends them. Network
     errors are never raised: they are logged, and the connection is retried for ever. Only a refused key ends the
-    stream. A manager that is dropped without :meth:`close` is a ``ResourceWarning``, and its stream ends.
+    stream. A manager that is dropped without :meth:`close` ends its stream and issues a ``ResourceWarning``.
 
-    While two or more managers run in a process, each log line begins with the number and the masked key of its own,
-    such as ``[2 rel-…0ae7]``; the number is in the names of its threads, too.
+    While two or more managers run in a process, each log line begins with the manager's number and masked key, such as
+    ``[2 rel-…0ae7]``. The names of its threads have the number too.
+
+    In a fork of the process that called :meth:`start`, the manager is off; methods that start, wait or add a listener
+    raise :class:`ForkedError` there. A timeout that is not a number is a ``TypeError``; one that is negative or longer
+    than 366 days is a ``ValueError``.
 
     Args:
-        key: The auto-configuration key, ``rel-…``; a secret. A string is the key itself, never a path. Or the path of a
-            file that holds it (an ``os.PathLike``), or a function that returns it: these are read in the reader's
-            thread before each attempt to connect, so that the key can be changed without a restart.
-        stream_uri: The service's base URI. Its query is kept; user name, password and fragment are not.
+        key: The auto-configuration key, ``rel-…``; a secret. A string is the key itself, never a path. A file that
+            holds the key (an ``os.PathLike``) or a function that returns it is read in the reader's thread before each
+            attempt to connect, so that the key can be changed without a restart.
+        stream_uri: The service's base URI. Its query is kept; user name, password and fragment are dropped.
         handler: An object with the six methods of :class:`MessageHandler`; required.
         http_config: Proxies, certificates, timeouts; default :class:`HTTPConfig`.
         initial_retry_delay: Seconds before the second attempt to connect; zero or less means 1.
-        protocol_version: Above 1, the service is asked for this version; 2 includes payload filters. Others ask for
-            none.
+        protocol_version: Which version to ask the service for; 2 includes payload filters. 1 or less asks for none.
         logger: A :class:`logging.Logger` or an adapter of one; default ``logging.getLogger("autoconfig")``.
         retry_policy: How the delay between attempts grows; default :class:`RetryPolicy`.
-        on_rejected_key: What a refused key (401, 403) leads to: ``"stop"`` ends the stream, ``"retry"`` tries again
-            after 5 minutes, growing to 1 hour (with the default policy).
-        handler_errors: What happens after a call of the handler that raised; default :class:`HandlerErrors`.
-        slow_callback: A call of the handler that took longer than this many seconds is logged at WARNING when it
-            returns; ``None`` turns that off.
-        cache: Where the last known configuration outlives the process, such as :class:`autoconfig.cache.FileStore`. It
-            is served until the service has sent its own, which then counts, whatever the versions; also when the key is
-            rejected. A third thread loads it and saves what the stream brings, at most five times a second; the stream
-            never waits for it. ``StreamStatus.content`` says what the handler has.
+        on_rejected_key: What to do when the service refuses the key (401, 403): ``"stop"`` ends the stream, ``"retry"``
+            tries again after 5 minutes, growing to 1 hour (with the default policy).
+        handler_errors: What to do after a call of the handler that raised; default :class:`HandlerErrors`.
+        slow_callback: Log a WARNING after each call of the handler that took longer than this many seconds; ``None``
+            turns that off.
+        cache: Keeps the last known configuration, such as :class:`autoconfig.cache.FileStore`. The handler gets what it
+            has until the service sends its own configuration, which replaces it, whatever the versions; also when the
+            key is refused. A third thread loads it and saves what the stream brings, at most five times a second. The
+            stream never waits for it. ``StreamStatus.content`` says what the handler has.
 
     Raises:
         TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
@@ -96,25 +98,12 @@ class StreamManager:
         slow_callback: float | None = 5.0,
         cache: ConfigurationStore | None = None,
     ) -> None:
-        read_key = key_reader(key)
-        check_url("stream_uri", stream_uri)
-        check_handler(handler)
-        config = check_instance("http_config", HTTPConfig() if http_config is None else http_config, HTTPConfig)
-        if check_number("initial_retry_delay", initial_retry_delay) <= 0:
-            initial_retry_delay = _DEFAULT_RETRY_DELAY
-        check_seconds("initial_retry_delay", initial_retry_delay)
-        check_instance("protocol_version", protocol_version, int)
-        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         if on_rejected_key not in ("stop", "retry"):
             raise ValueError(f"on_rejected_key must be 'stop' or 'retry', not {on_rejected_key!r}")
-        url = endpoint(stream_uri, protocol_version)
-        shown = show_key(key)
-        self._set_up(
+        self._build(
+            Service(key, stream_uri, http_config, protocol_version),
             handler,
-            lambda token, log: EventStream(Connector(read_key, url, config, token), config.max_event_bytes, log),
-            RetryPlan(initial_retry_delay, policy),
-            name=shown,
-            shown=f"{shown} at {url.partition('?')[0]}",
+            _retry_plan(initial_retry_delay, retry_policy),
             stop_on_rejection=on_rejected_key == "stop",
             logger=logger,
             handler_errors=handler_errors,
@@ -138,26 +127,14 @@ class StreamManager:
         """
         Return a manager that follows another source than the service's stream, such as ``redis.RedisSource``.
 
-        Key, URI and HTTP belong to the service's stream alone, so these have no place here. All else is as with the
-        constructor. The source describes what to follow and holds nothing open: several managers may be made from one.
-
-        Raises:
-            TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
-            ValueError: A number is invalid; the text names the argument.
+        The other arguments, and the errors, are those of the constructor. Several managers may follow one source.
         """
         check_callable("source.make", getattr(source, "make", None))
-        check_handler(handler)
-        if check_number("initial_retry_delay", initial_retry_delay) <= 0:
-            initial_retry_delay = _DEFAULT_RETRY_DELAY
-        check_seconds("initial_retry_delay", initial_retry_delay)
-        policy = check_instance("retry_policy", RetryPolicy() if retry_policy is None else retry_policy, RetryPolicy)
         manager = cls.__new__(cls)
-        manager._set_up(
+        manager._build(
+            source,
             handler,
-            source.make,
-            RetryPlan(initial_retry_delay, policy),
-            name=source.name,
-            shown=str(source),
+            _retry_plan(initial_retry_delay, retry_policy),
             logger=logger,
             handler_errors=handler_errors,
             slow_callback=slow_callback,
@@ -165,65 +142,57 @@ class StreamManager:
         )
         return manager
 
-    def _set_up(
+    def _build(
         self,
+        source: SourceMaker,
         handler: MessageHandler,
-        make_source: Callable[[CancelToken, SafeLogger], Source],
         plan: RetryPlan,
         *,
-        name: str,
-        shown: str,
         logger: Logger | None,
         handler_errors: HandlerErrors | None,
         slow_callback: float | None,
-        stop_on_rejection: bool = True,
         cache: ConfigurationStore | None = None,
+        stop_on_rejection: bool = True,
     ) -> None:
-        """Make the parts. This is the constructor's second half, and that of managers that follow another source."""
-        errors = HandlerErrors() if handler_errors is None else handler_errors
-        check_instance("handler_errors", errors, HandlerErrors)
+        """Make the parts and connect them: what all managers have in common, whatever the source."""
+        check_handler(handler)
+        errors = instance_or_default("handler_errors", handler_errors, HandlerErrors)
         slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)
-        if cache is not None:
-            check_store(cache)
-        self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
-        self._key, self._shown = name, shown
+        self._source = source
         self._lock = threading.RLock()  # guards the next two; reentrant, because a signal handler may call close()
         self._started = False
         self._closed = False
-        self._warned_in: int | None = None  # the fork that was warned
+        self._log = log = SafeLogger(logging.getLogger("autoconfig") if logger is None else logger)
         self._status = status = StatusTracker(log)
         token = CancelToken()
         batches: queue.Queue[Batch] = queue.Queue(_QUEUED_BATCHES)
         calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=log)
-        self._threads = threads = StreamThreads(batches, token, calls, status, log)
-        self._cache = None if cache is None else CacheThread(cache, batches, token, status, log)
-        observer = self._cache.content if self._cache else None
-        self._dispatcher = Dispatcher(calls, errors, batches, status, log, observer)
+        saving = None if cache is None else CacheThread(check_store(cache), batches, token, status, log)
+        self._threads = StreamThreads(batches, token, calls, saving, status, log)
+        self._dispatcher = Dispatcher(calls, errors, batches, status, log, saving.content if saving else None)
         self._reader = StreamReader(
-            make_source(token, log),
+            source.make(token, log),
             batches,
             token,
             plan,
             status,
             stop_on_rejection=stop_on_rejection,
-            on_connected=threads.note_connected,
+            on_connected=self._threads.note_connected,
             logger=log,
         )
-        self._attach_to(handler, weakref.ref(threads))
+        self._handler = handler
+        self._attached_stream = AttachedStream(self._threads, WeakMethod(self.wait_until_ready))
 
     def _observe(self, observer: Observer) -> None:
-        """Let somebody else be told of what counts, in the dispatcher's thread; called before :meth:`start`."""
+        """Let an observer get each message that counts, in the dispatcher's thread; called before :meth:`start`."""
         self._dispatcher.add_observer(observer)
 
-    def _attach_to(self, handler: MessageHandler, threads: weakref.ref[StreamThreads]) -> None:
-        self._handler = handler
-        # Both weak, so that a handler keeps neither the manager nor the threads alive.
-        self._attached_stream = AttachedStream(
-            lambda: (found := threads()) is None or found.stopped, weakref.WeakMethod(self.wait_until_ready)
-        )
-
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._shown}>"
+        return f"<{type(self).__name__} {self._source}>"
+
+    def __reduce__(self) -> NoReturn:
+        # A copy that was dropped would end the stream.
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled; make one in each process")
 
     def __del__(self) -> None:
         threads = vars(self).get("_threads")  # not there if the constructor raised
@@ -238,10 +207,9 @@ class StreamManager:
             The future :attr:`connected`.
 
         Raises:
-            RuntimeError: It was called before; or, and the manager is closed then, the system has no thread left or a
-                ready-made handler belongs to another manager that is still running.
+            RuntimeError: It was called before. Or the system has no thread left, or a ready-made handler belongs to
+                another manager that is running; then this manager is closed.
             ClosedError: The manager is closed; make a new one.
-            ForkedError: The manager was started before a fork, in the parent process; make a new one.
         """
         self._check_process()
         with self._lock:
@@ -252,11 +220,7 @@ class StreamManager:
             self._started = True
             try:
                 attach(self._handler, self._attached_stream)
-                read, dispatch = self._reader.run, self._dispatcher.run
-                if self._cache:
-                    self._cache.start()
-                    read, dispatch = partial(self._cache.read_with, read), partial(self._cache.dispatch_with, dispatch)
-                self._threads.start(read, dispatch, self._key)
+                self._threads.start(self._reader.run, self._dispatcher.run, self._source.name)
             except BaseException:  # no second thread, or Ctrl-C; __exit__() will not be called
                 self.close()
                 raise
@@ -267,34 +231,30 @@ class StreamManager:
         """
         A future that is done when the service first answers with a stream.
 
-        Its result is ``None`` then; it raises :class:`KeyRejectedError` if the key is refused, :class:`ClosedError` if
+        Its result is ``None``. It raises :class:`KeyRejectedError` if the key is refused, and :class:`ClosedError` if
         the manager is closed before. It says nothing about the first configuration; see :meth:`wait_until_ready`. Wait
-        for it with a timeout: an unreachable service is retried for ever. Its callbacks run in the reader's thread or
-        in the one that calls :meth:`close`, so they should not block.
+        with a timeout, because an unreachable service is retried for ever. The future's callbacks must not block: they
+        run in the reader's thread or in the one that calls :meth:`close`.
         """
         self._is_forked()
         return self._threads.connected
 
     def close(self, timeout: float = 5.0) -> bool:
         """
-        Stop everything; once it has returned, no further method of the handler is called.
+        Stop everything; after it has returned, no method of the handler is called.
 
         May be called from any thread, from a signal handler, from inside a callback (which then is the last), before
-        :meth:`start`, and again. Interrupts whatever the network is doing. A running callback is waited for, when the
-        call comes from another thread; and up to 0.75 s, what nothing can interrupt: the look-up of a name, decoding a
-        message of many megabytes, a function of yours that the reader calls, a log handler. After Ctrl-C in this call
-        the stream is off all the same. In a forked child it does nothing.
+        :meth:`start`, and again. It interrupts the network at once. It waits for a running callback, unless it is the
+        caller; and up to 0.75 s for what nothing can interrupt: the look-up of a name, decoding a message of many
+        megabytes, a function of yours that the reader calls, a log handler. After Ctrl-C in this call the stream is off
+        all the same. In a forked child it does nothing.
 
         Args:
-            timeout: How many seconds to wait for a running callback, and for the cache to be saved if it does not have
-                the last changes; everything else has at least 0.3 s to end.
+            timeout: How many seconds to wait for a running callback, and for unsaved changes to be saved to the cache.
+                Everything else has at least 0.3 s to end.
 
         Returns:
-            Whether all ended. If not, a WARNING says what did not; that thread is a daemon and ends by itself.
-
-        Raises:
-            TypeError: The timeout is not a number.
-            ValueError: It is negative or longer than 366 days.
+            Whether everything has ended. If not, a WARNING names the thread, which is a daemon and ends by itself.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
         if self._threads.has_forked():
@@ -303,21 +263,10 @@ class StreamManager:
             with self._lock:
                 self._closed = True
             ended = self._threads.stop(deadline)
-            ended = self._finish_saving(deadline) and ended
             return detach(self._handler, self._attached_stream, deadline) and ended
         except BaseException:  # Ctrl-C
             self._threads.cancel()
             raise
-
-    def _finish_saving(self, deadline: float) -> bool:
-        """Wait until the cache has what the handler was last told of; return whether it has."""
-        if self._cache is None:
-            return True
-        self._cache.finish()
-        saved = self._cache.wait(deadline)
-        if not saved:
-            log_aside(self._log, logging.WARNING, "Gave up waiting for the cache; it does not have the last changes")
-        return saved
 
     def join(self, timeout: float | None = None) -> bool:
         """
@@ -327,17 +276,12 @@ class StreamManager:
             timeout: How many seconds to wait; ``None`` means for ever.
 
         Returns:
-            ``True`` when the stream is off, ``False`` at the timeout. A callback that called :meth:`close` may still be
-            running then.
+            Whether the stream is off. A callback that called :meth:`close` may still be running then.
 
         Raises:
             KeyRejectedError: The stream is off because the key was refused.
-            RuntimeError: The manager was not started, or the call comes from inside a callback, which would wait for
-                itself.
-            ForkedError: The manager was started before a fork, in the parent process.
-            TypeError: The timeout is not a number.
-            ValueError: It is negative or longer than 366 days.
-            BaseException: What ended one of the stream's threads, if that should ever happen.
+            RuntimeError: The manager was not started, or the call comes from inside a callback.
+            BaseException: One of the stream's threads failed, which should never happen.
         """
         self._check_wait("join", timeout)
         off = self._threads.wait_for_end(timeout)
@@ -356,12 +300,8 @@ class StreamManager:
             KeyRejectedError: The key was refused before.
             ClosedError: The manager was closed before.
             NotReadyError: It did not come in time; a ``TimeoutError``, whose text holds the last error.
-            RuntimeError: The manager was not started, or the call comes from inside a callback, which would wait for
-                itself.
-            ForkedError: The manager was started before a fork, in the parent process.
-            TypeError: The timeout is not a number.
-            ValueError: It is negative or longer than 366 days.
-            BaseException: What ended one of the stream's threads, if that should ever happen.
+            RuntimeError: The manager was not started, or the call comes from inside a callback.
+            BaseException: One of the stream's threads failed, which should never happen.
         """
         self._check_wait("wait_until_ready", timeout)
         if self._status.wait_until_ready(timeout):
@@ -383,20 +323,19 @@ class StreamManager:
         """
         Call a function with the new :class:`StreamStatus` when its state, last error or refused environments change.
 
-        It is called in the thread that brought the change about: one of the stream's or one that calls :meth:`close`.
-        Calls come one at a time and in order. It should return soon, because the stream is held up meanwhile. What it
-        raises is logged; but Ctrl-C in the main thread is raised.
+        It is called in the thread that made the change, which is one of the stream's or one that calls :meth:`close`.
+        Calls come one at a time and in order. The stream waits for them, so the function should return soon. What it
+        raises is logged, except Ctrl-C in the main thread.
 
         Raises:
             TypeError: It cannot be called.
-            ForkedError: The manager was started before a fork, in the parent process.
         """
         self._check_process()
-        self._status.add_listener(listener)
+        self._status.listeners.add(listener)
 
     def remove_status_listener(self, listener: StatusListener) -> None:
         """Remove a status listener; nothing happens if it was not added."""
-        self._status.remove_listener(listener)
+        self._status.listeners.remove(listener)
 
     def wait_for(self, state: StreamState, timeout: float | None = None) -> bool:
         """
@@ -407,14 +346,11 @@ class StreamManager:
             timeout: How many seconds to wait; ``None`` means for ever.
 
         Returns:
-            Whether it is; ``False`` also at once when the stream is off, because then no other state will come.
+            Whether it is. When the stream is off it returns at once, because the state will not change any more.
 
         Raises:
-            RuntimeError: The manager was not started, or the state is another one and the call comes from inside a
-                callback, which would hold up the stream that it waits for.
-            ForkedError: The manager was started before a fork, in the parent process.
-            TypeError: The state is no :class:`StreamState`, or the timeout no number.
-            ValueError: The timeout is negative or longer than 366 days.
+            RuntimeError: The manager was not started, or the call comes from inside a callback and would have to wait.
+            TypeError: The state is no :class:`StreamState`.
         """
         check_instance("state", state, StreamState)
         self._check_wait("wait_for", timeout, inside=self._status.status.state is state)
@@ -424,13 +360,11 @@ class StreamManager:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _check_wait(self, method: str, timeout: float | None, *, inside: bool = False) -> None:
-        """Raise unless one may wait, in a callback only if ``inside``."""
+        """Raise unless the caller may wait; inside a callback, ``inside`` says so."""
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
         self._check_process()
@@ -444,19 +378,23 @@ class StreamManager:
             raise ForkedError
 
     def _is_forked(self) -> bool:
-        """Return whether the stream is the parent's, of which this is a fork; the first time, warn."""
+        """Return whether the stream runs in the parent process; the first time, log a WARNING."""
         if not self._threads.has_forked():
             return False
-        if self._warned_in != os.getpid():
-            self._warned_in = os.getpid()
-            text = "%r runs in the parent process only: this fork has to make and start its own"
-            log_aside(self._log, logging.WARNING, text, self)  # a thread of the parent may have held a handler's lock
+        forks.warn_once(self, self._log)
         return True
 
     def _raise_error(self) -> None:
-        """Raise what the stream was ended by, if it was not closed."""
+        """Raise what has ended the stream, unless it was closed."""
         error = self._threads.error
         if isinstance(error, KeyRejectedError):
             raise KeyRejectedError(error.status)  # a new one, because each raise adds to a traceback
         if error is not None:
             raise error.with_traceback(None)
+
+
+def _retry_plan(initial_delay: float, policy: RetryPolicy | None) -> RetryPlan:
+    if check_number("initial_retry_delay", initial_delay) <= 0:
+        initial_delay = _DEFAULT_RETRY_DELAY
+    check_seconds("initial_retry_delay", initial_delay)
+    return RetryPlan(initial_delay, instance_or_default("retry_policy", policy, RetryPolicy))

@@ -1,4 +1,4 @@
-"""What there is to measure of streams, registries and client pools, whatever library takes it."""
+"""What can be measured of streams, registries, client pools and fleets, for any metrics library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .registry import EnvironmentRegistry
 from .status import ContentSource, StreamState, StreamStatus
 
 if TYPE_CHECKING:  # they need other extras
-    from .clients import ClientPool
+    from .clients import ClientPool, ClientStatus
     from .redis import Leader, RedisSource
 
 S = TypeVar("S")
@@ -39,15 +39,15 @@ class Kind(Enum):
 @attrs.frozen
 class Measure(Generic[S]):
     """
-    A number that a source has, or several with labels.
+    Something that can be measured: a number, or several with labels.
 
     Attributes:
-        name: In lower case, with dots; the libraries' names are made of it.
+        name: In lower case, with dots; the metric's names in each library are made of it.
         kind: See :class:`Kind`.
         unit: As OpenTelemetry spells units: ``s``, ``1``, or what is counted, in braces.
-        text: A sentence.
-        read: Returns the samples as they are now. What is not known has none.
-        labels: Names of the labels.
+        text: A sentence that describes it.
+        read: Returns the current samples; none if the number is not known.
+        labels: The names of the labels.
     """
 
     name: str
@@ -58,10 +58,39 @@ class Measure(Generic[S]):
     labels: tuple[str, ...] = ()
 
 
-def _one(value: float | datetime | None) -> Samples:
-    if value is None:
-        return []
-    return [((), value.timestamp() if isinstance(value, datetime) else value)]
+Value = float | datetime | None
+"""A number or a time; ``None`` if it is not known."""
+
+
+def _single(read: Callable[[S], Value]) -> Callable[[S], Samples]:
+    """Return a function that reads one value without labels."""
+
+    def samples(source: S) -> Samples:
+        value = read(source)
+        if value is None:
+            return []
+        return [((), value.timestamp() if isinstance(value, datetime) else value)]
+
+    return samples
+
+
+def _gauge(name: str, unit: str, text: str, read: Callable[[S], Value]) -> Measure[S]:
+    """Return the measure of a number that can grow and shrink."""
+    return Measure(name, Kind.GAUGE, unit, text, _single(read))
+
+
+def _counter(name: str, unit: str, text: str, read: Callable[[S], Value]) -> Measure[S]:
+    """Return the measure of a number that only grows."""
+    return Measure(name, Kind.COUNTER, unit, text, _single(read))
+
+
+def _timestamp(name: str, text: str, read: Callable[[S], Value]) -> Measure[S]:
+    """Return the measure of a time."""
+    return Measure(name, Kind.TIME, "s", text, _single(read))
+
+
+def _content(status: StreamStatus) -> Samples:
+    return [] if status.content_at is None else [((status.content.name,), status.content_at.timestamp())]
 
 
 def _states(status: StreamStatus) -> Samples:
@@ -73,17 +102,20 @@ def _last_error(status: StreamStatus) -> Samples:
     return [] if error is None else [((error.kind.name, error.status_code), error.time.timestamp())]
 
 
-def _content(status: StreamStatus) -> Samples:
-    return [] if status.content_at is None else [((status.content.name,), status.content_at.timestamp())]
+def _events(status: StreamStatus) -> Samples:
+    return [((name,), count) for name, count in status.events.items()]
+
+
+def _errors(status: StreamStatus) -> Samples:
+    return [((kind.name,), count) for kind, count in status.errors.items()]
 
 
 STREAM: tuple[Measure[StreamStatus], ...] = (
-    Measure(
+    _gauge(
         "ready",
-        Kind.GAUGE,
         "1",
         "Whether the handler has a full configuration.",
-        lambda status: _one(status.content is not ContentSource.NOTHING),
+        lambda status: status.content is not ContentSource.NOTHING,
     ),
     Measure(
         "content",
@@ -94,15 +126,11 @@ STREAM: tuple[Measure[StreamStatus], ...] = (
         ("source",),
     ),
     Measure("stream.state", Kind.GAUGE, "1", "1 for the state of the stream, 0 for the others.", _states, ("state",)),
-    Measure(
-        "stream.state_since", Kind.TIME, "s", "When the state of the stream began.", lambda status: _one(status.since)
-    ),
-    Measure(
+    _timestamp("stream.state_since", "When the state of the stream began.", lambda status: status.since),
+    _timestamp(
         "stream.last_byte",
-        Kind.TIME,
-        "s",
         "When something was last received, heartbeats included.",
-        lambda status: _one(status.last_byte_at),
+        lambda status: status.last_byte_at,
     ),
     Measure(
         "stream.last_error",
@@ -112,92 +140,60 @@ STREAM: tuple[Measure[StreamStatus], ...] = (
         _last_error,
         ("kind", "status_code"),
     ),
-    Measure(
-        "stream.connected",
-        Kind.GAUGE,
-        "1",
-        "Whether there is a connection.",
-        lambda status: _one(status.connected_since is not None),
+    _gauge(
+        "stream.connected", "1", "Whether there is a connection.", lambda status: status.connected_since is not None
     ),
-    Measure(
+    _gauge(
         "stream.failed_attempts",
-        Kind.GAUGE,
         "{attempt}",
         "How many attempts have failed since the last event.",
-        lambda status: _one(status.failed_attempts),
+        lambda status: status.failed_attempts,
     ),
-    Measure(
-        "stream.events",
-        Kind.COUNTER,
-        "{event}",
-        "How many events were received.",
-        lambda status: [((name,), count) for name, count in status.events.items()],
-        ("event",),
+    Measure("stream.events", Kind.COUNTER, "{event}", "How many events were received.", _events, ("event",)),
+    Measure("stream.errors", Kind.COUNTER, "{error}", "How many errors there were.", _errors, ("kind",)),
+    _counter(
+        "stream.connections", "{connection}", "How many connections were made.", lambda status: status.connections
     ),
-    Measure(
-        "stream.errors",
-        Kind.COUNTER,
-        "{error}",
-        "How many errors there were.",
-        lambda status: [((kind.name,), count) for kind, count in status.errors.items()],
-        ("kind",),
-    ),
-    Measure(
-        "stream.connections",
-        Kind.COUNTER,
-        "{connection}",
-        "How many connections were made.",
-        lambda status: _one(status.connections),
-    ),
-    Measure(
+    _gauge(
         "refused_environments",
-        Kind.GAUGE,
         "{environment}",
         "How many environments the service sends in a form that cannot be used.",
-        lambda status: _one(len(status.refused)),
+        lambda status: len(status.refused),
     ),
-    Measure(
+    _gauge(
         "handler.queued_batches",
-        Kind.GAUGE,
         "{batch}",
         "How many batches of messages wait for the handler.",
-        lambda status: _one(status.queued_batches),
+        lambda status: status.queued_batches,
     ),
-    Measure(
+    _gauge(
         "handler.lag",
-        Kind.GAUGE,
         "s",
         "How long the oldest of the waiting messages has been waiting.",
-        lambda status: _one(status.lag),
+        lambda status: status.lag,
     ),
-    Measure(
+    _gauge(
         "handler.pending_retries",
-        Kind.GAUGE,
         "{item}",
         "How many items wait for a failed call to be made again.",
-        lambda status: _one(status.pending_retries),
+        lambda status: status.pending_retries,
     ),
-    Measure(
+    _counter(
         "handler.failures",
-        Kind.COUNTER,
         "{call}",
         "How many calls of the handler have raised.",
-        lambda status: _one(status.failed_callbacks),
+        lambda status: status.failed_callbacks,
     ),
 )
 
 
 def _expirations(registry: EnvironmentRegistry) -> Iterator[tuple[EnvironmentParams, float]]:
-    """Yield the time of each SDK key that is still to expire, and its environment."""
+    """Yield each environment and time at which one of its SDK keys will expire."""
     now = time.time()
     for environment in registry:
         for key in environment.accepted_sdk_keys:
             if key.expiration is not None and key.expiration.timestamp() > now:
                 yield environment, key.expiration.timestamp()
-
-
-def _next_expiry(registry: EnvironmentRegistry) -> Samples:
-    return _one(min((at for _, at in _expirations(registry)), default=None))
 
 
 def _next_expiries(registry: EnvironmentRegistry) -> Samples:
@@ -209,90 +205,61 @@ def _next_expiries(registry: EnvironmentRegistry) -> Samples:
 
 
 REGISTRY: tuple[Measure[EnvironmentRegistry], ...] = (
-    Measure(
-        "environments",
-        Kind.GAUGE,
-        "{environment}",
-        "How many environments there are.",
-        lambda registry: _one(len(registry)),
-    ),
-    Measure(
-        "filters",
-        Kind.GAUGE,
-        "{filter}",
-        "How many payload filters there are.",
-        lambda registry: _one(len(registry.filters)),
-    ),
-    Measure(
+    _gauge("environments", "{environment}", "How many environments there are.", len),
+    _gauge("filters", "{filter}", "How many payload filters there are.", lambda registry: len(registry.filters)),
+    _gauge(
         "expiring_sdk_keys",
-        Kind.GAUGE,
         "{key}",
         "How many SDK keys are accepted until a time that is still to come.",
-        lambda registry: _one(sum(1 for _ in _expirations(registry))),
+        lambda registry: sum(1 for _ in _expirations(registry)),
     ),
 )
-NEXT_EXPIRY: Measure[EnvironmentRegistry] = Measure(
-    "next_key_expiry", Kind.TIME, "s", "When the next SDK key expires.", _next_expiry
+NEXT_EXPIRY: Measure[EnvironmentRegistry] = _timestamp(
+    "next_key_expiry",
+    "When the next SDK key expires.",
+    lambda registry: min((at for _, at in _expirations(registry)), default=None),
 )
 EACH_NEXT_EXPIRY = attrs.evolve(NEXT_EXPIRY, read=_next_expiries, labels=("project", "environment"))
 
 
-def _clients(pool: ClientPool) -> Samples:
-    from .clients import ClientState  # here, because it needs another extra, which who has a pool has
-
+def _statuses(pool: ClientPool) -> list[ClientStatus] | None:
+    """Return the statuses of a pool's clients; ``None`` if it belongs to the parent process."""
     try:
-        states = Counter(status.state for status in pool.status().values())
-    except ForkedError:  # it is the parent's
+        return list(pool.status().values())
+    except ForkedError:
+        return None
+
+
+def _clients(pool: ClientPool) -> Samples:
+    from .clients import ClientState  # needs another extra, which is there if there is a pool
+
+    statuses = _statuses(pool)
+    if statuses is None:
         return []
+    states = Counter(status.state for status in statuses)
     return [((state.name,), states[state]) for state in ClientState]
 
 
-def _retired_clients(pool: ClientPool) -> Samples:
-    try:
-        return _one(sum(status.retired for status in pool.status().values()))
-    except ForkedError:
-        return []
+def _retired_clients(pool: ClientPool) -> float | None:
+    statuses = _statuses(pool)
+    return None if statuses is None else sum(status.retired for status in statuses)
 
 
 POOL: tuple[Measure[ClientPool], ...] = (
-    Measure(
-        "clients",
-        Kind.GAUGE,
-        "{client}",
-        "How many environments are served in this way.",
-        _clients,
-        ("state",),
-    ),
-    Measure(
-        "retired_clients",
-        Kind.GAUGE,
-        "{client}",
-        "How many replaced clients are not closed yet.",
-        _retired_clients,
-    ),
+    Measure("clients", Kind.GAUGE, "{client}", "How many environments are served in this way.", _clients, ("state",)),
+    _gauge("retired_clients", "{client}", "How many replaced clients are not closed yet.", _retired_clients),
 )
 
 LEADER: tuple[Measure[Leader], ...] = (
-    Measure(
-        "fleet.leading",
-        Kind.GAUGE,
-        "1",
-        "Whether this one leads its fleet.",
-        lambda leader: _one(leader.status.leading),
+    _gauge("fleet.leading", "1", "Whether this one leads its fleet.", lambda leader: leader.status.leading),
+    _counter(
+        "fleet.takeovers", "{takeover}", "How often this one began to lead.", lambda leader: leader.status.takeovers
     ),
-    Measure(
-        "fleet.takeovers",
-        Kind.COUNTER,
-        "{takeover}",
-        "How often this one began to lead.",
-        lambda leader: _one(leader.status.takeovers),
-    ),
-    Measure(
+    _counter(
         "fleet.writes",
-        Kind.COUNTER,
         "{write}",
         "How many changes this one has written to Redis.",
-        lambda leader: _one(leader.status.writes),
+        lambda leader: leader.status.writes,
     ),
 )
 
@@ -305,18 +272,11 @@ FLEET: tuple[Measure[RedisSource], ...] = (
         lambda source: [((owner,), 1)] if (owner := source.leader.owner) else [],
         ("owner",),
     ),
-    Measure(
-        "fleet.leader_sign",
-        Kind.TIME,
-        "s",
-        "When the leader last gave a sign of life.",
-        lambda source: _one(source.leader.alive_at),
-    ),
-    Measure(
+    _timestamp("fleet.leader_sign", "When the leader last gave a sign of life.", lambda source: source.leader.alive_at),
+    _gauge(
         "fleet.lag",
-        Kind.GAUGE,
         "s",
         "How long the last change took from Redis to here, by the clocks of both.",
-        lambda source: _one(source.leader.lag),
+        lambda source: source.leader.lag,
     ),
 )

@@ -8,7 +8,7 @@ Every field of a ``…Rep`` class has the zero value as its default, because the
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
@@ -42,7 +42,8 @@ RECONNECT_EVENT = "reconnect"
 """Name of the event that asks for a new connection. Its data is not looked at."""
 
 _MAX_UNSIGNED = 2**64 - 1
-_NO_ANCHOR = "does not hold the key of"
+_SDK_NAMES = "sdkKeys", "sdkKey.value"  # of a list of keys, and of what it has to hold
+_MOBILE_NAMES = "mobileKeys", "mobKey"
 
 _UNFILTERED = FilterKey("")
 
@@ -130,10 +131,17 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
 
     def contradiction(self) -> str | None:
         """Return what is contradictory in the lists of keys, for which the environment is refused; else ``None``."""
-        if self.sdk_keys and (reason := _contradiction(self.sdk_keys, self.sdk_key.value)):
-            return f"sdkKeys {reason} sdkKey.value" if reason is _NO_ANCHOR else f"sdkKeys {reason}"
-        if self.mobile_keys and (reason := _contradiction(self.mobile_keys, self.mob_key)):
-            return f"mobileKeys {reason} mobKey" if reason is _NO_ANCHOR else f"mobileKeys {reason}"
+        for keys, anchor, names in (
+            (self.sdk_keys, self.sdk_key.value, _SDK_NAMES),
+            (self.mobile_keys, self.mob_key, _MOBILE_NAMES),
+        ):
+            found = not keys
+            for key in keys or ():
+                if not key.value:
+                    return f"{names[0]} has an entry without a value"
+                found = found or key.value == anchor
+            if not found:
+                return f"{names[0]} does not hold the key of {names[1]}"
         return None
 
     def to_params(self, id: str = "", shared: dict[str, str] | None = None) -> EnvironmentParams:
@@ -246,8 +254,7 @@ class PutContent(Record, frozen=True):
             ValueError: A field has the wrong type; the text names it and holds no value.
         """
         items = convert(document, _PutItems)
-        environments = ((id, convert(entry, EnvironmentRep)) for id, entry in items.environments.items())
-        return cls.sorted(environments, items.filters)
+        return cls.sorted(_converted(items.environments), items.filters)
 
     @classmethod
     def sorted(cls, environments: Iterable[tuple[str, EnvironmentRep]], filters: Mapping[str, FilterRep]) -> PutContent:
@@ -268,6 +275,27 @@ class PutContent(Record, frozen=True):
 class _PutItems(msgspec.Struct, frozen=True):
     environments: dict[str, Any] = {}
     filters: dict[str, FilterRep] = {}
+
+
+def _converted(entries: Mapping[str, Any]) -> Iterator[tuple[str, EnvironmentRep]]:
+    for id, entry in entries.items():
+        try:
+            yield id, EnvironmentRep.from_json(entry)
+        except ValueError as error:
+            raise ValueError(f"environments[{show(id)}]: {error}") from None
+
+
+class RepeatedPut(Record, frozen=True, gc=False):
+    """
+    A put of the same bytes as the message before it, and so a full configuration in which nothing is new.
+
+    Attributes:
+        environments: How many environments it has; all of them can be used.
+        filters: How many filters it has.
+    """
+
+    environments: int
+    filters: int
 
 
 class PatchMessageData(Record, frozen=True, gc=False):
@@ -313,7 +341,7 @@ class CachedContent(Record, frozen=True):
     saved_at: datetime | None = None
 
 
-Message = PutContent | PatchMessageData | DeleteMessageData | CachedContent
+Message = PutContent | RepeatedPut | PatchMessageData | DeleteMessageData | CachedContent
 
 Batch = list[Message]
 """What one read of the stream brought: one item of the queue between the threads. An empty one is the last."""
@@ -331,17 +359,6 @@ def _to_json(record: Record) -> dict[str, Any]:
             value = [_to_json(key) for key in value]
         document[wire_name] = value
     return document
-
-
-def _contradiction(keys: Iterable[KeyRep], anchor: str) -> str | None:
-    found = False
-    for key in keys:
-        value = key.value
-        if value == anchor:
-            found = True
-        if not value:
-            return "has an entry without a value"
-    return None if found else _NO_ANCHOR
 
 
 @lru_cache(maxsize=256)  # environments share a few values, so most of them share one timedelta

@@ -18,9 +18,9 @@ from .dispatch.calls import StoppedError
 from .environments import EnvironmentParams, FilterParams
 from .handler import MessageHandler, check_handler
 from .identifiers import EnvironmentID, FilterID
-from .inner_handlers import AttachedStream, ReadyMadeHandler, attach, detach
 from .manager import StreamManager
 from .measures import EACH_NEXT_EXPIRY, FLEET, LEADER, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
+from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
 from .registry import EnvironmentRegistry
 
 if TYPE_CHECKING:  # they need other extras
@@ -39,7 +39,7 @@ class TimedHandler(ReadyMadeHandler):
     Measures how long each call of a handler takes, and counts those that raise.
 
     Give it to the :class:`StreamManager` in the handler's place, and to a :class:`StreamCollector` to have it scraped.
-    Each call leads to one call of the handler, in the same thread; what that raises is raised.
+    It passes each call to the handler, in the same thread, and raises what the handler raises.
 
     Args:
         handler: An object with the six methods of :class:`MessageHandler`; ``environment_refused`` is optional.
@@ -106,23 +106,21 @@ class TimedHandler(ReadyMadeHandler):
             self._failures.labels(name).inc()
             raise
 
-    def _attach(self, stream: AttachedStream) -> None:
-        super()._attach(stream)
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
+        super()._attach_to_stream(stream)
         attach(self._handler, stream)
 
-    def _detach(self, stream: AttachedStream, deadline: float) -> bool:
+    def _detach_from_stream(self, stream: AttachedStream, deadline: float) -> bool:
         return detach(self._handler, stream, deadline)
 
     def _known_ids(self) -> tuple[Iterable[EnvironmentID], Iterable[FilterID]]:
         return (), ()  # what an earlier manager has left is the handler's concern
 
     def _keep_environment(self, id: EnvironmentID) -> None:
-        if isinstance(self._handler, ReadyMadeHandler):
-            self._handler._keep_environment(id)
+        keep_environment(self._handler, id)
 
     def _keep_filter(self, id: FilterID) -> None:
-        if isinstance(self._handler, ReadyMadeHandler):
-            self._handler._keep_filter(id)
+        keep_filter(self._handler, id)
 
     def _collect(self) -> Iterator[Metric]:
         yield from self._durations.collect()
@@ -143,8 +141,8 @@ class StreamCollector(Collector):
         pools: For the number of clients in each state.
         fleets: For who leads a fleet that is followed, and the lag behind that.
         leaders: For whether one leads, and what it has written.
-        per_environment: Whether the next expiration of a key is told for each environment, with its project's key and
-            its own as labels. Otherwise it is told for each stream.
+        per_environment: Whether to report the next expiration of a key for each environment, with its project's key and
+            its own as labels, and not for each stream.
     """
 
     def __init__(
@@ -176,7 +174,7 @@ class StreamCollector(Collector):
         yield from self._timed()
 
     def _timed(self) -> Iterable[Metric]:
-        """Return what the handlers have measured, with the names of their streams."""
+        """Return what the handlers have measured, with the names of their streams as labels."""
         families: dict[str, Metric] = {}
         for stream, handler in self._handlers.items():
             for found in handler._collect():

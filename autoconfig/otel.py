@@ -47,7 +47,7 @@ def instrument(
     meter: Meter | None = None,
 ) -> None:
     """
-    Have streams observed whenever metrics are collected, in the collector's thread; call it once for each meter.
+    Observe streams whenever metrics are collected, in the collector's thread. Call it once for each meter.
 
     Each mapping names what belongs to one stream; the names become the attribute ``stream``. Times are seconds since
     1970; what is not known is left out. No attribute holds a key.
@@ -69,7 +69,7 @@ def instrument(
 
 
 def _create(meter: Meter, measures: Iterable[Measure[S]], sources: Mapping[str, T], observed: Callable[[T], S]) -> None:
-    """Make an instrument for each measure; ``observed`` returns what is read of a source."""
+    """Make an instrument for each measure; ``observed`` returns what the measures read of a source."""
     sources = dict(sources)
     for measure in map(_named, measures if sources else ()):
 
@@ -90,6 +90,6 @@ def _attributes(names: Iterable[str], values: Iterable[str | int | None]) -> dic
 
 
 def _named(measure: Measure[S]) -> Measure[S]:
-    """Give a measure its name here, and what dashboards of the relay know the labels that they know."""
+    """Return a measure with its name in OpenTelemetry; some have the relay's names and labels, for its dashboards."""
     name, labels = _RELAY.get(measure.name, (f"autoconfig.{measure.name}", measure.labels))
     return attrs.evolve(measure, name=name, labels=labels)

@@ -1,15 +1,14 @@
-"""The handler that keeps the current environments and filters, to be asked from any thread."""
+"""The handler that keeps the current environments and filters; any thread may look them up."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, timezone
-from types import MappingProxyType
-from typing import Generic, Literal, TypeVar
+from datetime import datetime
+from typing import Literal, TypeVar
 
 import attrs
 
@@ -17,14 +16,16 @@ from .environments import EnvironmentParams, FilterParams
 from .exceptions import NotReadyError
 from .expiry import ExpiredKey, ExpiryCallbacks
 from .handler import MessageHandler, check_handler
+from .handlers_in_a_row import HandlersInARow
 from .identifiers import EnvironmentID, FilterID
-from .inner_handlers import AttachedStream, HandlersInARow, ReadyMadeHandler, raise_first
+from .inner_calls import raise_first
+from .key_index import NO_KEYS, KeyIndex, keys_of
+from .ready_made_handler import AttachedStream, ReadyMadeHandler
 from .receiver import Action
 from .safe_logger import SafeLogger
-from .validation import check_callable, check_instance, check_seconds
+from .snapshot_dict import SnapshotDict
+from .validation import check_callable, check_seconds
 
-K = TypeVar("K")
-V = TypeVar("V")
 ExpiryCallback = TypeVar("ExpiryCallback", bound=Callable[[ExpiredKey], object])
 
 _log = SafeLogger(logging.getLogger("autoconfig"))
@@ -57,21 +58,21 @@ RegistryListener = Callable[[RegistryChange], object]
 
 class EnvironmentRegistry(ReadyMadeHandler):
     """
-    Keeps all environments and payload filters as they are now, and finds an environment by any of its keys.
+    Keeps all current environments and payload filters, and finds an environment by any of its keys.
 
-    It is a :class:`MessageHandler`: give it to a :class:`StreamManager`, or give that :meth:`wrap` of your own handler.
-    The manager calls its six methods, from one thread. Everything else may be called from any thread. Look-ups are O(1)
-    and lock-free. Each sees an environment as it was before a change or after it, and a key that is accepted before and
-    after a change is found at every moment in between. While the stream is interrupted, the registry stays as it is.
+    It is a :class:`MessageHandler`: give it to a :class:`StreamManager`, or :meth:`wrap` your own handler in it. The
+    manager calls its six methods, from one thread. Everything else may be called from any thread. Look-ups are O(1) and
+    lock-free. A look-up sees an environment either before or after a change, and a key that is accepted before and
+    after a change is found at every moment. While the stream is interrupted, the registry stays as it is.
 
     ``len(registry)`` is the number of environments, iteration yields them, and ``env_id in registry`` asks for an id.
 
     Two environments may share a key or a name for a while, for instance when one replaces the other. Then the look-up
     finds the one that was added or changed last. Keys that are limited to views of an environment are not found.
 
-    A registry belongs to one manager at a time. It may be given to another one when the first is closed, or in a forked
-    process. It is not ready then, until the first full configuration of the new manager, and drops at that moment what
-    this did not contain. As long as the first manager is running, ``start()`` of another raises ``RuntimeError``.
+    A registry belongs to one manager at a time. It may be given to another one after the first was closed, or in a
+    forked process. Then it is not ready until the new manager's first full configuration, and deletes at that moment
+    what this did not contain. While the first manager is running, ``start()`` of another one raises ``RuntimeError``.
     """
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
         self._names = KeyIndex()
         self._sdk_keys = KeyIndex()
         self._mobile_keys = KeyIndex()
+        self._indexes = self._names, self._sdk_keys, self._mobile_keys  # in the order of keys_of()
         self._ready = threading.Event()  # set by the first received_all_environments()
         self._attached_or_ready = threading.Event()  # for those who wait before the manager is started
         self._listeners: tuple[RegistryListener, ...] = ()
@@ -122,15 +124,14 @@ class EnvironmentRegistry(ReadyMadeHandler):
         """
         Wait for the first full configuration.
 
-        May be called before the manager is started. Not to be called inside a callback, which would hold up what it
-        waits for.
+        May be called before the manager is started. Do not call it inside a callback: it would wait for itself.
 
         Args:
             timeout: How many seconds to wait; ``None`` means for ever.
 
         Raises:
             NotReadyError: It has not come in time; also a :class:`TimeoutError`.
-            AutoConfigError: It will not come. The error is that of :meth:`StreamManager.wait_until_ready`, such as
+            AutoConfigError: It will not come. The manager's :meth:`StreamManager.wait_until_ready` raised this, such as
                 :class:`KeyRejectedError` or :class:`ClosedError`.
         """
         if self.is_ready:
@@ -152,11 +153,11 @@ class EnvironmentRegistry(ReadyMadeHandler):
 
     def find_by_sdk_key(self, key: str, at: datetime | None = None) -> EnvironmentParams | None:
         """
-        Return the environment that accepts this SDK key, be it the current one or one that has not expired yet.
+        Return the environment that accepts this SDK key, the current one or one that has not expired yet.
 
         Args:
             key: The key.
-            at: When it has to be accepted, given what is known now; default is now.
+            at: The time at which the key has to be accepted; default is now.
 
         Raises:
             ValueError: The time is naive.
@@ -171,8 +172,8 @@ class EnvironmentRegistry(ReadyMadeHandler):
         """
         Call a function with a :class:`RegistryChange` after each change from now on.
 
-        It is called in the manager's thread, when look-ups see the change already, and should return soon, because
-        further changes wait. What it raises is logged. A message that changes nothing is no change.
+        It is called in the dispatcher's thread, when look-ups see the change already. It should return soon, because
+        further changes wait for it. What it raises is logged. It is not called for a message that changes nothing.
 
         Raises:
             TypeError: It cannot be called.
@@ -193,14 +194,14 @@ class EnvironmentRegistry(ReadyMadeHandler):
         """
         Call a function with an :class:`ExpiredKey` when a key of an environment expires.
 
-        Each key is reported once for each time at which it is to expire. It is not reported if it was withdrawn or
-        given another time before. A key that has expired already when it becomes known is reported at once; the first
-        callback also gets those that the registry has by now.
+        Each key is reported once for each expiration time. It is not reported if it was withdrawn or got another time
+        before. A key that has already expired when it becomes known is reported at once; the first function that is
+        added also gets the expired keys that the registry has by then.
 
         The calls are made one at a time and in the order of the expirations, in a daemon thread named
-        ``autoconfig-expiry-…`` that exists while a key is to expire. The stream does not wait for it. What the function
-        raises is logged. No call begins after the manager's ``close()``. When the clock of the machine is set forward,
-        a report may be an hour late.
+        ``autoconfig-expiry-…`` that exists while a key is due to expire. The stream does not wait for them. What the
+        function raises is logged. No call begins after the manager's ``close()``. If the clock of the machine is set
+        forward, a report may be an hour late.
 
         Returns:
             The function, so that this can be used as a decorator.
@@ -214,7 +215,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
 
     def wrap(self, handler: MessageHandler, *more: MessageHandler) -> MessageHandler:
         """
-        Return a handler that feeds the registry and then hands on to other ones, in their order.
+        Return a handler that hands each callback to the registry and then to other handlers, in their order.
 
         The handlers may use the registry, which already has each change. If one of them raises, the others are still
         called. The manager logs the error and retries the call; only the calls that failed are repeated.
@@ -235,7 +236,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
         self._set_environment(params)
 
     def received_all_environments(self) -> None:
-        """Delete what an earlier manager has left, and mark the registry as ready."""
+        """Delete what only an earlier manager has added, and mark the registry as ready."""
         errors: list[BaseException] = []
         self._delete_old_items(errors)
         self._ready.set()
@@ -249,10 +250,10 @@ class EnvironmentRegistry(ReadyMadeHandler):
         before = self._environments.items.get(id)
         if before is None:
             return
-        for index, keys in zip(self._indexes(), _keys_of(before), strict=True):
+        for index, keys in zip(self._indexes, keys_of(before), strict=True):
             index.remove(keys, id)
         self._environments.pop(id)
-        self._expiry.look_at(id)
+        self._expiry.environment_changed(id)
         self._notify(before, None)
 
     def add_filter(self, params: FilterParams) -> None:
@@ -271,10 +272,10 @@ class EnvironmentRegistry(ReadyMadeHandler):
             self._filters.pop(id)
             self._notify(before, None)
 
-    def _attach(self, stream: AttachedStream) -> None:
+    def _attach_to_stream(self, stream: AttachedStream) -> None:
         if self._stream is not stream:
-            super()._attach(stream)
-            # New ones, which no thread of an earlier manager or of a parent process uses.
+            super()._attach_to_stream(stream)
+            # New objects, because threads of an earlier manager or of a parent process may use the old ones.
             self._ready = threading.Event()
             self._adding = threading.RLock()
             attached_or_ready, self._attached_or_ready = self._attached_or_ready, threading.Event()
@@ -282,7 +283,7 @@ class EnvironmentRegistry(ReadyMadeHandler):
             attached_or_ready.set()
             self._expiry.start()
 
-    def _detach(self, stream: AttachedStream, deadline: float) -> bool:
+    def _detach_from_stream(self, stream: AttachedStream, deadline: float) -> bool:
         return stream is not self._stream or self._expiry.stop(deadline)
 
     def _known_ids(self) -> tuple[Iterable[EnvironmentID], Iterable[FilterID]]:
@@ -295,21 +296,18 @@ class EnvironmentRegistry(ReadyMadeHandler):
         before = self._environments.items.get(env_id)
         if params == before:
             return
-        # The order leaves no gap: the keys that the environment has now, the environment, the keys that it has lost.
-        indexes, new = self._indexes(), _keys_of(params)
-        old = _NO_KEYS if before is None else _keys_of(before)
-        for index, keys, old_keys in zip(indexes, new, old, strict=True):
+        # New keys are added first and lost keys removed last, so that a key that stays is found at every moment.
+        new = keys_of(params)
+        old = NO_KEYS if before is None else keys_of(before)
+        for index, keys, old_keys in zip(self._indexes, new, old, strict=True):
             index.add(keys, params, old_keys)
         self._environments.set(env_id, params)
         if before is not None:
-            for index, keys, old_keys in zip(indexes, new, old, strict=True):
+            for index, keys, old_keys in zip(self._indexes, new, old, strict=True):
                 if lost := old_keys.keys() - keys.keys():
                     index.remove(lost, env_id)
-        self._expiry.look_at(env_id)
+        self._expiry.environment_changed(env_id)
         self._notify(before, params)
-
-    def _indexes(self) -> tuple[KeyIndex, KeyIndex, KeyIndex]:
-        return self._names, self._sdk_keys, self._mobile_keys
 
     def _notify(
         self, before: EnvironmentParams | FilterParams | None, after: EnvironmentParams | FilterParams | None
@@ -325,96 +323,3 @@ class EnvironmentRegistry(ReadyMadeHandler):
                 listener(change)
             except BaseException:  # SystemExit too: the thread is the manager's
                 _log.exception("A registry listener failed")
-
-
-class SnapshotDict(Generic[K, V]):
-    """A dict that one thread changes, through the methods, and any thread may read."""
-
-    def __init__(self) -> None:
-        self.items: dict[K, V] = {}
-        # Holds the snapshot once that was made; a new one after each change. A dict, because setdefault() is atomic: of
-        # the copies that several threads make at the same time, all get the first.
-        self._snapshot_slot: dict[None, Mapping[K, V]] = {}
-
-    def set(self, key: K, value: V) -> None:
-        """Set an item."""
-        self.items[key] = value
-        self._snapshot_slot = {}
-
-    def pop(self, key: K) -> None:
-        """Delete an item; ``KeyError`` if it is not there."""
-        del self.items[key]
-        self._snapshot_slot = {}
-
-    def snapshot(self) -> Mapping[K, V]:
-        """Return a copy that never changes; the same one until the next change."""
-        slot = self._snapshot_slot  # before the copy: one from before a change must not be kept as one from after it
-        if (found := slot.get(None)) is not None:
-            return found
-        return slot.setdefault(None, MappingProxyType(self.items.copy()))
-
-
-_Keys = dict[Hashable, datetime | None]
-"""Keys of an environment, and when each of them expires."""
-
-_NO_KEYS: tuple[_Keys, _Keys, _Keys] = ({}, {}, {})
-
-
-def _keys_of(params: EnvironmentParams) -> tuple[_Keys, _Keys, _Keys]:
-    """Return by which name, SDK keys and mobile keys an environment is found; the empty string is none."""
-    identifiers = params.identifiers
-    return (
-        {(identifiers.proj_key, identifiers.env_key): None} if identifiers.env_key else {},
-        {key.value: key.expiration for key in params.accepted_sdk_keys if key.value},
-        {key.value: key.expiration for key in params.accepted_mobile_keys if key.value},
-    )
-
-
-_Entry = tuple[EnvironmentParams, datetime | None, "_Entry | None"]
-"""An environment that a key leads to, when the key expires, and the entry of one that had the same key before it."""
-
-
-class KeyIndex:
-    """Leads from keys to environments. One thread changes it; any may read, as an entry is replaced in one step."""
-
-    def __init__(self) -> None:
-        self._entries: dict[Hashable, _Entry] = {}
-
-    def find(self, key: Hashable, at: datetime | None = None) -> EnvironmentParams | None:
-        """Return the newest environment that has the key at that time, by default now."""
-        if at is not None and check_instance("at", at, datetime).utcoffset() is None:
-            raise ValueError("at must be an aware datetime, not a naive one")
-        entry = self._entries.get(key)
-        while entry is not None:
-            params, expiration, entry = entry
-            if expiration is None or (at or datetime.now(timezone.utc)) < expiration:
-                return params
-        return None
-
-    def add(self, keys: _Keys, params: EnvironmentParams, old_keys: Container[Hashable]) -> None:
-        """Let keys lead to an environment; to some of them, the old ones, it may have been added before."""
-        entries = self._entries
-        for key, expiration in keys.items():
-            entry = entries.get(key)
-            entries[key] = (params, expiration, _without(entry, params.env_id) if key in old_keys else entry)
-
-    def remove(self, keys: Iterable[Hashable], env_id: EnvironmentID) -> None:
-        """Let these keys of an environment no longer lead to it; others that have them are still found."""
-        for key in keys:
-            entry = _without(self._entries.get(key), env_id)
-            if entry is None:
-                self._entries.pop(key, None)
-            else:
-                self._entries[key] = entry
-
-
-def _without(entry: _Entry | None, env_id: EnvironmentID) -> _Entry | None:
-    """Return the entries without the one of an environment."""
-    newer = []
-    while entry is not None and entry[0].env_id != env_id:
-        newer.append(entry)
-        entry = entry[2]
-    rest = entry[2] if entry else None
-    for params, expiration, _ in reversed(newer):
-        rest = (params, expiration, rest)
-    return rest

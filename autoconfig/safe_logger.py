@@ -73,6 +73,15 @@ class SafeLogger(Adapter):
         finally:
             self._busy.discard(me)
 
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name that logging has given it
+        """Return whether lines of this level are wanted; a logger that cannot say so gets none."""
+        try:
+            return super().isEnabledFor(level)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            return False
+
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Leave it as it is; the base class would replace ``extra``."""
         return msg, kwargs

@@ -1,11 +1,12 @@
-"""Checks of what users pass in. Each error names the argument and the rule, and holds no value that may be secret."""
+"""Checks of arguments. Each error names the argument and the rule, and holds no value that may be secret."""
 
 from __future__ import annotations
 
 import math
 import re
 import socket
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 T = TypeVar("T")
@@ -49,14 +50,27 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
     return float(value)
 
 
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """
+    Return the value if it is an integer that is not below the least one.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is below.
+    """
+    if check_instance(name, value, int) < least:
+        raise ValueError(f"{name} must be {least} or more, not {value}")
+    return value
+
+
 def is_http_url(url: str) -> bool:
-    """Return whether it is an absolute http or https URL with a host."""
+    """Return whether the text is an absolute http or https URL with a host."""
     try:
         parts = urlsplit(url)
         if "[" in parts.netloc:  # Python before 3.11.4 takes anything in brackets
             socket.inet_pton(socket.AF_INET6, (parts.hostname or "").partition("%")[0])
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, OSError):  # brackets that do not match or hold no address, a port that is no number
+    except (ValueError, OSError):  # unmatched brackets, no address in them, a port that is no number
         return False
 
 
@@ -64,7 +78,7 @@ def check_url(name: str, value: str, wanted: str = "an http:// or https://") -> 
     """
     Check that the value is an absolute http or https URL with a host.
 
-    The error's text does not hold the URL, which may hold a password; it says what kind was wanted.
+    The error's text names the kind that was wanted, and does not hold the URL, which may hold a password.
 
     Raises:
         TypeError: It is not a string.
@@ -120,3 +134,22 @@ def check_instance(name: str, value: object, kind: type[T]) -> T:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
     return value
+
+
+def instance_or_default(name: str, value: object, kind: type[T]) -> T:
+    """
+    Return the value if it is of the class, and a new object of the class if it is ``None``.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    return kind() if value is None else check_instance(name, value, kind)
+
+
+def field_check(check: Callable[..., object], **options: Any) -> Callable[[Any, Any, Any], None]:
+    """Return an attrs validator that calls a check with the name and the value of the field."""
+
+    def validator(_: Any, attribute: Any, value: Any) -> None:
+        check(attribute.name, value, **options)
+
+    return validator

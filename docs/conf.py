@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
@@ -107,6 +108,13 @@ def name_as_imported(app, doctree):
                 node["reftarget"], node["reftype"] = f"{public.__name__}.{name}", "obj"
 
 
+def check_yaml(app, doctree):
+    """Parse the samples in YAML; tests check those in other languages."""
+    for block in doctree.findall(nodes.literal_block):
+        if block.get("language") == "yaml":
+            yaml.safe_load(block.astext())
+
+
 def document_data(app, what, name, obj, options, lines):
     """Give constants and type aliases, which autodoc looks up where they are imported, the text of their definition."""
     if what == "data":
@@ -140,6 +148,7 @@ def check_completeness(app, env):
 
 def setup(app):
     app.connect("doctree-read", name_as_imported)
+    app.connect("doctree-read", check_yaml)
     app.connect("env-check-consistency", check_completeness)
     app.connect("autodoc-process-docstring", document_data, priority=600)  # after napoleon
     app.connect("autodoc-skip-member", skip_fields)

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from autoconfig import StreamManager
+from autoconfig.cli.demo import DOCS, ENVIRONMENTS, EUROPE, FILTERS, PRODUCTION, STAGING  # noqa: F401  # for the pages
 from autoconfig.testing import Emulator
-from autoconfig.testing.demo import DOCS, ENVIRONMENTS, EUROPE, FILTERS, PRODUCTION, STAGING  # noqa: F401  # for the pages
 
 pages = Path(__file__).parent
 clients = bool(find_spec("ldclient"))

@@ -30,7 +30,7 @@ from autoconfig.messages import (
     PutContent,
 )
 from autoconfig.safe_logger import Adapter
-from autoconfig.status import StatusTracker
+from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream import decoding
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.decoding import UnknownPath

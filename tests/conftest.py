@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support import limits
 from support.recorder import Recorder
 
-GRACE = 10.0  # seconds that threads and descriptors are given to end after a test
+GRACE = 30.0  # seconds that threads and descriptors are given to end after a test
 POLL = 0.01  # seconds between two looks at the descriptors
 DESCRIPTORS = Path("/proc/self/fd")
 MAX_SKIPPED = os.environ.get("MAX_SKIPPED")  # .ci/run knows how many tests cannot run there
@@ -23,6 +24,9 @@ MAX_SKIPPED = os.environ.get("MAX_SKIPPED")  # .ci/run knows how many tests cann
 # Here, because the settings of a test are made from the profile that is loaded when its module is imported.
 settings.register_profile("ci", derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+limits.unhurried()  # for all tests but those that use the fixture real_limits
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -105,6 +109,13 @@ def no_thread_exceptions(request: pytest.FixtureRequest, no_thread_leaks: None) 
         patch.setattr(threading, "excepthook", note)
         yield
     assert not died, f"threads died: {died}"
+
+
+@pytest.fixture
+def real_limits() -> Iterator[None]:
+    """Have ``close()`` give up as soon as it does in an application: for tests of what hangs."""
+    with limits.real_limits():
+        yield
 
 
 @pytest.fixture

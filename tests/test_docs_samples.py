@@ -2,8 +2,8 @@
 Each Python sample of the README and the pages runs as it stands, in a process of its own.
 
 Only ``STREAM_URI`` and ``AUTO_CONFIG_KEY`` are set. The first line of a sample may say that it continues the sample
-above. If the paragraph before it calls it a fragment, it is only compiled. If that paragraph ends with the name of a
-file, the other samples of the page can import it.
+above. If the paragraph before it calls it a fragment, it is compiled, and only its imports are run. If that paragraph
+ends with the name of a file, the other samples of the page can import it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import attrs
 import pytest
 import trustme
 
+from autoconfig.cli.demo import ENVIRONMENTS, FILTERS
 from autoconfig.testing import Emulator
-from autoconfig.testing.demo import ENVIRONMENTS, FILTERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -88,7 +88,7 @@ class Sample:
 
 
 def samples(page: Path) -> list[Sample]:
-    """Return the programs of a page; check that what is not run can be compiled at least."""
+    """Return the programs of a page; of a fragment, which is compiled here, its imports."""
     text = page.read_text("utf-8")
     found: list[Sample] = []
     visible_end = 0  # of the block before
@@ -102,7 +102,9 @@ def samples(page: Path) -> list[Sample]:
         visible_end = block.end()
         name = re.search(r"`(\w+\.py)`[^`]*:$", before)
         if re.search(r"\bfragments?\b", before):
-            compile(textwrap.dedent(body), page.name, "exec")
+            fragment = textwrap.dedent(body)
+            compile(fragment, page.name, "exec")
+            found.append(Sample("\n".join(re.findall(r"^(?:import|from) .*", fragment, re.MULTILINE))))
         elif body.startswith(CONTINUES):
             found.append(Sample(f"{found[-1].text}\n{body}"))
         else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 from support.recorder import Recorder
@@ -93,17 +96,48 @@ def test_what_a_subclass_overrides_counts() -> None:
     assert handler.deleted == ["env-1"]
 
 
-@pytest.mark.parametrize("method", [*METHODS, "environment_refused"])
-def test_a_coroutine_function_is_refused(method: str) -> None:
-    """Nobody would await it, and each change would be lost."""
+async def coroutine(*_: object) -> None:
+    """Do nothing."""
 
-    async def call(*_: object) -> None:
+
+def generator(*_: object) -> Iterator[None]:
+    """Do nothing."""
+    yield
+
+
+async def asynchronous_generator(*_: object) -> AsyncIterator[None]:
+    """Do nothing."""
+    yield
+
+
+class CoroutineObject:
+    """It can be called, but that alone does nothing."""
+
+    async def __call__(self, *_: object) -> None:
         """Do nothing."""
 
-    handler = handler_without()
-    setattr(handler, method, call)
-    with pytest.raises(TypeError, match=rf"^handler must have ordinary methods; {method} is a coroutine function$"):
-        check_handler(handler)
+
+IDLE: dict[str, list[Callable[..., object]]] = {
+    "a coroutine function": [coroutine, partial(coroutine, 1), CoroutineObject(), AsyncMock()],
+    "a generator function": [generator],
+    "an asynchronous generator function": [asynchronous_generator],
+}
+
+
+@pytest.mark.parametrize("method", [*METHODS, "environment_refused"])
+@pytest.mark.parametrize("kind", IDLE)
+def test_a_method_that_does_nothing_when_it_is_called_is_refused(kind: str, method: str) -> None:
+    """Nobody would await it or iterate over it, and each change would be lost."""
+    for call in IDLE[kind]:
+        handler = handler_without()
+        setattr(handler, method, call)
+        with pytest.raises(TypeError, match=rf"^handler must have ordinary methods; {method} is {kind}$"):
+            check_handler(handler)
+
+
+def test_a_mock_is_a_handler() -> None:
+    check_handler(Mock())
+    check_handler(MagicMock())
 
 
 def test_no_handler_is_refused() -> None:

@@ -11,8 +11,9 @@ import attrs
 import pytest
 from support.dispatching import ALL, Call, Inline, added, deleted, filter_added, filter_deleted, updated
 from support.managing import KEY, managed
-from support.misbehaving import Failing
+from support.recorder import Failing
 from support.samples import delete, delete_filter, environment, patch, patch_filter, payload_filter, put
+from support.waiting import wait_until
 
 from autoconfig import HandlerErrors, HandlerFailure, KeyRejectedError, RetryPolicy
 from autoconfig.messages import Message
@@ -166,6 +167,26 @@ def test_a_failed_call_is_made_again_until_it_succeeds(callback: str, change: Ca
     assert all(thread.startswith("autoconfig-dispatcher-") for _, thread in told)
 
 
+def test_a_call_that_fails_after_it_has_closed_the_stream_is_not_to_be_made_again() -> None:
+    """So nothing says that it will be."""
+    told: list[HandlerFailure] = []
+
+    def close(name: str, _: object) -> ValueError:
+        manager.close()
+        return ERROR
+
+    errors = HandlerErrors(on_error=told.append)
+    with (
+        Emulator(*CONTENT, key=KEY) as emulator,
+        managed(emulator.uri, Failing(close), handler_errors=errors) as manager,
+    ):
+        manager.start()
+        assert manager.join(5)
+        assert manager.close()
+    assert [failure.next_attempt_in for failure in told] == [None]
+    assert manager.status.pending_retries == 0
+
+
 @pytest.mark.parametrize("ending", ["close", "refusal"])
 def test_what_is_pending_does_not_hold_up_the_end(ending: str) -> None:
     handler = Failing(lambda name, _: ERROR if name == "add_environment" else None)
@@ -173,7 +194,7 @@ def test_what_is_pending_does_not_hold_up_the_end(ending: str) -> None:
     with Emulator(*CONTENT, key=KEY) as emulator, managed(emulator.uri, handler, handler_errors=errors) as manager:
         manager.start()
         handler.wait_for("received_all_environments")
-        assert manager.status.pending_retries == 1
+        wait_until(lambda: manager.status.pending_retries == 1)
         begin = time.monotonic()
         if ending == "close":
             assert manager.close()
@@ -181,6 +202,7 @@ def test_what_is_pending_does_not_hold_up_the_end(ending: str) -> None:
             emulator.key = "rel-another"
             emulator.drop_connections()
             with pytest.raises(KeyRejectedError):
-                manager.join(5)
+                manager.join(30)
         assert time.monotonic() - begin < 5
         assert handler.names.count("add_environment") == 1
+        assert manager.status.pending_retries == 0

@@ -204,3 +204,11 @@ def test_what_editors_leave_in_a_file_is_no_part_of_the_key(written: str, tmp_pa
     for data in written.encode(), written.removeprefix("\ufeff").encode("utf-16"):
         path.write_bytes(data)
         assert key_reader(path)() == KEY
+
+
+def test_a_change_of_directory_is_no_other_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(KEY)
+    monkeypatch.chdir(file.parent)
+    read = key_reader(Path(file.name))
+    monkeypatch.chdir("/")
+    assert read() == KEY

@@ -139,6 +139,6 @@ def test_imports_nothing_undeclared(module: str) -> None:
     assert not undeclared, f"autoconfig.{module} imports what setup.cfg does not declare"
 
 
-@pytest.mark.parametrize("room", ["archive", "cache", "cli", "encryption", "redis", "testing"])
+@pytest.mark.parametrize("room", ["archive", "archive_reader", "cache", "cli", "encryption", "redis", "testing"])
 def test_the_core_needs_no_optional_room(room: str) -> None:
     assert room not in CORE

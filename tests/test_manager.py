@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.managing import NOWHERE, Acting, library_threads, managed, manager_for
+from support.managing import NOWHERE, CallingBack, library_threads, managed, manager_for
 from support.recorder import Recorder
 from support.samples import patch_item, put_item
 from support.scripted_server import ScriptedServer
@@ -90,7 +90,7 @@ def test_starting_twice_is_an_error() -> None:
         with pytest.raises(RuntimeError, match="started"):
             manager.start()
         assert len(library_threads()) == 2
-        assert ready.result(5) is None
+        assert ready.result(30) is None
 
 
 def test_a_closed_manager_cannot_be_started() -> None:
@@ -143,7 +143,7 @@ def test_a_session_factory_that_raises_is_asked_again(error: BaseException) -> N
         ScriptedServer([[]]) as server,
         managed(server.url, http_config=HTTPConfig(session_factory=factory)) as manager,
     ):
-        assert manager.start().result(3) is None
+        assert manager.start().result(30) is None
 
 
 # Join
@@ -170,17 +170,17 @@ def test_everyone_who_waits_is_woken_by_close() -> None:
             thread.start()
         assert manager.close()
         for thread in waiting:
-            thread.join(5)
+            thread.join(30)
     assert outcomes == [True] * 3
 
 
 def test_join_inside_a_callback_is_an_error() -> None:
     """It would wait for itself."""
-    handler = Acting("join")
+    handler = CallingBack("join")
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, handler) as manager:
         handler.manager = manager
         manager.start()
-        assert isinstance(handler.outcome.get(timeout=5), RuntimeError)
+        assert isinstance(handler.outcome.get(timeout=30), RuntimeError)
 
 
 # Loggers and neighbours
@@ -195,7 +195,7 @@ def test_everything_is_logged_to_the_given_logger(caplog: pytest.LogCaptureFixtu
     with ScriptedServer(script) as server, managed(server.url, logger=log) as manager:
         manager.start()
         with pytest.raises(KeyRejectedError):
-            manager.join(5)
+            manager.join(30)
     names = {record.name for record in caplog.records if record.name.partition(".")[0] != "urllib3"}
     assert names == {"application.stream"}
     for part in "HTTP status 503", "Connected", "Received all", "Ignored", "malformed", "rejected":
@@ -242,5 +242,5 @@ def test_when_there_is_no_second_thread_the_first_one_ends(monkeypatch: pytest.M
     with pytest.raises(RuntimeError, match="can't start new thread"):
         manager.start()
     assert isinstance(manager.connected.exception(0), ClosedError)
-    assert manager.join(5)
+    assert manager.join(30)
     assert library_threads() == {}

@@ -6,10 +6,11 @@ import logging
 import threading
 
 import pytest
-from support.managing import Acting, library_threads, managed, manager_for
-from support.recorder import Recorder
+from support.managing import CallingBack, library_threads, managed, manager_for
+from support.recorder import LIMIT, Holding, Recorder
 from support.samples import patch_item, put_item
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import ClosedError
 
@@ -50,48 +51,42 @@ def test_closing_from_two_threads_at_once() -> None:
         recorder.wait_for("received_all_environments")
 
         def close() -> None:
-            together.wait(5)
+            together.wait(30)
             outcomes.append((manager.close(), library_threads()))
 
         closers = [threading.Thread(target=close) for _ in range(2)]
         for closer in closers:
             closer.start()
         for closer in closers:
-            closer.join(5)
+            closer.join(30)
     assert outcomes == [(True, {}), (True, {})]
 
 
 def test_a_callback_that_closes_is_the_last() -> None:
     """In the middle of a put, with more waiting behind it."""
-    handler = Acting("close")
+    handler = CallingBack("close")
     with (
         ScriptedServer([[put_item("e1", "e2", "e3"), patch_item("e4")]]) as server,
         managed(server.url, handler) as manager,
     ):
         handler.manager = manager
         manager.start()
-        assert handler.outcome.get(timeout=5) is True
-        assert manager.join(5)
+        assert handler.outcome.get(timeout=30) is True
+        assert manager.join(30)
     assert handler.names == ["add_environment"]
 
 
 def test_closing_waits_for_a_running_callback_until_the_timeout(caplog: pytest.LogCaptureFixture) -> None:
     """It says which method it was; after the callback has returned, another close() succeeds."""
-    running, release = threading.Event(), threading.Event()
-
-    class Slow(Recorder):
-        def received_all_environments(self) -> None:
-            running.set()
-            release.wait(10)
-
-    with ScriptedServer([[put_item()]]) as server, managed(server.url, Slow()) as manager:
+    handler = Holding()
+    with ScriptedServer([[put_item()]]) as server, managed(server.url, handler) as manager:
         manager.start()
-        assert running.wait(5)
+        assert handler.inside.wait(LIMIT)
         try:
             assert manager.close(0.05) is False
-            (warning,) = [record for record in caplog.records if "autoconfig-dispatcher" in record.getMessage()]
+            (warning,) = wait_until(lambda: [one for one in caplog.records if "dispatcher" in one.getMessage()])
             assert warning.levelno == logging.WARNING
             assert "received_all_environments" in warning.getMessage()
         finally:
-            release.set()
+            handler.released.set()
         assert manager.close() is True

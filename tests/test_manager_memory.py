@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
+import pickle
 import threading
-import time
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -14,23 +15,15 @@ from typing import Any
 import pytest
 import requests
 from support.managing import managed
-from support.misbehaving import Failing
-from support.recorder import Recorder
-from support.samples import environment_json
+from support.recorder import Failing, Recorder
+from support.samples import environment_json, put_item
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
-from autoconfig import HTTPConfig, MessageHandler, StreamState
+from autoconfig import HTTPConfig, MessageHandler, StreamManager, StreamState
 
 ENVIRONMENTS = 5_000
 PATCHES = 8_000  # some four megabytes: more than fifty reads
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        pause.wait(0.005)
 
 
 class Forgetting(MessageHandler):
@@ -78,7 +71,7 @@ def test_a_slow_handler_does_not_fill_the_memory() -> None:
         try:
             wait_until(lambda: manager.status.queued_batches >= 8)
             with pytest.raises(AssertionError):
-                wait_until(lambda: manager.status.queued_batches > 10, 0.5)
+                wait_until(lambda: manager.status.queued_batches > 10, timeout=0.5)
         finally:
             released.set()
 
@@ -99,3 +92,15 @@ def test_a_failed_attempt_is_not_kept_during_the_delay() -> None:
             wait_until(lambda: manager.status.next_retry_at is not None)
             wait_until(lambda: [session() for session in sessions] == [None])
             assert manager.status.state is StreamState.INITIALIZING
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda one: one.__name__)
+def test_there_are_no_copies_of_a_manager(duplicate: Callable[[StreamManager], object]) -> None:
+    """A copy that was dropped would end the stream of the original."""
+    with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, Forgetting()) as manager:
+        manager.start()
+        manager.wait_until_ready(30)
+        with pytest.raises(TypeError, match=r"^a StreamManager cannot be copied or pickled; make one in each process$"):
+            duplicate(manager)
+        gc.collect()
+        assert manager.status.state is StreamState.VALID

@@ -6,7 +6,6 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +14,10 @@ from typing import Any
 import pytest
 import requests
 from support.managing import KEY, NOWHERE, QUICK, managed
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 from support.samples import environment, payload_filter
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import HandlerErrors, HTTPConfig, KeyRejectedError, RetryPolicy, StreamManager, StreamState
 from autoconfig.dispatch import calls
@@ -26,7 +25,7 @@ from autoconfig.keys import KeySource
 from autoconfig.testing import Emulator
 
 OTHER = "rel-7d42a91c-3f0e-4d15-8b6a-c05e9f24d713"
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 SOON = RetryPolicy(max_delay=0.02, jitter=0.0)
 SLOW_BUT_SOON = RetryPolicy(max_delay=1e-4, jitter=0.0)  # 300 and 120 times of it are milliseconds
 RULE = "key must be printable ASCII, with no line break and no space at either end"
@@ -57,13 +56,6 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
 
 def manager_of(source: KeySource, url: str, **options: Any) -> StreamManager:
     return StreamManager(source, url, Recorder(), **{"retry_policy": QUICK, "initial_retry_delay": 0.01, **options})
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + SECONDS, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.005)
 
 
 def test_a_changed_key_is_used_from_the_next_connection_on(source: Source) -> None:

@@ -19,7 +19,7 @@ REJECTED = [401, 403]
 def test_it_is_done_when_the_service_answers_with_a_stream() -> None:
     """Before any event."""
     with ScriptedServer([[]]) as server, managed(server.url) as manager:
-        assert manager.start().result(5) is None
+        assert manager.start().result(30) is None
 
 
 def test_it_waits_for_the_first_answer_that_is_a_stream() -> None:
@@ -30,7 +30,7 @@ def test_it_waits_for_the_first_answer_that_is_a_stream() -> None:
         [],
     ]
     with ScriptedServer(script) as server, managed(server.url) as manager:
-        assert manager.start().result(5) is None
+        assert manager.start().result(30) is None
         assert len(server.requests) == 4
 
 
@@ -44,7 +44,7 @@ def test_it_stays_as_it_was_when_the_connection_is_lost() -> None:
 @pytest.mark.parametrize("status", REJECTED)
 def test_a_refused_key_is_its_exception(status: int) -> None:
     with ScriptedServer([[{"status": status}]]) as server, managed(server.url) as manager:
-        error = manager.start().exception(5)
+        error = manager.start().exception(30)
         assert isinstance(error, KeyRejectedError)
         assert error.status == status
         assert KEY not in str(error)
@@ -58,7 +58,7 @@ def test_join_says_each_time_that_the_key_was_refused(status: int) -> None:
         errors = []
         for _ in range(3):
             with pytest.raises(KeyRejectedError) as caught:
-                manager.join(5)
+                manager.join(30)
             errors.append(caught.value)
         assert manager.close()
         with pytest.raises(KeyRejectedError):
@@ -75,7 +75,7 @@ def test_a_key_that_is_refused_later_ends_the_stream(status: int) -> None:
     with ScriptedServer(script) as server, managed(server.url) as manager:
         ready = manager.start()
         with pytest.raises(KeyRejectedError):
-            manager.join(5)
+            manager.join(30)
         assert ready.result(0) is None
 
 
@@ -85,7 +85,7 @@ def test_no_thread_is_left_after_a_refused_key() -> None:
         manager = manager_for(server.url)
         manager.start()
         with pytest.raises(KeyRejectedError):
-            manager.join(5)
+            manager.join(30)
 
 
 def test_closing_first_is_its_exception() -> None:
@@ -100,7 +100,7 @@ def test_closing_first_is_its_exception() -> None:
 def test_closing_later_does_not_change_it() -> None:
     with ScriptedServer([[]]) as server, managed(server.url) as manager:
         ready = manager.start()
-        ready.result(5)
+        ready.result(30)
         assert manager.close()
         assert ready.result(0) is None
 
@@ -110,7 +110,7 @@ def test_it_cannot_be_cancelled() -> None:
     with ScriptedServer([[{"status": 503}]] * 3) as server, managed(server.url) as manager:
         ready = manager.start()
         assert ready.cancel() is False
-        assert ready.result(5) is None
+        assert ready.result(30) is None
 
 
 @pytest.mark.parametrize("script", [[[]], [[{"status": 401}]], []], ids=["connected", "refused", "closed-first"])
@@ -128,10 +128,10 @@ def test_a_done_callback_may_close_the_manager(script: list[list[Item]]) -> None
         ready.add_done_callback(lambda _: close(manager))
         if not script:
             manager.close()
-        assert done.wait(5)
+        assert done.wait(30)
         assert outcomes == [True]
         try:
-            assert manager.join(5)
+            assert manager.join(30)
         except KeyRejectedError:
             assert script[0] == [{"status": 401}]
 

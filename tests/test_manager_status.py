@@ -8,21 +8,19 @@ import queue
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from support.managing import KEY, NOWHERE, Acting, managed
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.managing import KEY, NOWHERE, CallingBack, managed
+from support.recorder import Failing, Holding, Recorder
 from support.samples import environment, put_item
 from support.scripted_server import Item, ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import (
-    EnvironmentParams,
     ErrorKind,
     HandlerErrors,
     KeyRejectedError,
@@ -33,7 +31,7 @@ from autoconfig import (
 from autoconfig.testing import Emulator
 
 INITIALIZING, VALID, INTERRUPTED, OFF = StreamState
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 MUCH_LATER = HandlerErrors(initial_delay=60.0)
 
 
@@ -54,25 +52,6 @@ class Told:
 
     def left(self) -> list[StreamState]:
         return [self._statuses.get_nowait().state for _ in range(self._statuses.qsize())]
-
-
-class Lingering(Recorder):
-    """A handler whose first call, once recorded, goes on when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.go_on = threading.Event()
-
-    def add_environment(self, params: EnvironmentParams) -> None:
-        super().add_environment(params)
-        self.go_on.wait(SECONDS)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + SECONDS, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.005)
 
 
 @contextmanager
@@ -114,7 +93,7 @@ def test_a_life_is_told_in_order() -> None:
     ],
     ids=["status", "content-type", "malformed", "reset", "redirect"],
 )
-def test_trouble_before_the_first_event_is_an_error_and_no_interruption(
+def test_a_failure_before_the_first_event_is_an_error_and_no_interruption(
     script: list[Item], kind: ErrorKind, code: int | None
 ) -> None:
     """And nothing that is secret is in the status."""
@@ -173,7 +152,7 @@ def test_a_refused_key_is_the_end_and_its_reason(before: list[list[Item]], code:
 
 
 def test_a_slow_handler_is_seen_in_the_queue_and_the_lag() -> None:
-    handler = Lingering()
+    handler = Holding("add_environment")
     with emulated(handler) as (emulator, manager):
         manager.start()
         handler.wait_for("add_environment")
@@ -182,14 +161,14 @@ def test_a_slow_handler_is_seen_in_the_queue_and_the_lag() -> None:
             wait_until(lambda number=number: manager.status.queued_batches == number + 2)  # type: ignore[misc]
         lag = manager.status.lag
         wait_until(lambda: manager.status.lag > lag > 0)
-        handler.go_on.set()
+        handler.released.set()
         wait_until(lambda: not manager.status.queued_batches)
         assert manager.status.lag == 0.0
 
 
 def test_nothing_waits_for_the_handler_once_it_is_off() -> None:
     """What was not handled never will be, so there is no lag that could grow."""
-    handler = Acting("close")
+    handler = CallingBack("close")
     with emulated(handler) as (_, manager):
         handler.manager = manager
         manager.start()
@@ -203,7 +182,7 @@ def test_failed_calls_are_counted_and_pending_until_something_newer_comes() -> N
     with emulated(handler, handler_errors=MUCH_LATER) as (emulator, manager):
         manager.start()
         handler.wait_for("received_all_environments")
-        assert (manager.status.failed_callbacks, manager.status.pending_retries) == (1, 1)
+        wait_until(lambda: (manager.status.failed_callbacks, manager.status.pending_retries) == (1, 1))
         emulator.delete_environment("e1")
         wait_until(lambda: not manager.status.pending_retries)
         assert manager.status.failed_callbacks == 1
@@ -249,7 +228,7 @@ def test_waiting_inside_a_listener_is_an_error_unless_there_is_nothing_to_wait_f
 
 def test_what_is_still_to_be_handled_counts_also_when_the_key_is_refused() -> None:
     """The stream is off then, but its changes come to the handler all the same."""
-    handler = Lingering()
+    handler = Holding("add_environment")
     with (
         ScriptedServer([[put_item("e1"), {"close": "eof"}], [{"status": 401}]]) as server,
         managed(server.url, handler) as manager,
@@ -258,7 +237,7 @@ def test_what_is_still_to_be_handled_counts_also_when_the_key_is_refused() -> No
         assert manager.wait_for(OFF, SECONDS)
         assert manager.status.queued_batches == 1
         assert manager.status.lag > 0
-        handler.go_on.set()
+        handler.released.set()
         with pytest.raises(KeyRejectedError):
             manager.join(SECONDS)
         assert (manager.status.queued_batches, manager.status.lag) == (0, 0.0)
@@ -289,6 +268,6 @@ print(manager.status.state.value, manager.close(), manager.status.state.value)
 """
     command = [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    why = "the manager runs in the parent process only; after a fork, make and start a new one"
+    why = "what was started before a fork runs in the parent process only; make and start a new one"
     assert done.stdout == f"OFF UNKNOWN {why} ['INITIALIZING'] True\nINITIALIZING True OFF\n"
     assert done.stderr == ""

@@ -20,7 +20,7 @@ from autoconfig.dispatch.dispatcher import Dispatcher
 from autoconfig.environments import EnvironmentParams
 from autoconfig.stream.reader import StreamReader
 
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 ERRORS = [LookupError("a bug"), SystemExit(3), KeyboardInterrupt("no key")]
 
 
@@ -141,6 +141,7 @@ def test_a_manager_that_is_dropped_leaves_no_descriptor_open(recwarn: pytest.War
             gc.collect()
             for thread in threads.values():
                 thread.join(SECONDS)
+                assert not thread.is_alive(), number
         del threads, thread
         gc.collect()
     assert [str(warning.message) for warning in recwarn if "was dropped" not in str(warning.message)] == []

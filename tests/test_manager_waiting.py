@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.managing import NOWHERE, Acting, managed, manager_for
-from support.recorder import Recorder
+from support.managing import NOWHERE, CallingBack, managed, manager_for
+from support.recorder import Holding
 from support.samples import put_item
 from support.scripted_server import ScriptedServer
 
 from autoconfig import AutoConfigError, ClosedError, KeyRejectedError, NotReadyError, StreamManager, StreamState
 
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 WAITS: dict[str, Callable[[StreamManager], object]] = {
     "wait_until_ready": lambda manager: manager.wait_until_ready(),
     "wait_for": lambda manager: manager.wait_for(StreamState.VALID),
@@ -24,22 +23,9 @@ WAITS: dict[str, Callable[[StreamManager], object]] = {
 }
 
 
-class Holding(Recorder):
-    """Keeps ``received_all_environments`` waiting until it is released."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside, self.released = threading.Event(), threading.Event()
-
-    def received_all_environments(self) -> None:
-        super().received_all_environments()
-        self.inside.set()
-        assert self.released.wait(SECONDS)
-
-
 def test_ready_is_when_everything_was_handed_over() -> None:
     """Not when the stream is connected, nor when the put has come, but after ``received_all_environments``."""
-    handler = Holding()
+    handler = Holding("received_all_environments")
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, handler) as manager:
         manager.start()
         assert handler.inside.wait(SECONDS)
@@ -116,7 +102,7 @@ def test_a_manager_that_was_closed_before_its_start() -> None:
 
 
 def test_waiting_inside_a_callback_is_an_error() -> None:
-    handler = Acting("wait_until_ready")
+    handler = CallingBack("wait_until_ready")
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, handler) as manager:
         handler.manager = manager
         manager.start()
@@ -146,7 +132,7 @@ def test_an_idle_stream_is_closed_without_time_to_wait() -> None:
             manager.wait_until_ready(SECONDS)
             begun = time.monotonic()
             assert manager.close(timeout=0) is True
-            assert time.monotonic() - begun < 0.3
+            assert time.monotonic() - begun < 5
 
 
 def test_the_future_is_there_from_the_start() -> None:

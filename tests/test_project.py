@@ -111,6 +111,21 @@ def test_a_page_names_tests_that_exist(page: Path) -> None:
     assert [path for path in named if not (ROOT / path).exists() and path != "tests/test_NAME.py"] == []
 
 
+def test_the_page_on_architecture_names_the_files_that_exist() -> None:
+    """Each file of the core, and none that is gone."""
+    package = Path(autoconfig.__file__).parent
+    named = set(re.findall(r"`((?:[a-z_]+/)?[a-z_]+\.py)`", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
+    core = {
+        path.relative_to(package).as_posix()
+        for room in ("", "stream", "dispatch")
+        for path in (package / room).glob("[a-z]*.py")
+    }
+    assert core - named == set()
+    exist = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    exist |= {path.name for path in package.rglob("*.py")}  # where a row names the folder first
+    assert {name for name in named - exist if not (ROOT / name).exists()} == set()
+
+
 def test_the_lowest_environment_has_the_floors() -> None:
     extras = setup_cfg()["options.extras_require"].keys() - {"docs", "examples", "tests"}
     needed = [requirements("options.extras_require", extra) for extra in extras]

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from support.managing import managed
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 from support.samples import put_item
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 from autoconfig import KeyRejectedError, StreamState
 from autoconfig.safe_logger import SafeLogger
 
-SECONDS = 5.0  # a deadline for what takes milliseconds
+SECONDS = 30.0  # a deadline for what takes milliseconds
 
 
 class Refusing(logging.Filter):
@@ -65,6 +65,21 @@ def test_it_has_to_be_a_logger(logger: Any) -> None:
         SafeLogger(logger)
 
 
+class Unsure(logging.Logger):
+    """Cannot say which lines it wants."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name that logging has given it
+        raise RuntimeError("no level today")
+
+
+def test_a_stream_whose_logger_does_not_say_what_it_wants_is_ready() -> None:
+    recorder, logger = Recorder(), Unsure("unsure")
+    with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, recorder, logger=logger) as manager:
+        manager.start()
+        manager.wait_until_ready(SECONDS)
+        assert recorder.names == ["add_environment", "received_all_environments"]
+
+
 def test_a_stream_with_a_logger_that_raises_is_ready(broken: logging.Logger) -> None:
     recorder = Recorder()
     with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, recorder, logger=broken) as manager:
@@ -88,4 +103,4 @@ def test_a_failing_call_keeps_no_other_from_being_made(broken: logging.Logger) -
         manager.start()
         handler.wait_for_calls(4)
         assert [getattr(argument, "env_id", None) for _, argument in handler.returned] == ["e2", "e3", None]
-        assert manager.status.pending_retries == 1
+        wait_until(lambda: manager.status.pending_retries == 1)

@@ -31,7 +31,7 @@ from autoconfig.exceptions import (
     StreamEndedError,
     UnexpectedStatusError,
 )
-from autoconfig.status import StatusTracker
+from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream.reader import StreamReader
 from autoconfig.stream.source import EventStream
 
@@ -116,7 +116,7 @@ def test_a_snapshot_cannot_be_changed_and_does_not_change(story: Story) -> None:
 
 
 @pytest.mark.parametrize("attempt", [REFUSED, UnexpectedStatusError(503), [], [MALFORMED]], ids=str)
-def test_trouble_before_the_first_event_changes_no_state(attempt: Attempt, story: Story) -> None:
+def test_failures_before_the_first_event_change_no_state(attempt: Attempt, story: Story) -> None:
     """The error is there all the same."""
     assert story.states(attempt, attempt) == [INITIALIZING, INITIALIZING]
     assert story.tracker.status.last_error
@@ -295,7 +295,7 @@ def test_content_is_the_last_full_configuration() -> None:
 def test_listeners_are_told_of_refused_environments_once_each_time() -> None:
     tracker = StatusTracker(logging.getLogger("autoconfig"))
     told: list[StreamStatus] = []
-    tracker.add_listener(told.append)
+    tracker.listeners.add(told.append)
     refused = (RefusedEnvironment(EnvironmentID("e1"), "two anchors", served=True),)
     for change in (), refused, refused, ():
         tracker.refused_changed(change)

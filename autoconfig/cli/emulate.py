@@ -18,9 +18,8 @@ from msgspec.structs import replace
 from ..identifiers import FilterID, mask
 from ..messages import EnvironmentRep, FilterRep
 from ..testing import DEMO_KEY, Emulator, configuration_from_json
-from ..testing.demo import ENVIRONMENTS, FILTERS
 from . import OK, USAGE
-from .demo import endless_changes
+from .demo import ENVIRONMENTS, FILTERS, endless_changes
 from .lines import clock
 from .output import CommandError, harmless, host_port, printable, put_line, reader_is_gone, warn
 from .words import counted, totals

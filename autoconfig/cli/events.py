@@ -16,8 +16,8 @@ import attrs
 from ..environments import EnvironmentParams, FilterParams
 from ..exceptions import KeyRejectedError
 from ..handler import MessageHandler
+from ..handlers_in_a_row import HandlersInARow
 from ..identifiers import FilterID
-from ..inner_handlers import HandlersInARow
 from ..registry import EnvironmentRegistry
 from ..status import StreamStatus
 from . import FAILURE, KEY_REJECTED, NOT_READY

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 
 from ..environments import EnvironmentParams, FilterParams
@@ -14,7 +15,8 @@ from .events import Call
 from .lines import call_json
 
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-_OURS = ("AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE")  # variables that no command has to see
+# Variables that no command has to see.
+_OURS = ("AUTO_CONFIG_KEY", "AUTO_CONFIG_KEY_FILE", "AUTO_CONFIG_REDIS", "AUTO_CONFIG_REDIS_SECRET")
 
 
 class CommandFailedError(Exception):
@@ -66,7 +68,7 @@ class Commands:
     def received_all_environments(self) -> None:
         """Run the command."""
         self.last_failed = True
-        self._run(Call("received_all_environments"), {})
+        self._run(Call("received_all_environments"), {}, self._all_known())
         self.last_failed = False
 
     def stop(self) -> None:
@@ -84,7 +86,18 @@ class Commands:
         self._run(Call(name, id), _names(known) if known else {})
         self._known.pop(id, None)
 
-    def _run(self, call: Call, names: dict[str, str]) -> None:
+    def _all_known(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return what there is, without keys: what was deleted while no command ran is not in it."""
+        found: dict[str, dict[str, dict[str, str]]] = {"environments": {}, "filters": {}}
+        for id, params in self._known.items():
+            if isinstance(params, FilterParams):
+                found["filters"][id] = {"project": params.proj_key, "filter": params.key}
+            else:
+                names = params.identifiers
+                found["environments"][id] = {"project": names.proj_key, "environment": names.env_key}
+        return found
+
+    def _run(self, call: Call, names: dict[str, str], more: Mapping[str, object] | None = None) -> None:
         variables = {name: value for name, value in os.environ.items() if name not in _OURS}
         variables |= {"AUTOCONFIG_EVENT": call.name, "AUTOCONFIG_ID": call.id}
         variables |= {f"AUTOCONFIG_{name}": value.replace("\0", "") for name, value in names.items()}
@@ -98,7 +111,8 @@ class Commands:
         try:
             if self._stopping:
                 _end(process)
-            process.communicate(json.dumps(call_json(call, str)).encode() + b"\n", self._timeout)
+            document = {**call_json(call, str), **(more or {})}
+            process.communicate(json.dumps(document).encode() + b"\n", self._timeout)
         except subprocess.TimeoutExpired:
             _end(process)
             raise CommandFailedError(f"took more than {self._timeout:g} s and was killed") from None
@@ -129,7 +143,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
-            return
+            break
+    with suppress(ProcessLookupError):  # what it has started may not have been so polite
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _reap_orphans() -> None:

@@ -1,4 +1,4 @@
-"""One client of the SDK, and what the pool has to know of it."""
+"""One client of the SDK, and what the pool knows of it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ldclient import LDClient
 from ldclient.config import Config
 from ldclient.interfaces import DataSourceErrorKind, DataSourceState
 
-# Seconds that the constructor may wait for flags. Without any the SDK warns of each client that it is not initialized;
-# with many a refused key would hold up a thread, because newer SDKs then wait to the end.
+# Seconds that the constructor may wait for flags. With none, the SDK warns that each client is not initialized. With
+# many, a refused key would hold up a thread, because newer SDKs wait until the time is over.
 _CONSTRUCTION = 1.0
-_AGAIN = 1.0  # seconds after which a client is closed again whose stream goes on
+_AGAIN = 1.0  # seconds after which a client whose stream goes on is closed again
 _CLOSINGS = 10  # the SDK gives a connection ten seconds to be made
-_RETRIED = (400, 408, 429)  # statuses below 500 that the SDK takes for passing ones
+_RETRIED = (400, 408, 429)  # statuses below 500 after which the SDK retries
 
 
 class Client:
@@ -31,12 +31,12 @@ class Client:
         sdk: The client.
         sdk_key: Its key.
         working: Whether it has flags and an open stream.
-        worked: Whether it ever had.
-        refused: Whether its key is refused, so that the SDK will not connect soon, or ever.
+        worked: Whether it ever had both.
+        refused: Whether its key is refused, so that the SDK will not connect soon, or never.
         error: What keeps it from working; see :class:`~autoconfig.clients.ClientStatus`.
-        borrowers: How many use it in a ``with`` block.
-        due: Whether it is closed as soon as nobody borrows it.
-        settled: Set when it works, fails or is not wanted any more: nobody has to wait for it.
+        borrowers: How many ``with`` blocks use it.
+        due: Whether to close it as soon as nobody borrows it.
+        settled: Set when it works, fails or is no longer wanted, so that no thread waits for it any more.
     """
 
     def __init__(self, config: Config, start_wait: float) -> None:
@@ -53,7 +53,7 @@ class Client:
         """Call ``changed`` in the SDK's thread whenever the state of the stream changes."""
         self.sdk.data_source_status_provider.add_listener(lambda _: changed())
 
-    def look(self) -> None:
+    def read_state(self) -> None:
         """Read the state of the stream from the SDK."""
         status = self.sdk.data_source_status_provider.status
         self.working = status.state is DataSourceState.VALID or self._needs_no_stream()
@@ -73,8 +73,8 @@ class Client:
         """
         Close the client; blocks while it sends its last events.
 
-        A client that is closed while it connects forgets that it was, and its stream goes on for ever. So it is closed
-        again each second while that is the case, and as long as ``again()`` is true.
+        The stream of a client that is closed while it connects may go on for ever. So the client is closed again each
+        second while its stream runs and ``again()`` is true.
         """
         self.sdk.close()  # type: ignore[no-untyped-call]
         for _ in range(_CLOSINGS):
@@ -89,7 +89,7 @@ class Client:
                 return
 
     def _needs_no_stream(self) -> bool:
-        """Return whether it works without a stream, or with a data source of the application's that says so."""
+        """Return whether it works without a stream, or with a data source of the application's that is ready."""
         config = self.config
         if config.offline:
             return True
@@ -99,8 +99,8 @@ class Client:
         return bool(config.use_ldd or (own and self.sdk.is_initialized()))
 
     def _stream(self) -> threading.Thread | None:
-        """Return the thread of the stream if it runs and a second ``close()`` does no harm."""
-        # With these two a second close() would close the application's own store a second time.
+        """Return the thread of the stream, if it runs and a second ``close()`` does no harm."""
+        # With either of these, a second close() would close the application's store a second time.
         if getattr(self.config, "datasystem_config", None) is not None or self.config.big_segments.store is not None:
             return None
         found = (thread for thread in threading.enumerate() if getattr(thread, "_config", None) is self.config)

@@ -1,4 +1,4 @@
-"""Closes clients that were replaced, when nobody uses them any more."""
+"""Closes clients that were replaced, when nobody uses them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Retirement:
     """
     Closes clients, in threads of its own.
 
-    A client is closed when nobody borrows it and ``linger`` has passed. The pool's lock is held in every call but that
-    of :meth:`close`.
+    A client is closed when nobody borrows it and ``linger`` has passed. The caller holds the pool's lock, except in
+    :meth:`close`.
 
     Args:
         changed: The pool's lock; notified when a client is closed.
         linger: Seconds for those who got a client without borrowing it.
-        most: How many clients of an environment may linger; one more, and the oldest is closed.
-        closers: How many clients are closed at a time.
+        most: How many clients of an environment may linger; beyond that the oldest is closed.
+        closers: How many clients are closed at the same time.
     """
 
     def __init__(self, changed: threading.Condition, linger: float, most: int, closers: int) -> None:
@@ -45,7 +45,7 @@ class Retirement:
         return len(self._retired.get(key, ()))
 
     def add(self, key: Hashable, client: Client) -> None:
-        """Close a client later; close one that never worked at once."""
+        """Close a client later, or at once if it never worked."""
         client.settled.set()
         retired = self._retired.setdefault(key, [])
         retired.append(client)
@@ -58,7 +58,7 @@ class Retirement:
             self._let_go(key, one)
 
     def give_back(self, key: Hashable, client: Client) -> None:
-        """Count one borrower fewer."""
+        """Note that a ``with`` block has ended."""
         client.borrowers -= 1
         self._close_unborrowed(key, client)
 
@@ -85,7 +85,7 @@ class Retirement:
             self._close_unborrowed(key, client)
 
     def _close_unborrowed(self, key: Hashable, client: Client) -> None:
-        if client.due and not client.borrowers:  # true once: who is due is lent no more
+        if client.due and not client.borrowers:  # true once: a client that is due is not lent again
             self._workers.submit(partial(self._close, key, client))
 
     def _close(self, key: Hashable, client: Client) -> None:

@@ -17,12 +17,12 @@ class Slot:
     Attributes:
         key: The environment's id and the filter's key.
         params: The newest state of the environment.
-        asked: Whether a client is wanted; not before the first ``get`` of a lazy pool.
+        asked: Whether a client is wanted; in a lazy pool, not before the first ``get``.
         gone: Whether the environment was deleted.
         serving: The client that ``get`` returns.
-        candidate: The one with the newest key, until it works and takes the place of ``serving``.
+        candidate: The client with the newest key, until it works and takes the place of ``serving``.
         building: Whether a thread is making a client.
-        planned: The number of the start that is to come; ``None`` without one.
+        planned: The number of the next start; ``None`` if none is planned.
         failures: How many clients with the newest key were refused or could not be made, since one last worked.
         error: See :class:`ClientStatus`.
     """
@@ -51,7 +51,7 @@ class Slot:
         return serving is not None and serving.sdk_key == self.params.sdk_key and not serving.refused
 
     def state(self) -> ClientState:
-        """Return the state in one word."""
+        """Return how the environment is served."""
         serving = self.serving
         if serving is None or not serving.worked:
             if not self.asked:

@@ -1,4 +1,4 @@
-"""How the pool reports the state of an environment's client."""
+"""What the pool reports of an environment's client."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class ClientState(Enum):
     STARTING = "starting"
     """No client has received flags yet."""
     REFUSED = "refused"
-    """LaunchDarkly refuses the key, or ``make_config`` fails, and no client works. It is tried again."""
+    """No client works, because LaunchDarkly refuses the key or ``make_config`` fails; it is retried."""
     WORKING = "working"
     """The client has the current key and an open stream."""
     ROTATING = "rotating"
-    """The client has an earlier key; the one with the current key is on its way."""
+    """The client has an earlier key; one with the current key is starting."""
     INTERRUPTED = "interrupted"
-    """The client has the current key and the flags it had, but no stream at the moment."""
+    """The client has the current key and the last known flags, but no stream at the moment."""
 
 
 @attrs.frozen(weakref_slot=False)

@@ -1,4 +1,4 @@
-"""Threads that run the pool's jobs, each at its time."""
+"""Threads that run the pool's jobs at once or later."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..daemon_threads import daemon_thread, join_thread
 from ..safe_logger import SafeLogger
 
 Job = Callable[[], None]
@@ -20,7 +21,7 @@ class Workers:
 
     Args:
         name: The beginning of the threads' names.
-        count: How many threads there are, and so how many jobs run at a time.
+        count: How many threads there are, and so how many jobs run at the same time.
     """
 
     def __init__(self, name: str, count: int) -> None:
@@ -38,16 +39,16 @@ class Workers:
         Start the threads.
 
         Raises:
-            RuntimeError: The system has no thread left; those that were started run.
+            RuntimeError: The system has no thread left. Those that were started run.
         """
         while len(self._threads) < self._count:
             name = f"{self._name}-{len(self._threads) + 1}"
-            thread = threading.Thread(target=self._run, name=name, daemon=True)
+            thread = daemon_thread(name, self._run)
             thread.start()
             self._threads.append(thread)
 
     def submit(self, job: Job, delay: float = 0.0) -> None:
-        """Run a job, in ``delay`` seconds at the earliest; after :meth:`end` never."""
+        """Run a job after ``delay`` seconds or later; not after :meth:`end`."""
         with self._changed:
             if not self._ended:
                 heapq.heappush(self._jobs, (time.monotonic() + delay, next(self._order), job))
@@ -62,10 +63,8 @@ class Workers:
 
     def join(self, deadline: float) -> bool:
         """Wait until all threads have ended; return whether they have."""
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads if thread is not threading.current_thread())
+        ended = [join_thread(thread, deadline) for thread in self._threads]
+        return all(ended)
 
     def _run(self) -> None:
         while job := self._next():

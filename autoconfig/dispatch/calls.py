@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+
+import attrs
 
 from ..handler import MessageHandler
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import show
 from ..safe_logger import Logger
-from ..status import StatusTracker
+from ..status_tracker import StatusTracker
 from ..stream.cancel import CancelToken
 
 _SLOW = "The handler's %s took %.1f s, and held up all that came after it"
@@ -19,8 +20,12 @@ _SLOW = "The handler's %s took %.1f s, and held up all that came after it"
 class StoppedError(Exception):
     """The stream is being closed, so nothing more may be called."""
 
+    def __init__(self) -> None:
+        super().__init__("the manager that this handler was given to is closed")
 
-class Callback(NamedTuple):
+
+@attrs.frozen
+class Callback:
     """A method of the handler, and its name."""
 
     name: str
@@ -70,6 +75,11 @@ class HandlerCalls:
         """Return one of the handler's methods, if it has that."""
         return self.method(name) if callable(getattr(self._handler, name, None)) else None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether no further call begins."""
+        return self._token.cancelled
+
     def begin(self) -> None:
         """Note that calls begin after a pause. Between two calls the clock is looked at once."""
         self._returned_at = time.monotonic()
@@ -90,9 +100,9 @@ class HandlerCalls:
             if self._token.cancelled:
                 raise StoppedError
             callback.method(*arguments)
-        except StoppedError:
-            raise
         except BaseException as error:
+            if isinstance(error, StoppedError) and self._token.cancelled:
+                raise
             return error
         finally:
             self.running = None

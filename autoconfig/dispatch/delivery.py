@@ -10,7 +10,7 @@ succeeds, and only then by an addition.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
@@ -71,9 +71,8 @@ class Delivery(Generic[T]):
     def load(self, items: Mapping[str, T]) -> None:
         """Add what a cache has; the first message or put that mentions an item counts, whatever the versions."""
         unseen = {id: item for id, item in items.items() if not self.receiver._knows(id)}
-        for id, item, action in self.receiver._upsert_all(unseen):
-            self._provisional[id] = item
-            self._deliver(id, item, action)
+        self._provisional.update(unseen)
+        self._deliver(self.receiver._upsert_all(unseen))
 
     def put(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
         """
@@ -89,11 +88,8 @@ class Delivery(Generic[T]):
         for id in [id for id in self._provisional if id not in unusable]:
             self._settle_provisional(id, items.get(id))
         waiting = {failed: failed.calls for failed in self.failed.values()} if self._policy is None else {}
-        changes = 0
         self._shared = {}
-        for id, item, action in self.receiver._upsert_all(items):
-            self._deliver(id, item, action)
-            changes += 1
+        changes = self._deliver(self.receiver._upsert_all(items))
         self._shared = None
         if self.failed or unusable or not self.receiver._all_among(items):
             changes += self._delete_others(items, unusable)
@@ -101,6 +97,12 @@ class Delivery(Generic[T]):
             if failed.calls == calls and not failed.held:
                 self.attempt(failed)
         return changes
+
+    def put_again(self) -> None:
+        """Apply a put that lists what the message before it listed: only calls that failed may be left to make."""
+        if self._policy is None:
+            for failed in list(self.failed.values()):
+                self.attempt(failed)
 
     def upsert(self, id: str, item: T) -> bool:
         """Add or update an item; return whether the message counted."""
@@ -112,7 +114,7 @@ class Delivery(Generic[T]):
             return False
         if self.observer:
             self.observer(id, item, item.version)
-        self._deliver(id, item, action)
+        self._deliver(((id, item, action),))
         return True
 
     def delete(self, id: str, version: int) -> bool:
@@ -146,15 +148,21 @@ class Delivery(Generic[T]):
                 return
             failed.callback = self._add
 
-    def _deliver(self, id: str, item: T, action: Action) -> None:
-        if self.failed and (failed := self.failed.get(id)):
-            failed.wanted = item
-            self.attempt(failed)
-            return
-        callback = self._add if action is _INSERT else self._update
-        if callback and (error := self._calls.call(callback, item.to_params(id, self._shared))) is not None:
-            self._failed_first(id, callback, item, error)
-            del error  # whose traceback leads to this frame
+    def _deliver(self, changes: Iterable[tuple[str, T, Action]]) -> int:
+        """Make a call for each change; return how many changes there were."""
+        count = 0
+        call, shared = self._calls.call, self._shared
+        for id, item, action in changes:
+            count += 1
+            if self.failed and (failed := self.failed.get(id)):
+                failed.wanted = item
+                self.attempt(failed)
+                continue
+            callback = self._add if action is _INSERT else self._update
+            if callback and (error := call(callback, item.to_params(id, shared))) is not None:
+                self._failed_first(id, callback, item, error)
+                del error  # whose traceback leads to this frame
+        return count
 
     def _settle_provisional(self, id: str, item: T | None) -> None:
         """Let what the stream says of an item count, unless it is what the cache had."""
@@ -204,7 +212,7 @@ class Delivery(Generic[T]):
             failed.attempts = 0
         failed.callback, failed.called_with = callback, item
         delay = None
-        if self._policy is not None:
+        if self._policy is not None and not self._calls.stopped:
             if failed.backoff is None or failed.attempts == 0:
                 failed.backoff = Backoff(self._first_delay, self._policy)
             delay = failed.backoff.next_delay()

@@ -20,13 +20,16 @@ from ..messages import (
     ItemKind,
     PatchMessageData,
     PutContent,
+    RepeatedPut,
 )
 from ..safe_logger import Logger
-from ..status import ContentSource, RefusedEnvironment, StatusTracker
+from ..status import ContentSource, RefusedEnvironment
+from ..status_tracker import StatusTracker
 from .calls import Callback, HandlerCalls, StoppedError
 from .delivery import Delivery
 from .retries import Retries
 
+_RECEIVED_ALL = "Received all: %d environments and %d filters, %d changes"
 _NAMED = 10  # refused environments that a log line names
 
 
@@ -159,6 +162,8 @@ class Dispatcher:
                     self._delete(message)
                 elif isinstance(message, PutContent):
                     self._put(message)
+                elif isinstance(message, RepeatedPut):
+                    self._put_again(message)
                 else:
                     self._load(message)
             except StoppedError:
@@ -192,12 +197,20 @@ class Dispatcher:
         if not environments and not unusable and self._environments.receiver._any_inserted():
             self._log.warning("The service's configuration contains no environments; all that were known are deleted")
         changes = self._environments.put(environments, unusable) + self._filters.put(filters, {})
-        text = "Received all: %d environments and %d filters, %d changes"
-        self._log.info(text, len(environments), len(filters), changes)
+        self._log.info(_RECEIVED_ALL, len(environments), len(filters), changes)
         self._refuse(content.refused)
         if environments or not content.refused:
-            self._tell(self._received_all)
-            self._status.configuration_received()
+            self._all_received()
+
+    def _put_again(self, put: RepeatedPut) -> None:
+        self._environments.put_again()
+        self._filters.put_again()
+        self._log.info(_RECEIVED_ALL, put.environments, put.filters, 0)
+        self._all_received()
+
+    def _all_received(self) -> None:
+        self._tell(self._received_all)
+        self._status.configuration_received()
 
     def _tell(self, callback: Callback | None, id: str = "", *more: object) -> None:
         """Make a call that is not retried, because the next put leads to it again."""

@@ -5,8 +5,10 @@ A fleet's leader mirrors its stream into Redis, and all others follow that. The 
 Relay Proxy keeps its own in.
 """
 
-from .leader import EvictionError, Leader, LeaderStatus
+from .eviction import EvictionError
+from .leader import Leader
 from .relay_store import RelayStore
-from .source import LeaderSeen, RedisSource
+from .source import RedisSource
+from .status import LeaderSeen, LeaderStatus
 
 __all__ = ["EvictionError", "Leader", "LeaderSeen", "LeaderStatus", "RedisSource", "RelayStore"]

@@ -1,4 +1,4 @@
-"""How a configuration stands in Redis: the picture as a hash, the changes as a stream, values encrypted or not."""
+"""How Redis keeps a configuration: the picture in a hash, the changes in a stream, values encrypted or not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, EnvironmentRep, Fil
 from ..stream.decoding import decode
 
 Fields = dict[bytes, bytes]
-"""Each item's JSON by its field in the hash: ``e:ID`` an environment, ``f:ID`` a filter; ``!`` what is unusable."""
+"""The JSON of each item by its field in the hash: ``e:ID`` an environment, ``f:ID`` a filter, ``!`` unusable ones."""
 
 UNUSABLE = b"!"
-META = b"#"  # begins the names of the fields about the picture itself
+META = b"#"  # the first character of the fields about the picture itself
 _KINDS = {b"e:": "environments", b"f:": "filters"}
 _PURPOSE = b"autoconfig fleet"
 _changes = msgspec.json.Decoder(list[tuple[str, str, msgspec.Raw]]).decode
@@ -29,9 +29,9 @@ class Change(NamedTuple):
     One change of the picture.
 
     Attributes:
-        event: ``patch`` or ``delete``; ``""`` for what followers only note.
+        event: ``patch`` or ``delete``; ``""`` if followers only note the change.
         field: The item's field.
-        data: The item; of a deletion, its version.
+        data: The item; for a deletion, its version.
     """
 
     event: str
@@ -41,14 +41,14 @@ class Change(NamedTuple):
 
 class Picture(NamedTuple):
     """
-    What one read of the hash brings.
+    The content of the hash at one moment.
 
     Attributes:
         sequence: The position in the log; 0 if there is no picture.
-        birth: Changes each time that the picture is written anew from nothing.
+        birth: A random value; another one each time that the picture is written from nothing.
         owner: Who leads; ``""`` if nobody does.
         term: The term of the last leader.
-        beat: Changes as long as the leader lives.
+        beat: A number that the leader changes as long as it lives.
         fields: The items.
     """
 
@@ -62,10 +62,10 @@ class Picture(NamedTuple):
 
 class Form:
     """
-    Turns items into what Redis keeps, and back.
+    Encodes items for Redis, and decodes them.
 
     Args:
-        name: Of the fleet.
+        name: The fleet's name.
         secret: Encrypts and authenticates each value together with its place; ``None`` for plain JSON.
 
     Raises:
@@ -89,7 +89,7 @@ class Form:
             self._cipher = Cipher(secret, _PURPOSE)
 
     def seal(self, data: bytes, place: bytes) -> bytes:
-        """Return what Redis keeps of the data in this place."""
+        """Return the data as Redis keeps it in this place."""
         return self._cipher.encrypt(data, self._bound(place)) if self._cipher else data
 
     def open(self, data: bytes, place: bytes) -> bytes:
@@ -97,7 +97,7 @@ class Form:
         Return the data.
 
         Raises:
-            MalformedMessageError: It is damaged, from another place, or sealed with another secret.
+            MalformedMessageError: It is damaged, from another place, or encrypted with another secret.
         """
         if self._cipher is None:
             return data
@@ -108,13 +108,13 @@ class Form:
         raise MalformedMessageError(PUT_EVENT, "it cannot be decrypted: another secret, or damaged")
 
     def picture(self, answer: list[bytes]) -> Picture:
-        """Return what an ``HGETALL`` of the hash has brought; the values are as Redis keeps them."""
+        """Return the picture in the answer to ``HGETALL``; its items are still as Redis keeps them."""
         found = dict(zip(answer[::2], answer[1::2], strict=True))
         fields = {field: value for field, value in found.items() if not field.startswith(META)}
         return _picture([found.get(name) for name in META_FIELDS], fields)
 
     def open_all(self, fields: Fields) -> Fields:
-        """Return the items of a picture, opened; see :meth:`open`."""
+        """Return the decrypted items of a picture; see :meth:`open`."""
         return {field: self.open(value, field) for field, value in fields.items()}
 
     def _bound(self, place: bytes) -> bytes:
@@ -125,7 +125,7 @@ META_FIELDS = (b"#seq", b"#born", b"#owner", b"#term", b"#beat")
 
 
 def summary(answer: list[bytes | None]) -> Picture:
-    """Return what an ``HMGET`` of :data:`META_FIELDS` has brought: a picture without items."""
+    """Return the picture, without its items, in the answer to ``HMGET`` of :data:`META_FIELDS`."""
     return _picture(answer, {})
 
 
@@ -159,16 +159,16 @@ def item_json(rep: EnvironmentRep | FilterRep) -> bytes:
 
 
 def unusable_json(refused: Mapping[str, str], foreign: Mapping[str, str]) -> bytes:
-    """Return which entries of a put cannot be used; what followers know of them stays."""
+    """Return the list of a put's unusable entries; followers keep what they know of these."""
     return _json({"refused": dict(refused), "foreign": dict(foreign)})
 
 
 def put_of(fields: Fields) -> PutContent:
     """
-    Return the put of a whole picture, decoded as the service's own.
+    Return the put of a whole picture, decoded as one of the service's.
 
     Raises:
-        MalformedMessageError: The picture is none.
+        MalformedMessageError: The picture is malformed.
     """
     members: dict[str, list[bytes]] = {"environments": [], "filters": []}
     for field, value in fields.items():
@@ -189,10 +189,10 @@ def put_of(fields: Fields) -> PutContent:
 
 def message_of(change: Change) -> Message:
     """
-    Return the message of a patch or a deletion, decoded as the service's own.
+    Return the message of a patch or a deletion, decoded as one of the service's.
 
     Raises:
-        MalformedMessageError: It is none.
+        MalformedMessageError: The change is malformed.
     """
     path = b'"/%s/%s' % (_KINDS.get(change.field[:2], "").encode(), _id(change.field)[1:])
     name = b"version" if change.event == DELETE_EVENT else b"data"
@@ -203,7 +203,7 @@ def message_of(change: Change) -> Message:
 
 
 def apply(change: Change, fields: Fields) -> None:
-    """Bring a picture up to date with a change."""
+    """Apply a change to a picture."""
     if change.event == DELETE_EVENT:
         fields.pop(change.field, None)
     else:
@@ -211,7 +211,7 @@ def apply(change: Change, fields: Fields) -> None:
 
 
 def encode_changes(changes: Iterable[Change]) -> bytes:
-    """Return changes as one text, in order."""
+    """Return changes as one JSON text, in order."""
     parts = (
         b"[%s,%s,%s]" % (_json(event), _json(field.decode("utf-8", "surrogatepass")), data)
         for event, field, data in changes
@@ -237,7 +237,7 @@ def decode_changes(data: bytes) -> list[Change]:
 
 
 def difference(old: Fields, new: Fields) -> list[Change]:
-    """Return the changes from one picture to another; those of a put, in which a deletion has no version."""
+    """Return the changes between two pictures, as those of a put, in which a deletion has no version."""
     changes = [Change(DELETE_EVENT, field, b"0") for field in old if field not in new]
     return changes + [Change(PATCH_EVENT, field, value) for field, value in new.items() if old.get(field) != value]
 

@@ -1,98 +1,65 @@
-"""The leader of a fleet: elected among several, it mirrors its stream into Redis and hands over when it ends."""
+"""The leader of a fleet: it follows the service's stream and mirrors that into Redis for the others."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import attrs
 
-from ..exceptions import AutoConfigError, StreamError
+from .. import forks
+from ..daemon_threads import LEAST_GRACE, daemon_thread, join_thread
+from ..exceptions import AutoConfigError, ForkedError, StreamError
 from ..handler import MessageHandler
 from ..manager import StreamManager
-from ..messages import DELETE_EVENT
 from ..safe_logger import Logger, SafeLogger
 from ..status import StreamState
 from ..stream.cancel import CancelToken
 from ..validation import check_callable, check_seconds
-from ..waiting import WaitingRoom
-from . import scripts
-from .form import META_FIELDS, Change, Fields, Form, Picture, difference, encode_changes, summary
+from ..waiting import SignalSafeCondition
+from .election import Candidate
+from .eviction import EvictionError, check_eviction
+from .form import Form, Picture
 from .link import Link, check_redis_url, linked, show_url
 from .mirror import Mirror
+from .status import LeaderStatus
+from .writer import Writer
 
-_KEPT = 1000  # entries of the log
-_LARGEST = 65536  # bytes of an entry; followers read the whole picture instead of a larger one
-_LONGEST_LEASE = 10.0  # seconds; after three of these without a sign, followers say that nobody leads
-_POLLS = 3  # signs of life, and looks for them, in a lease
+_LONGEST_LEASE = 10.0  # seconds; after three of these without a beat, followers report that nobody leads
 _PATIENCE = 10  # leases without a first put after which others may try
 _GRACE = 0.5  # seconds that close() leaves for handing over
 _RETRIES = (0.1, 2.0)  # seconds before the first and the last attempt to reach Redis
-_POLICY = re.compile(rb"maxmemory_policy:(\S+)")
-
-
-class EvictionError(AutoConfigError):
-    """Redis may drop the configuration when its memory is full, so nobody may lead there."""
-
-    def __init__(self, policy: str) -> None:
-        super().__init__(f"Redis may evict the fleet's configuration: its maxmemory-policy is {policy}; set noeviction")
-        self.policy = policy
-
-    def __reduce__(self) -> tuple[type[EvictionError], tuple[str]]:
-        return type(self), (self.policy,)
-
-
-@attrs.frozen
-class LeaderStatus:
-    """
-    How a leader is doing.
-
-    Attributes:
-        leading: Whether it leads, as far as it knows: what it writes is refused if another one leads by now.
-        term: Its term, which began at the clock in milliseconds; 0 if it does not lead.
-        since: When it began to lead, in seconds since 1970; ``None`` if it does not lead.
-        sequence: The position of the last write.
-        writes: How many there were.
-        takeovers: How often it began to lead.
-        error: Why it does not reach Redis or does not lead; ``None`` if all is well. Holds no secret.
-    """
-
-    leading: bool = False
-    term: int = 0
-    since: float | None = None
-    sequence: int = 0
-    writes: int = 0
-    takeovers: int = 0
-    error: str | None = None
+_EVICTION_CHECKS = 30.0  # seconds between two checks, while this one leads, of what Redis may evict
 
 
 class Leader:
     """
-    One of those that may lead a fleet: the one that does follows the service's stream and mirrors it into Redis.
+    Leads a fleet, if no other one does: it follows the service's stream and mirrors that into Redis.
 
-    Run two or more, in different processes. One leads; another takes over when there was no sign of life for the time
-    of a lease, or within a third of it when the leader is closed. Clocks are not compared for that. Each write is made
-    by a script in Redis which makes sure that its caller leads, so a leader that was stopped and continues can do no
-    harm.
+    Run two or more, in different processes. One leads. Another one takes over when it has seen no beat of the leader
+    for the time of a lease, or within a third of that when the leader is closed. Clocks are not compared. A script in
+    Redis makes each write if its caller leads, so a leader that was stopped and continues can do no harm.
 
-    :meth:`start` creates one daemon thread, and the manager has its own. Nothing that Redis does is raised: it is
-    logged, in :attr:`status`, and tried again. Needs the extra ``redis``.
+    :meth:`start` creates one daemon thread, and the manager has its own. Errors of Redis are never raised: they are
+    logged, shown in :attr:`status`, and retried. Needs the extra ``redis``.
+
+    A leader may be made before a fork and started after it. In a child of the process in which it was started it leads
+    nothing: it raises :class:`ForkedError` on use, its status says so, and the first use logs one WARNING.
+
+    Nobody takes over while Redis may evict the configuration (``maxmemory-policy allkeys-…``). If that is set later,
+    the one that leads reports it, in its status and at ERROR, and goes on: what is evicted is written again.
 
     Args:
         url: Of Redis; see :class:`RedisSource`.
         name: Of the fleet. One for each auto-configuration profile.
-        make_manager: Called in the leader's thread at the beginning of each term, with a handler that does nothing.
-            Returns a manager of this handler, or of one that calls it, which is not started:
-            ``lambda handler: StreamManager(key, handler=handler)``. Not one that follows a fleet.
-        secret: Encrypts and authenticates what Redis keeps (AES-256-GCM). All of a fleet have the same.
+        make_manager: Called in the leader's thread at the beginning of a term, with a handler that does nothing.
+            Returns a manager, not started, of this handler or of one that calls it:
+            ``lambda handler: StreamManager(key, handler=handler)``. The manager must not follow a fleet.
+        secret: Encrypts and authenticates what Redis keeps (AES-256-GCM). All members of a fleet have the same.
         lease: Seconds, at most 10. A short one costs more commands, and a hand-over when a server is slow for a moment.
         logger: Default ``logging.getLogger("autoconfig.fleet")``.
 
@@ -121,85 +88,99 @@ class Leader:
             raise ValueError(f"lease must be at most {_LONGEST_LEASE:g} seconds")
         self._lease = lease
         self._log = SafeLogger(logging.getLogger("autoconfig.fleet") if logger is None else logger)
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._candidate = Candidate(self._form, lease)
+        self._process: int | None = None  # the id of the process that started it
         self._token = CancelToken()  # interrupts the link
-        self._room = WaitingRoom()
+        self._changed = SignalSafeCondition()
         self._closing = False
         self._thread: threading.Thread | None = None
         self._status = LeaderStatus()
-        # All below belongs to the thread.
-        self._manager: StreamManager | None = None
-        self._mirror: Mirror | None = None
-        self._term = 0  # the last one of this leader
-        self._begun_at = 0.0  # monotonic; the stream of this term
-        self._sequence = 0  # of the last write
-        self._birth = b""
-        self._in_step = False  # whether Redis has what was written there last
-        self._is_log_ahead = False  # of the picture, after a part of Redis was restored
-        self._next_beat = 0.0  # monotonic
-        self._seen: tuple[int, bytes] = (-1, b"")  # another leader's last sign of life
-        self._seen_at = 0.0  # monotonic
-        self._looked_at = 0.0
-        self._stays_out_until = 0.0
-        self._failure = ""  # since the last step that Redis took
+        # The thread alone uses these:
+        self._writer = Writer(self._form, self._candidate)
+        self._followed: tuple[StreamManager, Mirror] | None = None
+        self._following_since = 0.0  # monotonic
+        self._next_eviction_check = 0.0  # monotonic
+        self._eviction = ""  # the error that was found then
+        self._failure = ""  # why Redis could not be used; "" since it could be
         self._delay = _RETRIES[0]  # before the next attempt to reach it
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._shown}{', leading' if self._status.leading else ''}>"
 
     @property
+    def owner(self) -> str:
+        """The name of this leader in Redis, made of host, process and a random number."""
+        return self._candidate.owner
+
+    @property
     def status(self) -> LeaderStatus:
         """A snapshot; from any thread, without blocking."""
+        self._is_forked()
         return self._status
 
     def start(self) -> None:
         """
-        Begin to look whether somebody leads; returns at once.
+        Begin to look for a leader, and to lead if there is none; returns at once.
 
         Raises:
             RuntimeError: It was started or closed before, or the system has no thread left.
+            ForkedError: It was started before a fork, in the parent process; make a new one.
         """
+        self._check_process()
         if self._thread is not None or self._closing:
             raise RuntimeError("the leader was started or closed before; make a new one")
-        self._thread = threading.Thread(target=self._run, name="autoconfig-leader", daemon=True)
-        self._thread.start()
+        thread = daemon_thread("autoconfig-leader", self._run)
+        self._process = os.getpid()
+        forks.add(self)
+        thread.start()
+        self._thread = thread
 
     def wait_until_leading(self, timeout: float | None = None) -> bool:
-        """Wait until it leads; return whether it does. ``False`` also at once when it is closed."""
-        self._room.wait(lambda: self._status.leading or self._closing, timeout)
+        """
+        Wait until it leads; return whether it does. When it is closed, it returns at once.
+
+        Raises:
+            ForkedError: It was started before a fork, in the parent process.
+        """
+        self._check_process()
+        self._changed.wait_for(lambda: self._status.leading or self._closing, timeout)
         return self._status.leading
 
     def close(self, timeout: float = 5.0) -> bool:
         """
-        Hand over and end; another one leads within a third of a lease. May be called from any thread, and again.
+        Hand over and end; another one takes over within a third of a lease. May be called from any thread, and again.
+
+        In a forked child it does nothing and returns ``True``.
 
         Args:
             timeout: How many seconds to wait. Redis is given half a second at most.
 
         Returns:
-            Whether all ended.
+            Whether the thread has ended.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
+        if self._has_forked():
+            return True
         self._closing = True
-        self._room.wake()
+        self._changed.notify_all()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return thread is None
-        thread.join(min(_GRACE, max(0.0, deadline - time.monotonic())))
-        if thread.is_alive():  # Redis does not answer
+        ended = join_thread(thread, min(deadline, time.monotonic() + _GRACE))
+        if not ended:  # Redis does not answer
             self._token.cancel()
-            thread.join(max(0.3, deadline - time.monotonic()))
-        if not thread.is_alive():
+            ended = join_thread(thread, max(deadline, time.monotonic() + LEAST_GRACE))
+        if ended:
             self._token.close()
-        return not thread.is_alive()
+            self._process = None
+            forks.discard(self)
+        return ended
 
     def __enter__(self) -> Leader:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _run(self) -> None:
@@ -208,11 +189,11 @@ class Leader:
                 try:
                     with linked(self._url, self._token, max(1.0, self._lease)) as link:
                         self._serve(link)
-                except Exception as error:  # whatever it is, the thread lives on and tries again
+                except Exception as error:  # any error: the thread goes on and retries
                     if self._is_closing():
                         break
                     self._failed(error)
-                    self._room.wait(self._is_closing, self._delay)
+                    self._changed.wait_for(self._is_closing, self._delay)
                     self._delay = min(2 * self._delay, _RETRIES[1])
         finally:
             self._stop_following()
@@ -221,22 +202,59 @@ class Leader:
     def _is_closing(self) -> bool:
         return self._closing
 
+    def _check_process(self) -> None:
+        if self._is_forked():
+            raise ForkedError
+
+    def _is_forked(self) -> bool:
+        """Return whether it runs in the parent process; the first time, log a WARNING."""
+        if not self._has_forked():
+            return False
+        forks.warn_once(self, self._log)
+        return True
+
+    def _has_forked(self) -> bool:
+        if self._process in (None, os.getpid()):
+            return False
+        self._abandon()  # Python calls it after forks of its own, and not after those that C code makes
+        return True
+
+    def _abandon(self) -> None:
+        """In a forked child: release the parent's connection to Redis, and wait for nobody."""
+        self._closing = True
+        self._token.abandon()
+        self._status = LeaderStatus(error=str(ForkedError()))
+
     def _failed(self, error: Exception) -> None:
-        self._in_step = False
+        self._writer.in_step = False
         if not isinstance(error, StreamError | EvictionError):
             self._log.error("The leader's thread failed; it goes on", exc_info=error)
-        text = str(error) if isinstance(error, AutoConfigError) else type(error).__name__
-        if text != self._status.error:
-            level = logging.ERROR if isinstance(error, EvictionError) else logging.WARNING
-            self._log.log(level, "The fleet %s: %s", self._shown, text)
-        self._failure = text
-        self._set(error=text)
+        self._failure = str(error) if isinstance(error, AutoConfigError) else type(error).__name__
+        self._report(self._failure, logging.ERROR if isinstance(error, EvictionError) else logging.WARNING)
+
+    def _recovered(self) -> None:
+        if self._failure:
+            self._delay = _RETRIES[0]
+            self._log.info("The fleet %s: Redis can be used again", self._shown)
+            self._withdraw(self._failure)
+            self._failure = ""
+
+    def _report(self, error: str, level: int) -> None:
+        if error != self._status.error:
+            self._log.log(level, "The fleet %s: %s", self._shown, error)
+            self._set(error=error)
+
+    def _withdraw(self, error: str) -> None:
+        if error and error == self._status.error:
+            self._set(error=None)
 
     def _serve(self, link: Link) -> None:
-        """Look for a leader, or lead, until the link fails or this one is closed."""
-        check_eviction(link)
-        self._in_step = False
-        self._looked_at = self._next_beat = 0.0
+        """Lead, or wait to take over, until the link fails or this one is closed."""
+        if not self._status.leading:
+            check_eviction(link)
+        self._candidate.reconnected()
+        self._writer.in_step = False
+        self._next_eviction_check = 0.0
         while not self._is_closing():
             if self._status.leading:
                 self._lead(link)
@@ -246,199 +264,121 @@ class Leader:
         if self._status.leading:
             self._release(link)
 
-    def _recovered(self) -> None:
-        if self._failure:
-            self._delay = _RETRIES[0]
-            self._log.info("The fleet %s: Redis can be used again", self._shown)
-            if self._status.error == self._failure:
-                self._set(error=None)
-            self._failure = ""
-
     def _look(self, link: Link) -> None:
-        """Take over if nobody leads or there was no sign of life for long; else wait."""
-        now = time.monotonic()
-        found = summary(link.call("HMGET", self._form.state, *META_FIELDS))
-        sign = (found.term, found.beat)
-        # This process was stopped, or Redis was: then the leader had no chance to give a sign.
-        was_away = now - self._looked_at > self._lease or time.monotonic() - now > self._lease / _POLLS
-        self._looked_at = time.monotonic()
-        self._sequence = max(self._sequence, found.sequence)
-        if sign != self._seen or was_away:
-            if self._seen[0] >= 0 and found.owner and sign != self._seen:
-                self._stop_following()  # the one that leads is alive
-            self._seen, self._seen_at = sign, time.monotonic()
-        is_free = not found.owner or found.term < self._term
-        if (is_free or now - self._seen_at >= self._lease) and now >= self._stays_out_until:
+        """Take over if nobody leads; else wait."""
+        found, another_leads = self._candidate.look(link)
+        self._writer.sequence = max(self._writer.sequence, found.sequence)
+        if another_leads:
+            self._stop_following()
+        if self._candidate.may_take_over(found):
+            check_eviction(link)
             self._take_over(link, found)
         if not self._status.leading:
-            self._room.wait(self._is_closing, self._lease / _POLLS)
+            self._changed.wait_for(self._is_closing, self._candidate.pause)
 
     def _take_over(self, link: Link, found: Picture) -> None:
-        term = max(found.term + 1, self._term + 1, time.time_ns() // 1_000_000)
-        before = str(found.term) if found.term else ""
-        if not self._eval(link, scripts.TAKE, 1, self.owner, term, before, found.beat):
+        if not self._candidate.take_over(link, found):
             return
+        term = self._candidate.term
         self._log.info("Leads the fleet %s, in term %d", self._shown, term)
-        self._term = term
-        self._in_step = False
-        self._next_beat = 0.0
+        self._writer.in_step = False
         self._set(leading=True, term=term, since=time.time(), error=None, takeovers=self._status.takeovers + 1)
-        if self._manager is None:
+        if self._followed is None:
             try:
                 self._follow()
-            except Exception as error:  # what the application's function raises may hold anything
+            except Exception as error:  # of the application's function; its text may hold anything
                 self._hand_over(link, f"its manager cannot be made: {type(error).__name__}", _PATIENCE * self._lease)
 
     def _follow(self) -> None:
-        mirror = Mirror(self._room.wake)
+        mirror = Mirror(self._changed.notify_all)
         manager = self._make_manager(mirror)
         manager._observe(mirror)
         manager.start()
-        self._manager, self._mirror = manager, mirror
-        self._begun_at = time.monotonic()
+        self._followed = manager, mirror
+        self._following_since = time.monotonic()
 
     def _stop_following(self) -> None:
-        manager, self._manager, self._mirror = self._manager, None, None
-        if manager is not None:
-            manager.close()
+        followed, self._followed = self._followed, None
+        if followed is not None:
+            followed[0].close()
 
     def _lead(self, link: Link) -> None:
-        """Give a sign of life if it is time, and write what there is; then wait for either."""
-        mirror = self._mirror
-        assert mirror is not None
-        if time.monotonic() >= self._next_beat:
-            self._next_beat = time.monotonic() + self._lease / _POLLS
-            if not self._beat(link) or not self._is_of_use(link):
+        """Make a beat if it is due, and write what Redis lacks; then wait for either."""
+        if self._followed is None:  # Redis failed while this one handed over
+            self._hand_over(link, "it has no manager", _PATIENCE * self._lease)
+            return
+        manager, mirror = self._followed
+        if self._candidate.is_beat_due():
+            if not self._beat(link) or not self._is_useful(link, manager, mirror):
                 return
-        if mirror.has_picture and not self._in_step:
-            self._bring_in_step(link, mirror)
-        elif mirror.has_picture and mirror.is_pending:
-            changes, is_put = mirror.take()
-            if changes:
-                self._write(link, changes, kind=b"p" if is_put else b"c", birth=self._birth)
+            self._check_eviction_again(link)
+        if mirror.has_picture and (mirror.is_pending or not self._writer.in_step):
+            still_leading = self._writer.write(link, mirror)
+            if self._writer.writes != self._status.writes:
+                self._set(sequence=self._writer.sequence, writes=self._writer.writes)
+            if not still_leading:
+                self._lost(link)
         else:
-            left = max(0.0, self._next_beat - time.monotonic())
-            self._room.wait(lambda: self._closing or mirror.is_pending, left)
+            self._changed.wait_for(lambda: self._closing or mirror.is_pending, self._candidate.until_beat())
 
     def _beat(self, link: Link) -> bool:
-        """Give a sign of life; return whether this one still leads."""
-        answer = self._eval(link, scripts.BEAT, 1, self.owner, self._term)
-        if answer is None:
+        """Make a beat; return whether this one still leads."""
+        found = self._candidate.beat(link)
+        if found is None:
             self._lost(link)
             return False
-        if self._in_step and (int(answer[0]), answer[1]) != (self._sequence, self._birth):
+        if self._writer.has_lost(*found):
             self._log.warning("The fleet %s: Redis has lost writes, and gets them again", self._shown)
-            self._in_step = False
         return True
 
-    def _is_of_use(self, link: Link) -> bool:
-        """Return whether the stream is; else let others try, which may reach the service."""
-        manager, mirror = self._manager, self._mirror
-        waited = time.monotonic() - self._begun_at
-        if manager is None or manager.status.state is StreamState.OFF:
+    def _is_useful(self, link: Link, manager: StreamManager, mirror: Mirror) -> bool:
+        """Return whether the stream brings something; if not, hand over to others, which may reach the service."""
+        waited = time.monotonic() - self._following_since
+        if manager.status.state is StreamState.OFF:
             self._hand_over(link, "its stream has ended", _PATIENCE * self._lease)
             return False
-        if waited > _PATIENCE * self._lease and mirror is not None and not mirror.has_picture:
+        if waited > _PATIENCE * self._lease and not mirror.has_picture:
             self._hand_over(link, f"nothing came from the service for {waited:.0f} s", 2 * self._lease)
             return False
         return True
 
-    def _hand_over(self, link: Link, reason: str, stay_out: float) -> None:
-        """Lead no more, and leave it to others for so many seconds."""
+    def _check_eviction_again(self, link: Link) -> None:
+        """Report if Redis may evict the configuration by now. Leading goes on: what is evicted is written again."""
+        if time.monotonic() < self._next_eviction_check:
+            return
+        self._next_eviction_check = time.monotonic() + _EVICTION_CHECKS
+        try:
+            check_eviction(link)
+        except EvictionError as error:
+            self._eviction = str(error)
+            self._report(self._eviction, logging.ERROR)
+        else:
+            self._withdraw(self._eviction)
+            self._eviction = ""
+
+    def _hand_over(self, link: Link, reason: str, wait: float) -> None:
+        """Stop leading, and leave it to others for so many seconds."""
         self._log.error("Hands over the fleet %s: %s", self._shown, reason)
         self._set(error=reason)
-        self._release(link)
+        self._release(link, wait)
         self._stop_following()
-        self._stays_out_until = time.monotonic() + stay_out
 
     def _lost(self, link: Link) -> None:
         """
-        Lead no more. The stream is kept until another leader gives a sign of life.
+        Stop leading. The stream is kept until another leader makes a beat.
 
-        If Redis was emptied, or has an older copy, nobody leads, and all can be written again at once.
+        If Redis was emptied, or has an older copy, nobody leads, and everything can be written again at once.
         """
         self._log.warning("Leads the fleet %s no more: another one does, or Redis has lost who does", self._shown)
         self._set(leading=False, term=0, since=None)
-        found = summary(link.call("HMGET", self._form.state, *META_FIELDS))
-        self._seen, self._seen_at = (found.term, found.beat), time.monotonic()
-        self._looked_at = time.monotonic()
-        if not found.owner or found.term < self._term:
+        found = self._candidate.look_after_loss(link)
+        if found is not None:
             self._take_over(link, found)
 
-    def _release(self, link: Link) -> None:
-        self._eval(link, scripts.RELEASE, 1, self.owner, self._term)
+    def _release(self, link: Link, wait: float = 0.0) -> None:
+        self._candidate.release(link, wait)
         self._set(leading=False, term=0, since=None)
-
-    def _bring_in_step(self, link: Link, mirror: Mirror) -> None:
-        """Write what Redis lacks after it was not seen for a while; the position moves on in any case."""
-        found = self._form.picture(link.call("HGETALL", self._form.state))
-        wanted = mirror.take_all()
-        stored = self._open(found)
-        if stored is None or self._is_log_ahead:
-            self._is_log_ahead = False
-            changes = difference({}, wanted)
-            self._write(link, changes, kind=b"r", birth=secrets.token_hex(8).encode(), before=found, anew=True)
-        else:
-            self._write(link, difference(stored, wanted), kind=b"p", birth=found.birth, before=found)
-
-    def _open(self, found: Picture) -> Fields | None:
-        if not found.sequence:
-            return None
-        try:
-            return self._form.open_all(found.fields)
-        except StreamError:  # of another secret
-            return None
-
-    def _write(
-        self,
-        link: Link,
-        changes: list[Change],
-        *,
-        kind: bytes,
-        birth: bytes,
-        before: Picture | None = None,
-        anew: bool = False,
-    ) -> None:
-        last = before.sequence if before else self._sequence
-        sequence = last + 1
-        if before:  # followers ignore a position that is not above theirs, which Redis may have forgotten
-            sequence = max(sequence, self._sequence + 1, time.time_ns() // 1_000_000)
-        data = encode_changes(changes) if kind != b"r" else b"[]"
-        if len(data) > _LARGEST:
-            kind, data = b"r", b"[]"
-        sealed = self._form.seal(data, b"#%d after %d" % (sequence, last))
-        pairs, gone = self._fields_of(changes)
-        head = (self.owner, self._term, last, sequence, birth, kind, sealed, _KEPT, int(anew), len(pairs) // 2)
-        answer = self._eval(link, scripts.WRITE, 2, *head, *pairs, *gone)
-        if answer == b"written":
-            self._sequence, self._birth, self._in_step = sequence, birth, True
-            self._set(sequence=sequence, writes=self._status.writes + 1)
-        else:
-            self._in_step = False
-            if answer == b"fenced":
-                self._lost(link)
-            self._is_log_ahead = answer == b"ahead"
-
-    def _fields_of(self, changes: list[Change]) -> tuple[list[bytes], list[bytes]]:
-        """Return the fields to set, each followed by its value, and those to delete; a later change wins."""
-        newest = {change.field: change for change in changes}
-        kept = [change for change in newest.values() if change.event != DELETE_EVENT]
-        pairs = [part for _, field, data in kept for part in (field, self._form.seal(data, field))]
-        return pairs, [field for field, change in newest.items() if change.event == DELETE_EVENT]
-
-    def _eval(self, link: Link, script: bytes, keys: int, *arguments: Any) -> Any:
-        return link.call("EVAL", script, keys, *(self._form.state, self._form.log)[:keys], *arguments)
 
     def _set(self, **changes: Any) -> None:
         self._status = attrs.evolve(self._status, **changes)
-        self._room.wake()
-
-
-def check_eviction(link: Link) -> None:
-    """Raise :class:`EvictionError` if Redis may drop keys that do not expire; it may be forbidden to ask."""
-    try:
-        found = _POLICY.search(link.call("INFO", "memory"))
-    except StreamError:
-        return
-    if found and found[1].startswith(b"allkeys"):
-        raise EvictionError(found[1].decode())
+        self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""One connection to a Redis server, by redis-py, that a token interrupts in whatever it is doing."""
+"""One connection to a Redis server, made by redis-py, which a cancel token interrupts whatever it is doing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _parse: Any = parse_url  # it has no types
 _SENTINEL = "+sentinel"
 _SENTINEL_PORT = 26379
 _MOVED = re.compile(r"(?:MOVED )?\d+ (.+):(\d+)")
-# What the server says, in words of ours: its own text may repeat a command's arguments.
+# Texts for the server's errors, whose own texts may repeat a command's arguments.
 _REFUSALS: dict[type[Exception], str] = {
     exceptions.AuthenticationError: "Redis does not accept the user name or password",
     exceptions.NoPermissionError: "Redis does not permit the command; see its ACL",
@@ -40,8 +40,8 @@ class Link:
         url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py takes them, with ``redis+sentinel://`` and
             ``rediss+sentinel://`` in addition: ``redis+sentinel://user:password@host1:26379,host2/service/0`` asks the
             sentinels for the master. User and password are those of the master. In a cluster, any node will do.
-        token: Interrupts it.
-        timeout: How many seconds the server may take for an answer, or to connect.
+        token: Interrupts the connection.
+        timeout: How many seconds connecting, and each answer, may take.
     """
 
     def __init__(self, url: str, token: CancelToken, timeout: float) -> None:
@@ -55,8 +55,8 @@ class Link:
         Send a command and return the answer, as bytes, numbers and lists.
 
         Raises:
-            ConnectionFailedError: The server refuses it.
-            StreamEndedError: The connection is gone, or there is no answer in time.
+            ConnectionFailedError: The server refuses the command.
+            StreamEndedError: The connection is broken, or no answer comes in time.
         """
         with _explained():
             try:
@@ -95,7 +95,7 @@ class Link:
 
 @contextmanager
 def linked(url: str, token: CancelToken, timeout: float) -> Iterator[Link]:
-    """Connect, and in the end close everything that was opened; see :class:`Link`."""
+    """Connect; close everything that was opened at the end of the ``with`` block. See :class:`Link`."""
     try:
         link = Link(url, token, timeout)
         try:
@@ -112,7 +112,7 @@ def check_redis_url(url: str) -> None:
 
     Raises:
         TypeError: It is no string.
-        ValueError: Its form is not one of those that :class:`Link` takes. The text does not repeat it.
+        ValueError: It is none that :class:`Link` takes. The text does not hold the URL.
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a string, not {type(url).__name__}")
@@ -124,11 +124,18 @@ def check_redis_url(url: str) -> None:
             _parse(_with_address(url, "127.0.0.1", 6379))
         else:
             _parse(url)
-        good = bool(parts.hostname or (parts.scheme == "unix" and parts.path))
+        good = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname) and not _is_split_in_password(url)
     except (ValueError, redis.RedisError):
         good = False
     if not good:
-        raise ValueError("url must be redis://host:port/db, rediss://, unix:// or redis+sentinel://hosts/service")
+        forms = "redis://host:port/db, rediss://, unix:// or redis+sentinel://hosts/service"
+        raise ValueError(f"url must be {forms}, with user and password percent-encoded")
+
+
+def _is_split_in_password(url: str) -> bool:
+    """Return whether a password seems to end the host's part, with a ``/``, ``?`` or ``#``; the rest would be shown."""
+    parts = urlsplit(url)
+    return bool(parts.fragment) or "@" in parts.path or ("@" in parts.query and "@" not in parts.netloc)
 
 
 def show_url(url: str) -> str:
@@ -138,7 +145,7 @@ def show_url(url: str) -> str:
 
 
 def _master_url(url: str, token: CancelToken, timeout: float) -> str:
-    """Return the URL of the server to connect to: the sentinels are asked who that is."""
+    """Return the URL of the server to connect to; if there are sentinels, they are asked for it."""
     if not urlsplit(url).scheme.endswith(_SENTINEL):
         return url
     for host, port in _sentinels(url):
@@ -175,7 +182,7 @@ def _with_address(url: str, host: str, port: int) -> str:
 
 
 def _watched(kind: type[Any], token: CancelToken) -> Any:
-    """Return a class of connections whose sockets the token knows before they connect."""
+    """Return a class of connections whose sockets the token watches before they connect."""
     if issubclass(kind, UnixDomainSocketConnection):
 
         class Local(UnixDomainSocketConnection):
@@ -212,12 +219,12 @@ def _connect_to(host: str, port: int, timeout: float, token: CancelToken) -> soc
     try:
         raise failure
     finally:
-        del failure  # else it would keep itself alive through this frame
+        del failure  # its traceback leads to this frame, which would form a cycle with it
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Raise what redis-py raises as an error of this library, whose text holds nothing of the server's."""
+    """Turn what redis-py raises into an error of this library, whose text holds nothing of the server's."""
     try:
         yield
     except exceptions.TimeoutError:
@@ -231,7 +238,7 @@ def _explained() -> Iterator[None]:
 
 
 def _moved_to(error: exceptions.ResponseError) -> dict[str, Any] | None:
-    """Return the node that has the keys, if a node of a cluster names it; all keys of a name are on one node."""
+    """Return the address of the node of a cluster that has the keys, if the error names it."""
     if not isinstance(error, exceptions.MovedError) and not str(error).startswith("MOVED "):  # as old redis-py has it
         return None
     found = _MOVED.fullmatch(str(error))

@@ -1,4 +1,4 @@
-"""The leader's picture: what its stream brings, kept for Redis until it is written there."""
+"""Collects what the leader's stream brings until it is written to Redis."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .form import (
     unusable_json,
 )
 
-_MOST_CHANGES = 1000  # that wait for Redis; beyond them, only the fields that differ are kept
+_MOST_CHANGES = 1000  # that may wait for Redis; beyond that, only the names of the changed fields are kept
 
 
 class Pending(NamedTuple):
     """
-    What Redis lacks.
+    The changes that Redis lacks.
 
     Attributes:
-        changes: In order.
-        is_put: Whether followers are to take them as one put; then the order says nothing.
+        changes: The changes, in order.
+        is_put: Whether followers have to apply them as one put; then their order has no meaning.
     """
 
     changes: list[Change]
@@ -40,7 +40,7 @@ class Pending(NamedTuple):
 
 class Mirror(MessageHandler):
     """
-    Takes what counts from the stream of one leader, as handler and observer of its manager, and keeps it for Redis.
+    Keeps the current picture, and the changes that Redis lacks; handler and observer of the leader's manager.
 
     The dispatcher's thread fills it and never waits for Redis; the leader's thread empties it.
 
@@ -53,7 +53,7 @@ class Mirror(MessageHandler):
         self._lock = threading.Lock()  # guards all below
         self._fields: Fields | None = None  # the picture; None before the first put
         self._changes: list[Change] = []
-        self._stale: set[bytes] | None = None  # the fields that differ, instead of the changes
+        self._stale: set[bytes] | None = None  # the names of the changed fields, instead of the changes
 
     @property
     def has_picture(self) -> bool:
@@ -66,7 +66,7 @@ class Mirror(MessageHandler):
         return bool(self._changes) or self._stale is not None
 
     def put(self, content: PutContent) -> None:
-        """Note a put; see :class:`autoconfig.dispatch.dispatcher.Observer`."""
+        """Take a put; see :class:`autoconfig.dispatch.dispatcher.Observer`."""
         fields = fields_of(content)
         with self._lock:
             self._forget_order({change.field for change in difference(self._fields or {}, fields)})
@@ -74,7 +74,7 @@ class Mirror(MessageHandler):
         self._wake()
 
     def environment(self, id: str, rep: EnvironmentRep | None, version: int) -> None:
-        """Note a patch of an environment or its deletion, which also ends its being refused."""
+        """Take a patch of an environment or its deletion, after which it is no longer refused."""
         with self._lock:
             self._note(environment_field(id), rep, version)
             unusable = json.loads((self._fields or {}).get(UNUSABLE, b"{}"))
@@ -83,13 +83,13 @@ class Mirror(MessageHandler):
         self._wake()
 
     def filter(self, id: str, rep: FilterRep | None, version: int) -> None:
-        """Note a patch of a filter or its deletion."""
+        """Take a patch of a filter or its deletion."""
         with self._lock:
             self._note(filter_field(id), rep, version)
         self._wake()
 
     def take(self) -> Pending:
-        """Return what Redis lacks, and forget that it does."""
+        """Return the changes that Redis lacks, which count as written from now on."""
         with self._lock:
             fields, changes, stale = self._fields or {}, self._changes, self._stale
             self._changes, self._stale = [], None
@@ -98,7 +98,7 @@ class Mirror(MessageHandler):
             return Pending([_now(field, fields) for field in stale], True)
 
     def take_all(self) -> Fields:
-        """Return the whole picture; Redis lacks nothing then."""
+        """Return the whole picture, all of which counts as written from now on."""
         with self._lock:
             self._changes, self._stale = [], None
             return dict(self._fields or {})

@@ -25,17 +25,17 @@ class RelayStore:
     Keeps the last known configuration in Redis or Valkey, to be given to ``StreamManager(…, cache=…)``.
 
     The form is the Relay Proxy's own, so that relays and programs can share one cache: a hash with a field for each
-    environment and filter, each encrypted with AES-256-GCM. It holds no time, so ``StreamStatus.content_at`` is that of
-    the loading. An empty configuration is stored as nothing, as the relay does it. A field that cannot be read is left
-    out; one WARNING says how many. Needs the extra ``redis``.
+    environment and filter, each encrypted with AES-256-GCM. It holds no time, so ``StreamStatus.content_at`` is the
+    time of loading. As in the relay, an empty configuration deletes the hash. A field that cannot be read is ignored;
+    one WARNING says how many. Needs the extra ``redis``.
 
     Args:
-        redis: A client, ``redis.Redis(…)``, without ``decode_responses``. Give it a ``socket_timeout``, or a server
-            that hangs is waited for without end; the stream does not wait for it in any case.
+        redis: A client, ``redis.Redis(…)``, without ``decode_responses``. Give it a ``socket_timeout``: without one, a
+            server that hangs blocks the cache's thread for ever. The stream does not wait for it in any case.
         cache_key: The name of the hash; the relay's ``AUTO_CONFIG_CACHE_KEY``. One for each profile.
-        secret: The relay's ``AUTO_CONFIG_CACHE_ENCRYPTION_KEY``, or else the auto-configuration key, as in the relay.
-        model_version: What is written: 1, which all relays read but the first of version 9; or 2, which version 8 does
-            not read. Both are read.
+        secret: The relay's ``AUTO_CONFIG_CACHE_ENCRYPTION_KEY``, or the auto-configuration key if that is not set.
+        model_version: The version to write: 1, which all relays except the first of version 9 read; or 2, which
+            version 8 does not read. Both are read.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -60,10 +60,10 @@ class RelayStore:
 
     def load(self) -> CachedContent | None:
         """
-        Return what was last saved; ``None`` if there is nothing that can be used.
+        Return what was last saved; ``None`` if nothing usable was.
 
         Raises:
-            redis.RedisError: The server cannot be asked.
+            redis.RedisError: The server cannot be reached, or refuses the command.
         """
         stored = cast(Mapping[bytes, bytes], self._redis.hgetall(self._name))
         items: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
@@ -72,7 +72,7 @@ class RelayStore:
             try:
                 kind, id, data = self._decode(field, value)
                 items[kind][id] = data
-            except Exception:  # whoever wrote it may have another idea of its form
+            except Exception:  # another program may have written anything
                 unusable += 1
         if unusable:
             text = "Cannot use %d of %d entries of the cache %r: damaged, or written with another key or form"
@@ -86,7 +86,7 @@ class RelayStore:
         Replace what was saved, in one transaction.
 
         Raises:
-            redis.RedisError: The server cannot be told.
+            redis.RedisError: The server cannot be reached, or refuses the command.
         """
         fields = {f"env:{id}": self._encode("environment", rep) for id, rep in content.environments.items()}
         fields |= {f"filter:{id}": self._encode("filter", rep) for id, rep in content.filters.items()}
@@ -101,7 +101,7 @@ class RelayStore:
         return self._cipher.encrypt(json.dumps(document, separators=(",", ":")).encode())
 
     def _decode(self, field: bytes, value: bytes) -> tuple[str, str, EnvironmentRep | FilterRep]:
-        """Return kind, id and content of a field; ``ValueError`` if it is none of ours."""
+        """Return kind, id and content of a field; ``ValueError`` if it has another form."""
         document = json.loads(self._cipher.decrypt(value))
         if not isinstance(document, dict) or document.get("modelVersion") not in _READABLE:
             raise ValueError("another form")

@@ -1,4 +1,4 @@
-"""The scripts that change what is in Redis; each first makes sure that its caller still leads."""
+"""The scripts that change what is in Redis. Each does so only if its caller still leads."""
 
 # KEYS: the hash. ARGV: the owner, its new term; the term and beat that were seen.
 TAKE = b"""
@@ -27,8 +27,8 @@ return 1
 # KEYS: the hash, the log. ARGV: owner, term; the sequence before and that of this write; the birth; the kind of the
 # entry and its data; how many entries to keep; 1 if the picture is written from nothing; how many fields to set, each
 # with its value; the fields to delete.
-# The log comes first: what can be refused, for want of memory or because the log is ahead, is refused before anything
-# has changed. After a script's first write, Redis refuses none for want of memory.
+# The log is written first. If Redis has no memory left or the log is ahead, it refuses that write, and nothing has
+# changed. After the first write of a script, Redis refuses no other one for lack of memory.
 WRITE = b"""
 local now = redis.call('HMGET', KEYS[1], '#owner', '#term', '#seq')
 if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] then return 'fenced' end

@@ -12,53 +12,34 @@ from ..exceptions import StreamEndedError
 from ..messages import PUT_EVENT, Batch
 from ..safe_logger import Logger
 from ..stream.cancel import CancelToken
-from ..stream.source import Received
+from ..stream.decoding import Received
 from .form import META_FIELDS, Fields, Form, Picture, apply, decode_changes, message_of, put_of, summary
 from .link import Link, check_redis_url, linked, show_url
+from .status import LeaderSeen
 
-_IDLE = 2.0  # seconds that a read waits for a change, before it looks whether it waits in vain
+_IDLE = 2.0  # seconds that a read waits for a change, before the leader and the picture are checked
 _TIMEOUT = 5.0  # seconds; longer than a read waits
 _AT_ONCE = 100  # entries
-_LEADERLESS = 30.0  # seconds without a sign of a leader, after which the connection ends; three of the longest leases
-# Seconds after which a picture that is older than what was received counts, if its leader lives: a clock was set back.
+_LEADERLESS = 30.0  # seconds without a beat, after which the connection ends; three of the longest leases
+# Seconds after which a picture that is older than what was received is used, if there are beats: a clock was set back.
 _PATIENCE = 30.0
 _NO_CHANGE = Received((), [])
 
 
-@attrs.frozen
-class LeaderSeen:
-    """
-    What followers of this process last saw of the leader.
-
-    Attributes:
-        owner: Who leads: host, process and a random number; ``""`` if nobody does.
-        term: Its term; begins at the clock in milliseconds.
-        alive_at: When there last was a sign of life, in seconds since 1970; ``None`` before the second one.
-        sequence: The position that was reached.
-        lag: Seconds from Redis to here of the last change, by two clocks; ``None`` before the first one.
-    """
-
-    owner: str = ""
-    term: int = 0
-    alive_at: float | None = None
-    sequence: int = 0
-    lag: float | None = None
-
-
 class RedisSource:
     """
-    What a fleet's leader keeps in Redis, to be followed with ``StreamManager.from_source(RedisSource(…), handler)``.
+    What a fleet's leader keeps in Redis. Follow it with ``StreamManager.from_source(RedisSource(…), handler)``.
 
-    It describes where that is and holds nothing open, so several managers may share one. A manager that follows it
-    behaves as one of the service's own stream: the same calls, versions, retries and states. Without a sign of a leader
-    for 30 seconds it is ``INTERRUPTED``. Nothing is deleted because Redis is empty, unreachable or older than what was
-    received. Needs the extra ``redis``.
+    It holds no connection, so several managers may share one. A manager that follows it behaves as one that follows the
+    service: the same calls, versions, retries and states. It is ``INTERRUPTED`` after 30 seconds without a beat of a
+    leader. Nothing is deleted because Redis is empty, unreachable or older than what was received. Needs the extra
+    ``redis``.
 
     Args:
         url: Of Redis, as redis-py takes it: ``redis://``, ``rediss://`` (TLS), ``unix://``; any node of a cluster; and
             ``redis+sentinel://user:password@host1:26379,host2/service/0``.
-        name: Of the fleet, such as the auto-configuration profile's.
-        secret: The leader's. With one, values are encrypted and authenticated (AES-256-GCM).
+        name: The fleet's name, such as the name of the auto-configuration profile.
+        secret: The leader's secret, with which values are encrypted and authenticated (AES-256-GCM).
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -85,7 +66,7 @@ class RedisSource:
 
     @property
     def leader(self) -> LeaderSeen:
-        """What was last seen of the leader, by any manager that follows this source; from any thread."""
+        """What a manager that follows this source last saw of the leader; may be read from any thread."""
         return self._leader
 
     def make(self, token: CancelToken, logger: Logger) -> FleetStream:
@@ -95,12 +76,12 @@ class RedisSource:
 
 class FleetStream:
     """
-    One follower. Its position never goes back, and outlives its connections.
+    The source of one manager. Its position in the log never goes back, and survives its connections.
 
     Args:
         source: What to follow.
         token: Interrupts every wait.
-        logger: For what is out of order and counts nevertheless.
+        logger: For a picture that is used although it is older than what was received.
 
     Attributes:
         retry: Always ``None``.
@@ -115,15 +96,15 @@ class FleetStream:
         self._sequence = 0
         self._birth = b""
         self._fields: Fields = {}  # the picture at this position
-        self._sign = (0, b"")  # the leader's last sign of life: its term, and its beat
-        self._sign_at = 0.0  # monotonic
+        self._beat = (0, b"")  # the leader's last beat: its term, and a number
+        self._beat_at = 0.0  # monotonic
         self._leaderless = False
         self._older_since: tuple[float, tuple[int, bytes]] | None = None
 
     @contextmanager
     def connect(self) -> Iterator[Iterator[Received]]:
         """Connect; see :meth:`autoconfig.stream.source.Source.connect`."""
-        self._sign_at = time.monotonic()
+        self._beat_at = time.monotonic()
         with linked(self._source._url, self._token, _TIMEOUT) as link:
             yield self._receive(link)
 
@@ -139,7 +120,7 @@ class FleetStream:
                 yield _NO_CHANGE
 
     def _resume(self, link: Link) -> Iterator[Received]:
-        """Bring a put: from memory, if nothing has changed meanwhile. After a time without a leader, wait for one."""
+        """Yield a put, from memory if nothing has changed meanwhile. If nobody leads, wait for a leader first."""
         while self._leaderless and self._sequence:
             yield _NO_CHANGE
             self._see(summary(link.call("HMGET", self._form.state, *META_FIELDS)))
@@ -151,10 +132,10 @@ class FleetStream:
 
     def _load(self, link: Link, *, patient: bool) -> Iterator[Received]:
         """
-        Read the picture and bring a put of it.
+        Read the picture and yield a put of it.
 
-        If there is none, a patient call waits for one. Another ends the connection, so that the state shows it; what
-        was received stays.
+        If there is none, a patient call waits for one. Another call raises, which ends the connection, so that the
+        status shows it; what was received stays.
         """
         while True:
             picture = self._form.picture(link.call("HGETALL", self._form.state))
@@ -171,24 +152,24 @@ class FleetStream:
             self._wait_for_a_write(link)
 
     def _may_take(self, picture: Picture) -> bool:
-        """Return whether a picture counts: one that is there, and no older than what was received."""
+        """Return whether there is a picture that is not older than what was received."""
         if not picture.sequence:
             return False
         if picture.sequence >= self._sequence:
             self._older_since = None
             return True
-        now, sign = time.monotonic(), (picture.term, picture.beat)
+        now, beat = time.monotonic(), (picture.term, picture.beat)
         if self._older_since is None:
-            self._older_since = now, sign
-        since, sign_then = self._older_since
-        if now - since < _PATIENCE or sign == sign_then:
+            self._older_since = now, beat
+        since, beat_then = self._older_since
+        if now - since < _PATIENCE or beat == beat_then:
             return False
         self._log.warning("The leader's picture is older by its clock than what was received, and counts nevertheless")
         self._older_since = None
         return True
 
     def _is_elsewhere(self, now: Picture) -> bool:
-        """Return whether the picture is not the one that was received."""
+        """Return whether the picture is another one than that which was received."""
         self._see(now)
         return (now.sequence, now.birth) != (self._sequence, self._birth)
 
@@ -202,7 +183,7 @@ class FleetStream:
         return answer[0][1] if answer else []
 
     def _follow(self, link: Link, entries: list[tuple[bytes, list[bytes]]]) -> Iterator[Received]:
-        """Bring the messages of log entries, or, where one does not follow on the last, of the whole picture."""
+        """Yield the messages of log entries, or of the whole picture if an entry is missing before one of them."""
         names: list[str] = []
         messages: Batch = []
         for id, values in entries:
@@ -228,26 +209,26 @@ class FleetStream:
             found = [change for change in changes if change.event]
             messages += map(message_of, found)
             names += [change.event for change in found]
-        self._sign_at = time.monotonic()
+        self._beat_at = time.monotonic()
         lag = max(0.0, time.time() - float(entry[b"t"]))
         self._source._leader = attrs.evolve(self._source._leader, sequence=sequence, lag=lag)
 
     def _see(self, picture: Picture) -> None:
         """
-        Note a sign of life of the leader.
+        Note who leads, and whether there is a new beat.
 
         Raises:
-            StreamEndedError: There has been none for long. Perhaps another server has the leader: on the next attempt,
-                the sentinels and the name are asked again.
+            StreamEndedError: There was no beat for a long time. The leader may use another server by now, for which the
+                next attempt asks the sentinels and looks up the name.
         """
-        now, sign = time.monotonic(), (picture.term, picture.beat)
+        now, beat = time.monotonic(), (picture.term, picture.beat)
         seen = attrs.evolve(self._source._leader, owner=picture.owner, term=picture.term, sequence=self._sequence)
-        if picture.owner and sign != self._sign:
-            if self._sign != (0, b""):  # the first sign that is seen may be years old
+        if picture.owner and beat != self._beat:
+            if self._beat != (0, b""):  # the first beat that is seen may be years old
                 seen = attrs.evolve(seen, alive_at=time.time())
                 self._leaderless = False
-            self._sign, self._sign_at = sign, now
+            self._beat, self._beat_at = beat, now
         self._source._leader = seen
-        if now - self._sign_at > _LEADERLESS:
+        if now - self._beat_at > _LEADERLESS:
             self._leaderless = True
             raise StreamEndedError(f"nobody leads the fleet: for {_LEADERLESS:.0f} s there was no sign of a leader")

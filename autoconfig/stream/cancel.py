@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 
-from ..waiting import WaitingRoom
+from ..waiting import SignalSafeCondition
 
 
 class CancelToken:
@@ -28,7 +28,7 @@ class CancelToken:
 
     def __init__(self) -> None:
         self.cancelled = False  # a plain attribute, because it is read several times for each message
-        self._waiting = WaitingRoom()
+        self._changed = SignalSafeCondition()
         # Keeps close() of a socket apart from shut_down(). Reentrant, because a signal handler may call cancel() inside
         # cancel(); and the reader never waits for it once the token is cancelled, because that handler waits for the
         # reader.
@@ -39,14 +39,14 @@ class CancelToken:
     def cancel(self) -> None:
         """Stop everything: ends waits and system calls at once, never blocks, and may be called again."""
         self.cancelled = True
-        self._waiting.wake()
+        self._changed.notify_all()
         with self._lock:
             for watched in list(self._sockets):
                 watched.shut_down()
 
     def wait(self, timeout: float) -> bool:
         """Wait for this many seconds, or until :meth:`cancel` is called; return whether it was called."""
-        return self._waiting.wait(lambda: self.cancelled, timeout)
+        return self._changed.wait_for(lambda: self.cancelled, timeout)
 
     def watch(self, original: socket.socket | int) -> None:
         """
@@ -90,7 +90,7 @@ class CancelToken:
         is cancelled there.
         """
         self.cancelled = True
-        self._waiting.wake()
+        self._changed.notify_all()
         self._lock = threading.RLock()
         watched, self._sockets, self._owned = self._sockets, [], []
         for one in watched:

@@ -6,7 +6,6 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
@@ -21,14 +20,14 @@ from ..identifiers import show
 from ..keys import BadKeyError
 from ..validation import is_http_url
 from ..version import __version__
+from .body import READ, Deadline, pieces
 from .cancel import CancelToken
 from .failures import describe
-from .transport import Deadline, InterruptibleAdapter, TLSContexts
+from .transport import InterruptibleAdapter, TLSContexts
 
 PATH = "relay_auto_config"
 EVENT_STREAM = "text/event-stream"
 USER_AGENT = f"autoconfig-python/{__version__} (Python {platform.python_version()})"
-_READ = 65536  # bytes; larger reads are not faster
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _REJECTIONS = frozenset({401, 403})
@@ -99,7 +98,7 @@ class Connector:
         try:
             with self._session() as session, closing(self._request(session, last_event_id)) as response:
                 _check(response)
-                yield self._pieces(response)
+                yield pieces(response.raw, self._deadline, self._token)
         finally:
             self._token.release()
 
@@ -118,7 +117,7 @@ class Connector:
         self._deadline.renew()
         while True:
             try:
-                piece = response.raw.read1(_READ, decode_content=True)
+                piece = response.raw.read1(READ, decode_content=True)
             except Exception as error:
                 reason = describe(error)
                 break
@@ -223,27 +222,6 @@ class Connector:
         if len(encoded) <= _LONGEST_ID and _CARRIED.fullmatch(encoded):
             headers["Last-Event-ID"] = encoded
         return headers
-
-    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
-        self._deadline.renew()
-        read = partial(response.raw.read1, decode_content=True)
-        unfinished = 0  # bytes since the last sign of life
-        while not self._token.cancelled:
-            piece, reason = b"", "the service ended the stream"
-            try:
-                piece = read(_READ)
-            except Exception as error:  # urllib3's, http.client's, OSError, ValueError, AttributeError
-                reason = describe(error)
-            # A few bytes are no sign of life: a dead stream may trickle. Many are: a large event on a slow line.
-            unfinished += len(piece)
-            if b"\n" in piece or b"\r" in piece or unfinished >= _READ:
-                self._deadline.renew()
-                unfinished = 0
-            elif self._deadline.passed:
-                raise StreamEndedError(f"no complete line for {self._config.read_timeout:g} s")
-            if not piece:
-                raise StreamEndedError(reason)
-            yield piece
 
 
 def _forget_credentials(session: requests.Session) -> None:

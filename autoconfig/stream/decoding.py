@@ -1,5 +1,5 @@
 """
-From an event's data to a message; strict, as the relay's Go decoder is.
+From a stream's bytes to messages; strict, as the relay's Go decoder is.
 
 A field of the wrong type anywhere drops the whole event. ``null`` and a missing field leave the zero value; names match
 without regard to case. msgspec decodes exactly what the service sends. What it refuses is read again in the loose way
@@ -9,20 +9,24 @@ field costs itself, and not the whole put.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from ..environments import NO_EXTRA, Int64
-from ..exceptions import MalformedMessageError
+from ..environments import Int64
+from ..exceptions import EventTooLargeError, MalformedMessageError, StreamError
 from ..identifiers import show
 from ..loose_json import convert, freeze, load
 from ..messages import (
     DELETE_EVENT,
     PATCH_EVENT,
     PUT_EVENT,
+    RECONNECT_EVENT,
+    Batch,
     DeleteMessageData,
     EnvironmentRep,
     FilterRep,
@@ -30,13 +34,21 @@ from ..messages import (
     Message,
     PatchMessageData,
     PutContent,
+    RepeatedPut,
 )
+from ..safe_logger import Logger
+from .events import EventParser
+from .failures import ReconnectRequestedError, RefusedMessageError
 
 T = TypeVar("T", bound=msgspec.Struct)
+Buffer = bytes | memoryview
 
 # What msgspec raises for what it does not take: its own errors and those of UTF-8 are ValueErrors, nesting is a
 # RecursionError.
 _REFUSALS = (ValueError, RecursionError)
+_EVENTS = {name.encode(): name for name in (PUT_EVENT, PATCH_EVENT, DELETE_EVENT)}
+_RECONNECT = RECONNECT_EVENT.encode()
+_REFUSABLE = PatchMessageData, PutContent
 _PUT_PATH = "/"
 _ENVIRONMENTS = "/environments"
 _KINDS = {_ENVIRONMENTS: ItemKind.ENVIRONMENT, "/filters": ItemKind.FILTER}
@@ -55,7 +67,113 @@ class UnknownPath(NamedTuple):
     path: str
 
 
-def decode(event: str, data: bytes) -> Message | UnknownPath:
+class Received(NamedTuple):
+    """
+    What came in one read.
+
+    Attributes:
+        events: The names of the events; they prove that the connection delivers.
+        messages: The messages.
+        refusal: Names the refused environments of a put of which others can be used.
+        ending: Why the connection has to be ended now.
+    """
+
+    events: Sequence[str]
+    messages: Batch
+    refusal: RefusedMessageError | None = None
+    ending: StreamError | None = None
+
+
+class Decoder:
+    """
+    Turns the bytes of a stream into messages, connection after connection. The reader's thread alone uses it.
+
+    The service sends the same put at each connection, unless something has changed. A put whose bytes are those of the
+    message before it is not decoded again.
+
+    Args:
+        max_event_bytes: The largest event.
+        logger: For what is ignored.
+
+    Attributes:
+        parser: Finds the events of the present connection.
+    """
+
+    def __init__(self, max_event_bytes: int, logger: Logger) -> None:
+        self.parser = EventParser(max_event_bytes=max_event_bytes)
+        self._max_event_bytes = max_event_bytes
+        self._log = logger
+        self._digest = b""  # of the last message, if that was a put which can be used as a whole
+        self._repeated = RepeatedPut(0, 0)
+
+    def begin(self) -> None:
+        """Begin a connection: forget the event that the last one left incomplete."""
+        self.parser = EventParser(max_event_bytes=self._max_event_bytes, last_event_id=self.parser.last_event_id)
+
+    def forget_put(self) -> None:
+        """Decode the next put, whatever it is, because the last one may not have been handed over."""
+        self._digest = b""
+
+    def feed(self, piece: bytes) -> Received:
+        """Take the next bytes; return what they bring, up to an event that ends the connection."""
+        names: list[str] = []
+        messages: Batch = []
+        refusal: RefusedMessageError | None = None
+        message: Message | UnknownPath
+        for name, data in self.parser.feed(piece):
+            event = _EVENTS.get(name)
+            if event is None:
+                names.append(name.decode("utf-8", "replace"))
+                if name == _RECONNECT:
+                    return Received(names, messages, refusal, ReconnectRequestedError())
+                self._log.warning("Ignored an event of unknown name %s", show(names[-1]))
+                continue
+            try:
+                if event == PUT_EVENT:
+                    message = self._put(data or b"")
+                else:
+                    message = _DECODERS[event](data or b"")
+                    self._digest = b""
+            except _REFUSALS as error:
+                return Received(names, messages, refusal, _malformed(event, error))
+            if isinstance(message, UnknownPath):
+                self._note_ignored(message)
+            else:
+                messages.append(message)
+                if isinstance(message, _REFUSABLE) and message.refused:
+                    refusal = refusal_of(message)
+                    if not (isinstance(message, PutContent) and message.environments):  # nothing of it can be used
+                        return Received(names, messages, None, refusal)
+            names.append(event)
+        ending = EventTooLargeError(self._max_event_bytes) if self.parser.oversized else None
+        return Received(names, messages, refusal, ending)
+
+    def _put(self, data: Buffer) -> PutContent | RepeatedPut | UnknownPath:
+        digest = hashlib.sha256(data, usedforsecurity=False).digest()
+        if digest == self._digest:
+            return self._repeated
+        content = _put(data)
+        if isinstance(content, PutContent):
+            usable = not content.refused and not content.foreign
+            self._digest = digest if usable else b""
+            self._repeated = RepeatedPut(len(content.environments), len(content.filters))
+        return content
+
+    def _note_ignored(self, message: UnknownPath) -> None:
+        level = logging.INFO if message.event == PUT_EVENT else logging.DEBUG
+        self._log.log(level, "Ignored a %s of the unknown path %s", message.event, show(message.path))
+
+
+def refusal_of(message: PutContent | PatchMessageData) -> RefusedMessageError:
+    """Return what names the environments of a message that are refused."""
+    if isinstance(message, PatchMessageData):
+        return RefusedMessageError(PATCH_EVENT, f"environments[{show(message.id)}]: {message.refused}")
+    id, reason = next(iter(message.refused.items()))
+    others = f", and {len(message.refused) - 1} more" if len(message.refused) > 1 else ""
+    return RefusedMessageError(PUT_EVENT, f"environments[{show(id)}]: {reason}{others}")
+
+
+def decode(event: str, data: Buffer) -> Message | UnknownPath:
     """
     Return the message of a ``put``, ``patch`` or ``delete`` event.
 
@@ -65,10 +183,14 @@ def decode(event: str, data: bytes) -> Message | UnknownPath:
     """
     try:
         return _DECODERS[event](data)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+    except _REFUSALS as error:
+        malformed = _malformed(event, error)
     # Raised here, outside of the except block: the error caught there holds the data in its frames.
-    raise MalformedMessageError(event, reason)
+    raise malformed
+
+
+def _malformed(event: str, error: Exception) -> MalformedMessageError:
+    return MalformedMessageError(event, str(error) if isinstance(error, ValueError) else "nested too deeply")
 
 
 class _Items(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,14 +203,9 @@ class _Put(msgspec.Struct, forbid_unknown_fields=True):
     data: _Items = msgspec.field(default_factory=_Items)
 
 
-class _LooseItems(msgspec.Struct):
-    environments: dict[str, Any] = {}
-    filters: dict[str, FilterRep] = {}
-
-
 class _LoosePut(msgspec.Struct):
     path: str = ""
-    data: _LooseItems = msgspec.field(default_factory=_LooseItems)
+    data: Any = None
 
 
 class _EnvironmentPatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -132,46 +249,43 @@ _any = msgspec.json.Decoder().decode
 _exact_filter = msgspec.json.Decoder(FilterRep).decode
 
 
-def _put(data: bytes) -> PutContent | UnknownPath:
-    put: _Put | _LoosePut
+def _put(data: Buffer) -> PutContent | UnknownPath:
     try:
         put = _exact_put(data)
     except _REFUSALS:
-        put = convert(load(data), _LoosePut)
+        return _loose_put(data)
     content = PutContent.sorted(_environments(put.data.environments or {}), put.data.filters or {})
     return content if put.path == _PUT_PATH else UnknownPath(PUT_EVENT, put.path)
 
 
-def _environments(entries: Mapping[str, Any]) -> Iterator[tuple[str, EnvironmentRep]]:
-    extra: Mapping[str, Any] = NO_EXTRA
+def _loose_put(data: Buffer) -> PutContent | UnknownPath:
+    put = convert(load(data), _LoosePut)
+    content = PutContent.from_json(put.data)
+    return content if put.path == _PUT_PATH else UnknownPath(PUT_EVENT, put.path)
+
+
+def _environments(entries: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, EnvironmentRep]]:
+    read: Callable[[msgspec.Raw], EnvironmentRep] = _exact_environment
     for id, entry in entries.items():
         try:
-            rep = _environment(entry, extra)
-            extra = rep.extra
-            yield id, rep
-        except ValueError as error:
-            raise ValueError(f"environments[{show(id)}]: {error}") from None
+            rep = read(entry)
+        except _REFUSALS:
+            try:
+                rep = _inexact_environment(entry)
+            except ValueError as error:
+                raise ValueError(f"environments[{show(id)}]: {error}") from None
+        # If one has fields that are not known, so has the next.
+        read = _inexact_environment if rep.extra else _exact_environment
+        yield id, rep
 
 
-def _environment(entry: Any, extra_before: Mapping[str, Any] = NO_EXTRA) -> EnvironmentRep:
+def _inexact_environment(entry: msgspec.Raw) -> EnvironmentRep:
     """
-    Return an environment, from its text or, if the envelope was read in the loose way, from what that has made of it.
+    Return an environment from text that may deviate from the exact form.
 
     One with unknown fields, and nothing else that is odd, is what a newer service would send. So that is quick, too:
     the loose way takes four times as long.
-
-    Args:
-        entry: The text, or what was made of it.
-        extra_before: The unknown fields of the environment before it in a put. If there are some, this one will have
-            some, too.
     """
-    if type(entry) is not msgspec.Raw:  # perhaps a string, which must not be read as JSON
-        return convert(entry, EnvironmentRep)
-    if not extra_before:
-        try:
-            return _exact_environment(entry)
-        except _REFUSALS:
-            pass
     try:
         members = _members(entry)
         unknown = [name for name in members if name not in _NAMES]
@@ -181,10 +295,10 @@ def _environment(entry: Any, extra_before: Mapping[str, Any] = NO_EXTRA) -> Envi
             return rep
     except _REFUSALS:
         pass
-    return convert(load(bytes(entry)), EnvironmentRep)
+    return convert(load(entry), EnvironmentRep)
 
 
-def _patch(data: bytes) -> PatchMessageData | UnknownPath:
+def _patch(data: Buffer) -> PatchMessageData | UnknownPath:
     try:
         patch = _exact_environment_patch(data)
     except _REFUSALS:
@@ -196,7 +310,7 @@ def _patch(data: bytes) -> PatchMessageData | UnknownPath:
     return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
 
 
-def _other_patch(data: bytes) -> PatchMessageData | UnknownPath:
+def _other_patch(data: Buffer) -> PatchMessageData | UnknownPath:
     """Return the message of a patch that is not one of an environment in exactly the form that is known."""
     patch: _Patch | _LoosePatch
     try:
@@ -210,11 +324,12 @@ def _other_patch(data: bytes) -> PatchMessageData | UnknownPath:
         raise ValueError("data is missing")
     if kind is ItemKind.FILTER:
         return PatchMessageData(id, _item(patch.data, FilterRep, _exact_filter))
-    rep = _environment(patch.data)
+    exact = isinstance(patch.data, msgspec.Raw)
+    rep = _inexact_environment(patch.data) if exact else convert(patch.data, EnvironmentRep)
     return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
 
 
-def _delete(data: bytes) -> DeleteMessageData | UnknownPath:
+def _delete(data: Buffer) -> DeleteMessageData | UnknownPath:
     delete = _item(data, _Delete, _exact_delete)
     kind, id = _item_of(delete.path)
     return UnknownPath(DELETE_EVENT, delete.path) if kind is None else DeleteMessageData(kind, id, delete.version)
@@ -227,15 +342,15 @@ def _item_of(path: str) -> tuple[ItemKind | None, str]:
 
 
 def _item(entry: Any, cls: type[T], exact: Callable[[Any], T]) -> T:
-    if not isinstance(entry, bytes | msgspec.Raw):
+    if not isinstance(entry, bytes | memoryview | msgspec.Raw):
         return convert(entry, cls)
     try:
         return exact(entry)
     except _REFUSALS:
-        return convert(load(bytes(entry)), cls)
+        return convert(load(entry), cls)
 
 
-_DECODERS: dict[str, Callable[[bytes], Message | UnknownPath]] = {
+_DECODERS: dict[str, Callable[[Buffer], Message | UnknownPath]] = {
     PUT_EVENT: _put,
     PATCH_EVENT: _patch,
     DELETE_EVENT: _delete,

@@ -16,7 +16,8 @@ from sseclient import SSEClient
 _BOM = b"\xef\xbb\xbf"
 # What LaunchDarkly sends, nearly always. Anchored to the start of a line, so that events which follow one another
 # without a gap are told from others by the number of line ends alone: three each.
-_USUAL = re.compile(rb"^event:(?! ?\n) ?(.+)\ndata: ?(.*)\n\n", re.MULTILINE)
+_BEGINNING = re.compile(rb"^event:(?! ?\n) ?(.+)\ndata: ?", re.MULTILINE)
+_USUAL = re.compile(_BEGINNING.pattern + rb"(.*)\n\n", re.MULTILINE)
 _LINES_EACH = 3
 _NOTHING = re.compile(rb"(?:(?::[^\n]*)?\n)+")  # comments and empty lines between events
 _RETRY = re.compile(rb"^retry: ?([0-9]+)$", re.MULTILINE)
@@ -25,10 +26,10 @@ _UNNAMED = "message"  # what the standard calls an event without a name
 # Data lines that sseclient-py is given at a time: it takes a time that grows with the square of their number.
 _LINES_AT_ONCE = 64
 
-ServerSentEvent = tuple[bytes, bytes | None]
+ServerSentEvent = tuple[bytes, bytes | memoryview | None]
 """
 Name and data of one event. The name is ``b"message"`` if it has none. The data is its data lines, joined; ``None`` if
-there is none: the standard does not dispatch such an event, the relay does.
+there is none: the standard does not dispatch such an event, the relay does. A large put is not copied, so it is a view.
 """
 
 
@@ -119,6 +120,9 @@ class EventParser:
         if len(complete) > self._limit and (place := self._first_oversized(complete)) is not None:
             self.oversized = True
             complete = complete[:place]
+        # One event alone is found, and not matched to its end, which would look at each of its bytes.
+        if (start := _BEGINNING.match(complete)) and complete.find(b"\n", start.end()) == len(complete) - 2:
+            return [(start[1], memoryview(complete)[start.end() : -2])]
         found: list[ServerSentEvent] = _USUAL.findall(complete)
         if len(found) * _LINES_EACH == complete.count(b"\n"):
             return found

@@ -1,4 +1,4 @@
-"""What failed, in words, and the log lines about it: where a series of failures begins and where it ends."""
+"""Says in words why an attempt failed, and logs where a series of failures begins and where it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_FILE = ("Could not find a suitable TLS CA certificate bundle", "Could not find the TLS")  # requests' words
 _BROKEN_OFF = "the connection broke off in the middle of the answer"
 _BAD_URL = "the URL is malformed"
-# For errors whose innermost cause says nothing to anyone, or changes with the version of a package.
+# The words for errors whose innermost cause tells a reader nothing, or changes with the version of a package.
 _WORDS: dict[type[BaseException], str] = {
     urllib3.exceptions.ReadTimeoutError: "nothing was received in time",
     urllib3.exceptions.ConnectTimeoutError: "no connection in time",
@@ -45,7 +45,7 @@ _WORDS: dict[type[BaseException], str] = {
 }
 
 
-# By the end of OpenSSL's own names, which stay in the text: they can be searched for.
+# The key is the end of OpenSSL's name for the error. The text keeps that name, because readers may search for it.
 _TLS_WORDS = {
     "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
     "PROTOCOL_VERSION": "the other side speaks other versions of TLS only",
@@ -60,7 +60,7 @@ _TLS_ENDS = ssl.SSLEOFError, ssl.SSLZeroReturnError
 
 class ExplainedError(http.client.HTTPException):
     """
-    A failure in words of our own, which hold nothing that came from the network or the caller.
+    A failure that this library explains itself. The text holds nothing from the network or the caller.
 
     It is an ``HTTPException`` so that urllib3 closes the connection that raised it.
     """
@@ -72,10 +72,10 @@ class ReconnectRequestedError(StreamError):
 
 def describe(error: BaseException) -> str:
     """
-    Return what a foreign exception says, without anything that the network or the caller put into its text.
+    Return the reason of another package's exception, without any text from the network or the caller.
 
-    Texts of requests and urllib3 hold URLs with their queries, headers' values and what a server sent. So only these
-    are taken from the chain of errors: types, the operating system's words for a number, and OpenSSL's words.
+    Texts of requests and urllib3 may hold URLs with their queries, values of headers, and data of the server. So the
+    reason consists only of our words for the exceptions' types, and of words of the operating system and OpenSSL.
     """
     chain = _chain(error)
     through = "cannot use the proxy: " if any(isinstance(one, requests.exceptions.ProxyError) for one in chain) else ""
@@ -107,7 +107,7 @@ def _describe_tls(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _joined("the certificate is not accepted", getattr(error, "verify_message", None))
     reason = getattr(error, "reason", None)
-    if not isinstance(reason, str):  # as it is where OpenSSL has found nothing to say
+    if not isinstance(reason, str):  # OpenSSL names no reason for some errors
         return "TLS failed: the connection was closed" if isinstance(error, _TLS_ENDS) else "TLS failed"
     words = next((words for end, words in _TLS_WORDS.items() if reason.endswith(end)), None)
     return f"TLS failed: {words} (OpenSSL: {reason})" if words else f"TLS failed (OpenSSL: {reason})"
@@ -118,7 +118,7 @@ def _describe_os_error(error: OSError) -> str | None:
         return f"it refused the connection with status {tunnel[1]}"
     if str(error).startswith(_NO_FILE):
         return "there is no file of CA certificates, or of the client's certificate, under the name that was given"
-    if isinstance(error.errno, int) and error.strerror:  # what a user's function raises may hold anything
+    if isinstance(error.errno, int) and error.strerror:  # the text of what a user's function raised may hold a secret
         return os.strerror(error.errno)
     return None
 
@@ -128,7 +128,7 @@ def _joined(subject: str, words: str | None) -> str:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return the error and what led to it: causes, contexts, and urllib3's ``reason``, as far as they go."""
+    """Return the error and the errors that led to it: its cause, context or urllib3's ``reason``, and theirs."""
     chain = [error]
     while True:
         candidates = [getattr(error, "reason", None), error.__cause__, error.__context__, *error.args]
@@ -140,7 +140,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 class RefusedMessageError(MalformedMessageError):
-    """A message whose environments contradict themselves; the dispatcher logs which, at ERROR."""
+    """The environments of a message have keys that contradict each other; the dispatcher logs which, at ERROR."""
 
 
 class FailureLog:
@@ -154,15 +154,15 @@ class FailureLog:
     def __init__(self, logger: Logger) -> None:
         self._log = logger
         self._since = 0.0  # monotonic; when the present series began
-        self._said: set[object] = set()  # of these failures: types, or statuses, that were said loudly
+        self._said: set[object] = set()  # types or statuses that were logged above DEBUG in this series
 
     def failed(self, error: BaseException, delay: float, before: int) -> None:
         """
         Log why a connection ended.
 
-        The first failure of each kind in a series is an ERROR if it is the data's or the key's fault, and a WARNING if
-        another attempt is unlikely to mend it. Else the first of the series is a WARNING. Further ones are DEBUG lines:
-        they come as often as there are attempts.
+        A series begins with the first failure after an event. In each series, malformed data and a refused key are an
+        ERROR once, and a failure that a retry will hardly mend is a WARNING once. Of all other failures, the first of
+        a series is a WARNING. The rest are DEBUG lines, because there is one for each attempt.
 
         Args:
             error: Why it ended.

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from ..exceptions import KeyRejectedError
 from ..messages import Batch
 from ..safe_logger import Logger
-from ..status import StatusTracker
+from ..status_tracker import StatusTracker
 from .cancel import CancelToken
+from .decoding import Received
 from .failures import FailureLog, ReconnectRequestedError
 from .retry import RetryPlan
-from .source import Received, Source
+from .source import Source
 
 
 class StreamReader:
@@ -96,4 +97,6 @@ class StreamReader:
                 self._status.invalid_data(received.refusal)
             if messages and not self._token.cancelled:
                 self._batches.put(messages)
+            if received.ending:
+                raise received.ending
             del received, messages  # a name would keep a large put until the next piece comes

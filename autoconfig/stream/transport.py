@@ -1,29 +1,21 @@
 """
-Connections that can be interrupted and give up at a deadline: a transport adapter for requests.
+Connections that can be interrupted: a transport adapter for requests.
 
 ``requests`` has no way to interrupt a call from another thread, and ``Response.close()`` waits for the next byte. So a
 cancel token has to know each socket as soon as it exists, before it connects. ``_new_conn`` is where urllib3 makes it:
 a private name, the same in all versions of urllib3 2. A test fails if it goes; even then the connector would still
 watch the socket of the response.
-
-A socket's own timeout begins anew with each byte, so that a trickle of bytes, in a header or in the size of a chunk,
-would keep a dead connection alive for ever. So a class of ours reads the responses and keeps a deadline, whatever the
-socket below it is: plain, TLS, TLS within TLS, gevent's.
 """
 
 from __future__ import annotations
 
 import errno
-import io
-import math
 import os
 import queue
 import socket
 import ssl
-import time
 from contextlib import suppress
-from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
-from http.client import HTTPResponse
+from functools import cache, partial
 from typing import Any
 
 import requests
@@ -36,41 +28,12 @@ from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.wait import wait_for_write
 
 from ..config import HTTPConfig
+from .body import Answer, Deadline
 from .cancel import CancelToken
-from .chunked import ChunkedBody
 from .failures import ExplainedError
 
 Paths = tuple[str, ...]
 Cert = str | Paths | None
-
-_TOLERANCE = 0.99  # a timeout may be longer than what is left by so much
-_MOST_INTERIM_ANSWERS = 100
-_BAD_HEADERS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
-
-
-class Deadline:
-    """
-    When a connection counts as dead unless it has made progress by then.
-
-    Args:
-        seconds: How long it may be without progress.
-
-    Attributes:
-        at: When, in monotonic time.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.at = math.inf
-        self._seconds = seconds
-
-    def renew(self) -> None:
-        """Start the time anew, because there was progress."""
-        self.at = time.monotonic() + self._seconds
-
-    @property
-    def passed(self) -> bool:
-        """Whether the deadline has passed."""
-        return time.monotonic() >= self.at
 
 
 class TLSContexts:
@@ -204,13 +167,12 @@ class InterruptibleAdapter(HTTPAdapter):
         self._deadline = deadline
         self._contexts = contexts
         self._verify: bool | str = True
-        self._pools = _pool_classes(token, deadline)
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         """Make the manager of direct connections; called by the constructor of the base class."""
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+        self.poolmanager.pool_classes_by_scheme = self._guarded(_POOLS)
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         """Send the request; the TLS context for a proxy depends on what it is to verify."""
@@ -224,9 +186,12 @@ class InterruptibleAdapter(HTTPAdapter):
             context = self._contexts.get(self._verify)
             proxy_kwargs.update(ssl_context=context, proxy_ssl_context=context)
         manager: PoolManager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        socks = scheme.startswith("socks")
-        manager.pool_classes_by_scheme = _socks_pool_classes(self._token, self._deadline) if socks else self._pools
+        manager.pool_classes_by_scheme = self._guarded(_socks_pools() if scheme.startswith("socks") else _POOLS)
         return manager
+
+    def _guarded(self, pools: dict[str, type[HTTPConnectionPool]]) -> dict[str, Any]:
+        """Return what makes pools of these classes, whose connections get what else is given to a pool."""
+        return {one: partial(pool, token=self._token, deadline=self._deadline) for one, pool in pools.items()}
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -265,74 +230,77 @@ class _IdleConnections(queue.LifoQueue[Any]):
 _QUEUE = _IdleConnections if HTTPConnectionPool.QueueCls is queue.LifoQueue else HTTPConnectionPool.QueueCls
 
 
-def _pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, type[HTTPConnectionPool]]:
-    """Return urllib3's classes of pools, with connections that the token knows and that mind the deadline."""
-    read = _answer_class(deadline)
+class _Guarded:
+    """
+    Mix-in: a connection whose socket the token knows from the start, and which is read until a deadline.
 
-    class Connection(HTTPConnection):
-        response_class = read
+    Args:
+        arguments: As for the base class.
+        token: Interrupts it.
+        deadline: When to give up reading.
+        options: As for the base class.
+    """
 
-        def _new_conn(self) -> socket.socket:
-            return _connect(self, token, deadline)
+    def __init__(self, *arguments: Any, token: CancelToken, deadline: Deadline, **options: Any) -> None:
+        self._token = token
+        self._deadline = deadline
+        super().__init__(*arguments, **options)
+        self.response_class: Any = partial(Answer, deadline=deadline)
 
-    class SecureConnection(HTTPSConnection):
-        response_class = read
+    def _new_conn(self: Any) -> socket.socket:
+        return _connect(self, self._token, self._deadline)
 
-        def _new_conn(self) -> socket.socket:
-            return _connect(self, token, deadline)
-
-        def connect(self) -> None:
-            super().connect()
-            deadline.renew()
-
-    class Pool(HTTPConnectionPool):
-        QueueCls = _QUEUE
-        ConnectionCls = Connection
-
-    class SecurePool(HTTPSConnectionPool):
-        QueueCls = _QUEUE
-        ConnectionCls = SecureConnection
-
-    return {"http": Pool, "https": SecurePool}
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self._deadline.renew()
 
 
-def _socks_pool_classes(token: CancelToken, deadline: Deadline) -> dict[str, type[HTTPConnectionPool]]:
+class _Connection(_Guarded, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Guarded, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    QueueCls = _QUEUE
+    ConnectionCls: Any = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    QueueCls = _QUEUE
+    ConnectionCls: Any = _SecureConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
+@cache
+def _socks_pools() -> dict[str, type[HTTPConnectionPool]]:
     """Return the same for connections through a SOCKS proxy. PySocks connects, so only the rest is interruptible."""
     from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
-    read = _answer_class(deadline)
+    class Guarded(_Guarded):
+        def _new_conn(self: Any) -> socket.socket:
+            sock: socket.socket = super(_Guarded, self)._new_conn()  # type: ignore[misc]
+            self._token.watch(sock)
+            self._deadline.renew()
+            return sock
 
-    class Connection(SOCKSConnection):
-        response_class = read
+    class Connection(Guarded, SOCKSConnection):
+        pass
 
-        def _new_conn(self) -> socket.socket:
-            return _watched(super()._new_conn(), token, deadline)
+    class SecureConnection(Guarded, SOCKSHTTPSConnection):
+        pass
 
-    class SecureConnection(SOCKSHTTPSConnection):
-        response_class = read
-
-        def _new_conn(self) -> socket.socket:
-            return _watched(super()._new_conn(), token, deadline)
-
-        def connect(self) -> None:
-            super().connect()
-            deadline.renew()
-
-    class Pool(HTTPConnectionPool):
-        QueueCls = _QUEUE
+    class Pool(_Pool):
         ConnectionCls = Connection
 
-    class SecurePool(HTTPSConnectionPool):
-        QueueCls = _QUEUE
+    class SecurePool(_SecurePool):
         ConnectionCls = SecureConnection
 
     return {"http": Pool, "https": SecurePool}
-
-
-def _watched(sock: socket.socket, token: CancelToken, deadline: Deadline) -> socket.socket:
-    token.watch(sock)
-    deadline.renew()
-    return sock
 
 
 def _connect(connection: HTTPConnection, token: CancelToken, deadline: Deadline) -> socket.socket:
@@ -389,80 +357,3 @@ def wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: Canc
     if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         raise OSError(code, os.strerror(code))
     sock.settimeout(timeout)
-
-
-def _answer_class(deadline: Deadline) -> type[HTTPResponse]:
-    """Return a class of answers that are read until the deadline."""
-
-    class Answer(HTTPResponse):
-        def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
-            super().__init__(_Readable(sock, deadline), *arguments, **options)  # type: ignore[arg-type]
-
-        def begin(self) -> None:
-            """Read the headers. Interim answers are skipped; ``http.client`` skips those of status 100 only."""
-            super().begin()
-            interim = 0
-            while 100 <= self.status < 200 and self.status != 101:
-                interim += 1
-                if interim > _MOST_INTERIM_ANSWERS:
-                    raise ExplainedError("there are interim answers without end")
-                self.headers = None  # type: ignore[assignment]  # else it does nothing
-                super().begin()
-            if any(isinstance(defect, _BAD_HEADERS) for defect in self.headers.defects):
-                raise ExplainedError("a line among the answer's headers is no header")
-            if self.chunked:  # http.client's own method returns one chunk at a time
-                self.read1 = ChunkedBody(self.fp).read1  # type: ignore[assignment, method-assign]
-
-    return Answer
-
-
-class _Readable:
-    """A socket as far as ``http.client`` reads from it."""
-
-    def __init__(self, sock: Any, deadline: Deadline) -> None:
-        self._sock = sock
-        self._deadline = deadline
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reads(self._sock, self._deadline))
-
-
-class _Reads(io.RawIOBase):
-    """The bytes of a socket until a deadline; :class:`TimeoutError` then."""
-
-    def __init__(self, sock: Any, deadline: Deadline) -> None:
-        self._sock = sock
-        self._deadline = deadline
-        self._file = sock.makefile("rb", 0)  # keeps the descriptor open when http.client has closed the socket
-        own = sock.gettimeout()
-        self._own = self._timeout = math.inf if own is None else own
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read. The socket's timeout is changed only if it is longer than what is left, which is so in a trickle."""
-        while True:
-            allowed = min(self._deadline.at - time.monotonic(), self._own)
-            if allowed <= 0:
-                raise TimeoutError("the deadline has passed")
-            if allowed < self._timeout * _TOLERANCE:
-                self._set_timeout(allowed)
-            try:
-                return int(self._sock.recv_into(buffer))
-            except TimeoutError:
-                if allowed <= self._timeout:
-                    raise
-                self._set_timeout(allowed)  # it was shortened before there was progress
-
-    def fileno(self) -> int:
-        return int(self._sock.fileno())
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-    def _set_timeout(self, seconds: float) -> None:
-        self._sock.settimeout(seconds)
-        self._timeout = seconds

@@ -9,58 +9,43 @@ The classes ``…Rep`` are environments and filters as the service sends them.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..lazy_imports import lazy_imports
+
 if TYPE_CHECKING:
-    from ..environments import KeyRep
-    from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
-    from .answer import End
-    from .configuration import configuration_from_json
-    from .demo import DEMO_KEY
-    from .emulator import Emulator
-    from .recording import RecordedCall, RecordingHandler
-    from .server import RecordedRequest
-    from .streams import event_bytes
+    from ..environments import KeyRep as KeyRep
+    from ..messages import EnvironmentRep as EnvironmentRep
+    from ..messages import ExpiringKeyRep as ExpiringKeyRep
+    from ..messages import FilterRep as FilterRep
+    from ..messages import SDKKeyRep as SDKKeyRep
+    from .configuration import configuration_from_json as configuration_from_json
+    from .emulator import DEMO_KEY as DEMO_KEY
+    from .emulator import Emulator as Emulator
+    from .exchange import End as End
+    from .exchange import RecordedRequest as RecordedRequest
+    from .exchange import event_bytes as event_bytes
+    from .recording import RecordedCall as RecordedCall
+    from .recording import RecordingHandler as RecordingHandler
 
-__all__ = [
-    "DEMO_KEY",
-    "Emulator",
-    "End",
-    "EnvironmentRep",
-    "ExpiringKeyRep",
-    "FilterRep",
-    "KeyRep",
-    "RecordedCall",
-    "RecordedRequest",
-    "RecordingHandler",
-    "SDKKeyRep",
-    "configuration_from_json",
-    "event_bytes",
-]
-
-# Where each name comes from. It is imported late, because pytest loads our plugin, and so this package, in every run.
-_NAMES = {
-    ".environments": ("KeyRep",),
-    ".messages": ("EnvironmentRep", "ExpiringKeyRep", "FilterRep", "SDKKeyRep"),
-    "answer": ("End",),
-    "configuration": ("configuration_from_json",),
-    "demo": ("DEMO_KEY",),
-    "emulator": ("Emulator",),
-    "recording": ("RecordedCall", "RecordingHandler"),
-    "server": ("RecordedRequest",),
-    "streams": ("event_bytes",),
+# Where each name comes from, as in the package above.
+_MODULES = {
+    "DEMO_KEY": "emulator",
+    "Emulator": "emulator",
+    "RecordingHandler": "recording",
+    "RecordedCall": "recording",
+    "RecordedRequest": "exchange",
+    "End": "exchange",
+    "event_bytes": "exchange",
+    "configuration_from_json": "configuration",
+    "EnvironmentRep": ".messages",
+    "SDKKeyRep": ".messages",
+    "ExpiringKeyRep": ".messages",
+    "KeyRep": ".environments",
+    "FilterRep": ".messages",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
+__all__ = [*_MODULES]
 
-def __getattr__(name: str) -> object:
-    """Import a public name from its module when it is first used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # so that type checkers report the import of a name that does not exist
+    __getattr__, __dir__ = lazy_imports(globals(), _MODULES)

@@ -1,4 +1,4 @@
-"""What the emulated service knows: environments and filters, their JSON, and versions that only grow."""
+"""What the emulator serves: environments and filters, their events and JSON, and versions that only grow."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
-from ..identifiers import EnvironmentID, FilterID
-from ..messages import DELETE_EVENT, PATCH_EVENT, PUT_EVENT, EnvironmentRep, FilterRep
-from .streams import event_bytes
+from ..environments import KeyRep
+from ..identifiers import EnvironmentID, FilterID, SDKKey
+from ..messages import (
+    DELETE_EVENT,
+    PATCH_EVENT,
+    PUT_EVENT,
+    EnvironmentRep,
+    ExpiringKeyRep,
+    FilterRep,
+    SDKKeyRep,
+)
+from .exchange import event_bytes
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
 Rep = TypeVar("Rep", EnvironmentRep, FilterRep)
+
+Filters = Mapping[FilterID, FilterRep] | Mapping[str, FilterRep]
 
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -62,7 +73,7 @@ class Items(Generic[Id, Rep]):
                 self.set(id, rep)
 
     def patch(self, id: Id) -> bytes:
-        """Return the event that brings an item."""
+        """Return the event that says what an item is now."""
         return event_bytes(PATCH_EVENT, f'{{"path":{_compact(self._path + id)},"data":{self._texts[id]}}}')
 
     def members(self) -> str:
@@ -79,15 +90,12 @@ class Configuration:
         filters: The payload filters.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environments: Iterable[EnvironmentRep], filters: Filters | None) -> None:
         self.environments: Items[EnvironmentID, EnvironmentRep] = Items("/environments/")
         self.filters: Items[FilterID, FilterRep] = Items("/filters/")
+        self.replace(environments, filters)
 
-    def replace(
-        self,
-        environments: Iterable[EnvironmentRep],
-        filters: Mapping[FilterID, FilterRep] | Mapping[str, FilterRep] | None,
-    ) -> None:
+    def replace(self, environments: Iterable[EnvironmentRep], filters: Filters | None) -> None:
         """Replace everything by what is given."""
         self.environments.replace({rep.env_id: rep for rep in environments})
         self.filters.replace({FilterID(id): rep for id, rep in (filters or {}).items()})
@@ -97,6 +105,18 @@ class Configuration:
         filters = f',"filters":{self.filters.members()}' if with_filters else ""
         data = f'{{"environments":{self.environments.members()}{filters}}}'
         return event_bytes(PUT_EVENT, f'{{"path":"/","data":{data}}}')
+
+
+def rotated(rep: EnvironmentRep, new_key: SDKKey, expiry: int) -> EnvironmentRep:
+    """Return an environment with a new SDK key, whose old one expires at this time, in milliseconds since 1970."""
+    old_key = rep.sdk_key.value
+    sdk_keys = rep.sdk_keys
+    if sdk_keys:
+        name = next((key.name for key in sdk_keys if key.value == old_key), "")
+        others = (replace(key, expiry=expiry) if key.value == old_key else key for key in sdk_keys)
+        sdk_keys = KeyRep(name, new_key), *(key for key in others if key.value != new_key)
+    expiring = ExpiringKeyRep(old_key, expiry) if old_key else None
+    return replace(rep, sdk_key=SDKKeyRep(new_key, expiring), sdk_keys=sdk_keys)
 
 
 def configuration_from_json(

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-import ssl
+import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from types import TracebackType
+from functools import partial
+from itertools import islice
 from typing import Literal
 
-from msgspec.structs import replace
-
-from ..environments import KeyRep
 from ..identifiers import EnvironmentID, FilterID, SDKKey, mask
-from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
-from .configuration import Configuration
-from .demo import DEMO_KEY
-from .server import StreamServer
-from .streams import Streams
+from ..messages import PATCH_EVENT, RECONNECT_EVENT, EnvironmentRep, FilterRep
+from .configuration import Configuration, Filters, rotated
+from .exchange import HEARTBEAT, End, Exchange, RecordedRequest, event_bytes
+from .server import StreamServer, check_answer, check_host, tls_context
+
+DEMO_KEY = "rel-5f3a1c9e-7d42-4b8e-9c61-2f0d8a4b7e13"
+"""The key that an emulator accepts if it is given no other."""
+
+_STREAM_PATH = "/relay_auto_config"
+_WITH_FILTERS = re.compile(r"0*(?:[2-9]|[1-9][0-9]+)")  # values of rpacProtocolVersion
+_KEPT = 10_000  # requests; an emulator may run for weeks
 
 
-class Emulator(Streams):
+class Emulator:
     """
     Serves an auto-configuration stream on a loopback port: the environments it was given, then every change.
 
@@ -51,7 +56,7 @@ class Emulator(Streams):
     def __init__(
         self,
         environments: Iterable[EnvironmentRep] = (),
-        filters: Mapping[FilterID, FilterRep] | Mapping[str, FilterRep] | None = None,
+        filters: Filters | None = None,
         *,
         key: str = DEMO_KEY,
         host: str = "127.0.0.1",
@@ -60,18 +65,26 @@ class Emulator(Streams):
         heartbeat_interval: float = 180.0,
         framing: Literal["chunked", "close"] = "chunked",
     ) -> None:
-        _check_host(host)
-        self._configuration = Configuration()
-        self._configuration.replace(environments, filters)
-        super().__init__(key, heartbeat_interval, framing, self._configuration.put_event)
-        self._host = host
-        self._port = port
-        self._context: ssl.SSLContext | None = None
-        if certificate is not None:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._context.load_cert_chain(*certificate)
+        check_host(host)
+        if not heartbeat_interval > 0:
+            raise ValueError("heartbeat_interval: must be above zero")
+        self._host, self._port = host, port
+        self._context = certificate and tls_context(*certificate)
         self._lifecycle = threading.Lock()  # guards _server and _port
         self._server: StreamServer | None = None
+        # Guards the rest, the configuration included, so that no change falls between a stream's put and its patches.
+        # Notified when requests or streams come or go.
+        self._changed = threading.Condition()
+        self._configuration = Configuration(environments, filters)
+        self._key = key
+        chunked = framing == "chunked"
+        self._begin_stream = partial(Exchange.begin_stream, chunked=chunked, heartbeat_interval=heartbeat_interval)
+        self._requests: deque[RecordedRequest] = deque(maxlen=_KEPT)
+        self._request_count = 0
+        self._streams: dict[Exchange, bool] = {}  # the open ones, and whether the client gets filters
+        self._failures: deque[tuple[int, Mapping[str, str]]] = deque()
+        self._stalled = False
+        self._waiting: dict[Exchange, Callable[[], None]] = {}  # what is to be done at the end of the stall
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self._host}:{self._port}, key {mask(self.key)}>"
@@ -80,9 +93,7 @@ class Emulator(Streams):
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def start(self) -> None:
@@ -98,7 +109,9 @@ class Emulator(Streams):
         with self._lifecycle:
             if self._server is not None:
                 raise RuntimeError("the emulator is running")
-            self._server = StreamServer(self._handle, self._leave, self._host, self._port, self._context)
+            self._server = StreamServer(
+                self._handle, self._leave, self._host, self._port, self._context, name="autoconfig-emulator"
+            )
             self._port = self._server.port
 
     def close(self) -> None:
@@ -121,6 +134,16 @@ class Emulator(Streams):
         return f"{'https' if self._context else 'http'}://{host}:{self._port}"
 
     @property
+    def key(self) -> str:
+        """The auto-configuration key that the next request must have. Open streams stay open when it is set."""
+        return self._key
+
+    @key.setter
+    def key(self, key: str) -> None:
+        with self._changed:
+            self._key = key
+
+    @property
     def environments(self) -> dict[EnvironmentID, EnvironmentRep]:
         """A copy of the environments as they are now, by id."""
         with self._changed:
@@ -141,13 +164,13 @@ class Emulator(Streams):
         """
         with self._changed:
             rep = self._configuration.environments.set(rep.env_id, rep)
-            self._broadcast(self._configuration.environments.patch(rep.env_id))
+            self.send_raw(self._configuration.environments.patch(rep.env_id))
             return rep
 
     def delete_environment(self, env_id: EnvironmentID | str) -> None:
         """Delete an environment, and send the ``delete``. An unknown id is a ``KeyError``."""
         with self._changed:
-            self._broadcast(self._configuration.environments.delete(EnvironmentID(env_id)))
+            self.send_raw(self._configuration.environments.delete(EnvironmentID(env_id)))
 
     def rotate_sdk_key(
         self, env_id: EnvironmentID | str, new_key: SDKKey | str, grace: timedelta = timedelta(hours=1)
@@ -163,7 +186,7 @@ class Emulator(Streams):
         with self._changed:
             rep = self._configuration.environments.reps[EnvironmentID(env_id)]
             expiry = time.time_ns() // 1_000_000 + grace // timedelta(milliseconds=1)
-            return self.set_environment(_rotated(rep, SDKKey(new_key), expiry))
+            return self.set_environment(rotated(rep, SDKKey(new_key), expiry))
 
     def set_filter(self, id: FilterID | str, rep: FilterRep) -> FilterRep:
         """
@@ -174,19 +197,15 @@ class Emulator(Streams):
         """
         with self._changed:
             rep = self._configuration.filters.set(FilterID(id), rep)
-            self._broadcast(self._configuration.filters.patch(FilterID(id)), filters_only=True)
+            self._send_of_filters(self._configuration.filters.patch(FilterID(id)))
             return rep
 
     def delete_filter(self, id: FilterID | str) -> None:
         """Delete a payload filter, and send the ``delete``. An unknown id is a ``KeyError``."""
         with self._changed:
-            self._broadcast(self._configuration.filters.delete(FilterID(id)), filters_only=True)
+            self._send_of_filters(self._configuration.filters.delete(FilterID(id)))
 
-    def replace(
-        self,
-        environments: Iterable[EnvironmentRep],
-        filters: Mapping[FilterID, FilterRep] | Mapping[str, FilterRep] | None = None,
-    ) -> None:
+    def replace(self, environments: Iterable[EnvironmentRep], filters: Filters | None = None) -> None:
         """
         Replace everything by the given environments and filters (``None``: no filter), and send a ``put``.
 
@@ -196,24 +215,179 @@ class Emulator(Streams):
             self._configuration.replace(environments, filters)
             self.send_put()
 
+    def send_put(self) -> None:
+        """Send the full configuration again."""
+        with self._changed:
+            for stream, with_filters in self._streams.items():
+                stream.send(self._configuration.put_event(with_filters))
 
-def _rotated(rep: EnvironmentRep, new_key: SDKKey, expiry: int) -> EnvironmentRep:
-    old_key = rep.sdk_key.value
-    sdk_keys = rep.sdk_keys
-    if sdk_keys:
-        name = next((key.name for key in sdk_keys if key.value == old_key), "")
-        others = (replace(key, expiry=expiry) if key.value == old_key else key for key in sdk_keys)
-        sdk_keys = KeyRep(name, new_key), *(key for key in others if key.value != new_key)
-    expiring = ExpiringKeyRep(old_key, expiry) if old_key else None
-    return replace(rep, sdk_key=SDKKeyRep(new_key, expiring), sdk_keys=sdk_keys)
+    def send_reconnect(self) -> None:
+        """Ask the clients to connect again. Their streams stay open until they do."""
+        self.send_event(RECONNECT_EVENT, "{}")
 
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat now, besides the regular ones."""
+        self.send_raw(HEARTBEAT)
 
-def _check_host(host: str) -> None:
-    """Raise a ``ValueError`` that says what is wrong; what bind() raises for an impossible host explains nothing."""
-    try:
-        host.encode("idna")
-        possible = "\0" not in host
-    except UnicodeError:
-        possible = False
-    if not possible:
-        raise ValueError("host: must be a host's name or address")
+    def send_malformed(self) -> None:
+        """Send a ``patch`` whose data is not JSON."""
+        self.send_event(PATCH_EVENT, '{"path": "/environments/')
+
+    def send_event(self, name: str, data: str) -> None:
+        """Send any event. A name of more than one line is a ``ValueError``."""
+        self.send_raw(event_bytes(name, data))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes, which need not be an event, or not a whole one."""
+        with self._changed:
+            for stream in self._streams:
+                stream.send(data)
+
+    def fail_next(self, status: int, times: int = 1, headers: Mapping[str, str] | None = None) -> None:
+        """
+        Answer the next requests to the stream with a status instead, whatever their key.
+
+        Further calls add to what is still to come.
+
+        Args:
+            status: The status. Even 200 is a failure: the body is a line of plain text.
+            times: How many requests are answered so.
+            headers: Headers of the answers, such as ``Location`` for a redirect.
+
+        Raises:
+            ValueError: The status is not from 200 to 599, or HTTP cannot carry a header.
+        """
+        headers = dict(headers or {})
+        check_answer(status, headers)
+        with self._changed:
+            self._failures.extend([(status, headers)] * times)
+
+    def drop_connections(self, how: End = "abrupt") -> int:
+        """
+        End every open stream; return how many there were.
+
+        Args:
+            how: ``"eof"`` ends it as HTTP says, after what was sent before; during a stall that is after
+                :meth:`resume`. ``"abrupt"`` closes the connection in the middle of the answer, and ``"reset"`` does so
+                with a TCP RST; both may lose what was sent just before.
+        """
+        with self._changed:
+            streams, self._streams = self._streams, {}
+            for stream in streams:
+                if how == "eof":
+                    stream.end()
+                else:
+                    stream.drop(how)
+            self._changed.notify_all()
+        return len(streams)
+
+    def stall(self) -> None:
+        """
+        Send nothing, as a service that hangs: new requests get no answer, open streams get no events and no heartbeats.
+
+        Connections are still accepted.
+        """
+        with self._changed:
+            self._stalled = True
+            for stream in self._streams:
+                stream.pause()
+                self._waiting[stream] = stream.resume
+
+    def resume(self) -> None:
+        """Go on after :meth:`stall`: open streams get what was held back, in order; waiting requests are answered."""
+        with self._changed:
+            self._stalled = False
+            waiting, self._waiting = self._waiting, {}
+            for go_on in waiting.values():
+                go_on()
+            self._changed.notify_all()
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The requests so far, whatever their answer, as a copy of the list. Only the 10,000 newest are kept."""
+        return self.requests_since(0)[0]
+
+    @property
+    def request_count(self) -> int:
+        """How many requests have come so far, also those that :attr:`requests` has dropped."""
+        with self._changed:
+            return self._request_count
+
+    def requests_since(self, count: int) -> tuple[list[RecordedRequest], int]:
+        """
+        Return the requests after the first ``count``, and :attr:`request_count`, the argument of the next call.
+
+        Only the 10,000 newest requests are kept.
+        """
+        with self._changed:
+            new = min(self._request_count - count, len(self._requests))
+            return [*islice(reversed(self._requests), max(0, new))][::-1], self._request_count
+
+    @property
+    def connections(self) -> int:
+        """How many streams are open. One that was dropped, or whose client has left, is not."""
+        with self._changed:
+            return len(self._streams)
+
+    def wait_for_connections(self, count: int, timeout: float = 5.0) -> None:
+        """
+        Wait until exactly this many streams are open.
+
+        Raises:
+            TimeoutError: It took longer than the timeout, in seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._streams) == count, timeout):
+                found = len(self._streams)
+                raise TimeoutError(f"the emulator had {found} open streams after {timeout:g} s, not {count}")
+
+    def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:
+        """
+        Wait until at least this many requests have come since the emulator was made, answered or not.
+
+        Raises:
+            TimeoutError: It took longer than the timeout, in seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._request_count >= count, timeout):
+                found = self._request_count
+                raise TimeoutError(f"the emulator had {found} requests after {timeout:g} s, not {count}")
+
+    def _send_of_filters(self, event: bytes) -> None:
+        for stream, with_filters in self._streams.items():
+            if with_filters:
+                stream.send(event)
+
+    def _handle(self, exchange: Exchange) -> None:
+        """Answer a request, now or at the end of the stall."""
+        with self._changed:
+            self._requests.append(exchange.request)
+            self._request_count += 1
+            if self._stalled:
+                self._waiting[exchange] = partial(self._answer, exchange)
+            else:
+                self._answer(exchange)
+            self._changed.notify_all()
+
+    def _answer(self, exchange: Exchange) -> None:
+        if not exchange.path.endswith(_STREAM_PATH):
+            exchange.respond(404)
+        elif exchange.request.method != "GET":
+            exchange.respond(405, {"Allow": "GET"})
+        elif self._failures:
+            exchange.respond(*self._failures.popleft())
+        elif exchange.request.headers.get("authorization") != self._key:
+            exchange.respond(401)
+        else:
+            versions = exchange.query.get("rpacProtocolVersion", [])
+            with_filters = any(_WITH_FILTERS.fullmatch(version) for version in versions)
+            self._begin_stream(exchange)
+            exchange.send(self._configuration.put_event(with_filters))
+            self._streams[exchange] = with_filters
+
+    def _leave(self, exchange: Exchange) -> None:
+        """Forget a request: its answer has ended, or its client has left."""
+        with self._changed:
+            self._waiting.pop(exchange, None)
+            self._streams.pop(exchange, None)
+            self._changed.notify_all()

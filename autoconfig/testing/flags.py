@@ -2,30 +2,36 @@
 LaunchDarkly's flag and event services on a loopback port, for tests of programs that use the SDK's clients.
 
 :class:`FlagService` serves the flags of every SDK key, refuses keys, hangs and goes down on request, and keeps the
-events that clients send. It needs nothing but the standard library; the clients are the real ones.
+events that clients send. The clients are the real ones.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from types import TracebackType
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import attrs
 
+from ..messages import PUT_EVENT
+from .exchange import Exchange, event_bytes
+from .server import StreamServer, check_answer
+
 __all__ = ["FlagService", "ReceivedEvent"]
 
+_HOST = "127.0.0.1"
+_STREAM_PATH = "/all"
+_POLL_PATH = "/sdk/latest-all"
+_EVENTS_PATH = "/bulk"
 _FOR_EVER = -1
+
+T = TypeVar("T")
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @attrs.frozen
@@ -54,11 +60,15 @@ class FlagService:
     Args:
         flags: The value of each flag, for everybody.
 
+    Raises:
+        TypeError: JSON cannot hold a value.
+
     Attributes:
         uri: The address to give to ``Config`` as ``base_uri``, ``stream_uri`` and ``events_uri``.
     """
 
     def __init__(self, flags: Mapping[str, Any] | None = None) -> None:
+        _compact(flags)
         self._changed = threading.Condition()  # guards the rest; notified of every change
         self._flags: dict[tuple[str, str], dict[str, Any]] = {("", ""): dict(flags or {})}
         self._version = 1
@@ -66,10 +76,10 @@ class FlagService:
         self._refusals: Counter[str] = Counter()
         self._delay = 0.0
         self._down = self._events_hang = self._closed = False
-        self._streams: dict[socket.socket, tuple[str, str]] = {}
+        self._streams: dict[Exchange, tuple[str, str]] = {}
         self._events: list[ReceivedEvent] = []
-        self._server = _Server(self)
-        self.uri = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = StreamServer(self._handle, self._leave, _HOST, 0, name="autoconfig-flags")
+        self.uri = f"http://{_HOST}:{self._server.port}"
 
     @property
     def uris(self) -> dict[str, str]:
@@ -106,15 +116,16 @@ class FlagService:
 
         Raises:
             ValueError: There is a filter without an SDK key.
+            TypeError: JSON cannot hold the value.
         """
         if filter_key and not sdk_key:
             raise ValueError("filter_key needs an sdk_key")
+        _compact(value)  # so that this call fails, and not the answers to clients
         with self._changed:
             self._flags.setdefault((sdk_key, filter_key), {})[key] = value
             self._version += 1
             for stream, whose in self._streams.items():
-                with suppress(OSError):  # the client is gone
-                    stream.sendall(self._put(*whose))
+                stream.send(self._put_event(*whose))
 
     def refuse(self, sdk_key: str, times: int | None = None, *, status: int = 401) -> None:
         """
@@ -126,7 +137,11 @@ class FlagService:
             sdk_key: The key.
             times: How often, before it is good; ``None`` for ever, 0 to accept it again.
             status: The HTTP status of the answers.
+
+        Raises:
+            ValueError: The status is not from 200 to 599.
         """
+        check_answer(status, {})
         with self._changed:
             self._refused[sdk_key] = (_FOR_EVER if times is None else times, status)
 
@@ -140,14 +155,15 @@ class FlagService:
         with self._changed:
             for stream, whose in self._streams.items():
                 if sdk_key in ("", whose[0]):
-                    _cut(stream)
+                    stream.drop("abrupt")
 
     @contextmanager
     def outage(self) -> Iterator[None]:
         """Cut all connections, and every new one before it is answered, until the end of the ``with`` block."""
         with self._changed:
             self._down = True
-        self._server.cut_all()
+            self._changed.notify_all()
+        self._server.drop_all()
         try:
             yield
         finally:
@@ -189,13 +205,10 @@ class FlagService:
             TimeoutError: It was not received; the text says which ones were.
         """
 
-        def found() -> ReceivedEvent | None:
+        def received() -> ReceivedEvent | None:
             return next((e for e in self._events if e.kind == kind and key in (None, e.data.get("key"))), None)
 
-        self._wait(lambda: found() is not None, timeout, f"an event {kind!r}")
-        event = found()
-        assert event is not None
-        return event
+        return self._wait(received, timeout, f"an event {kind!r}")
 
     def close(self) -> None:
         """End every connection and thread; returns when they have ended."""
@@ -207,54 +220,75 @@ class FlagService:
     def __enter__(self) -> FlagService:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+    def _wait(self, condition: Callable[[], T | None], timeout: float, what: str) -> T:
         with self._changed:
-            if not self._changed.wait_for(condition, timeout):
-                kinds = Counter(event.kind for event in self._events)
-                open_ = f"{len(self._streams)} streams of {len(set(self._streams.values()))} keys and filters"
-                raise TimeoutError(f"waited {timeout} s for {what}; there are {open_} and the events {dict(kinds)}")
+            if found := self._changed.wait_for(condition, timeout):
+                return found
+            kinds = Counter(event.kind for event in self._events)
+            open_ = f"{len(self._streams)} streams of {len(set(self._streams.values()))} keys and filters"
+            raise TimeoutError(f"waited {timeout:g} s for {what}; there are {open_} and the events {dict(kinds)}")
 
-    def _admit(self, sdk_key: str) -> int:
-        """Return the status of the answer to a request for flags; 0 for no answer at all."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._down, self._delay)
-            if self._down or self._closed:
-                return 0
-            times, status = self._refused.get(sdk_key, (0, 200))
-            if not times:
-                return 200
-            self._refusals[sdk_key] += 1
-            self._refused[sdk_key] = (max(times - 1, _FOR_EVER), status)
-            self._changed.notify_all()
-            return status
+    def _handle(self, exchange: Exchange) -> None:
+        """Answer a request, in the thread of its connection."""
+        sdk_key = exchange.request.headers.get("authorization", "")
+        if exchange.request.method == "POST":
+            self._take_events(exchange, sdk_key)
+        elif exchange.path in (_STREAM_PATH, _POLL_PATH):
+            self._send_flags(exchange, sdk_key, exchange.query.get("filter", [""])[0])
+        else:
+            exchange.respond(404)
 
-    def _serve_stream(self, stream: socket.socket, sdk_key: str, filter_key: str) -> None:
-        """Send the flags, and return when the client has left or was cut off."""
-        with self._changed, suppress(OSError):
-            self._streams[stream] = (sdk_key, filter_key)
-            stream.sendall(self._put(sdk_key, filter_key))
-            self._changed.notify_all()
-        with suppress(OSError):
-            while stream.recv(1024):
-                pass
+    def _send_flags(self, exchange: Exchange, sdk_key: str, filter_key: str) -> None:
         with self._changed:
-            del self._streams[stream]
+            self._changed.wait_for(self._is_unreachable, self._delay)
+            if self._is_unreachable():
+                exchange.drop("abrupt")
+            elif status := self._refusal(sdk_key):
+                exchange.respond(status)
+            elif exchange.path == _POLL_PATH:
+                body = _compact(self._configuration(sdk_key, filter_key)).encode()
+                exchange.respond(200, {"Content-Type": "application/json"}, body)
+            else:
+                exchange.begin_stream()
+                exchange.send(self._put_event(sdk_key, filter_key))
+                self._streams[exchange] = (sdk_key, filter_key)
             self._changed.notify_all()
 
-    def _take_events(self, sdk_key: str, events: list[dict[str, Any]]) -> bool:
-        """Keep events; return whether to answer."""
+    def _refusal(self, sdk_key: str) -> int | None:
+        """Return the status with which a key is refused this time."""
+        times, status = self._refused.get(sdk_key, (0, 0))
+        if not times:
+            return None
+        self._refusals[sdk_key] += 1
+        self._refused[sdk_key] = (max(times - 1, _FOR_EVER), status)
+        return status
+
+    def _take_events(self, exchange: Exchange, sdk_key: str) -> None:
+        body = exchange.request_body
+        if exchange.request.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        events = json.loads(body) if exchange.path == _EVENTS_PATH else []  # no diagnostics
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._down or not self._events_hang)
-            if self._closed or self._down:
-                return False
+            self._changed.wait_for(lambda: self._is_unreachable() or not self._events_hang)
+            if self._is_unreachable():
+                exchange.drop("abrupt")
+                return
             self._events += [ReceivedEvent(sdk_key, event["kind"], event) for event in events]
+            exchange.respond(202)
             self._changed.notify_all()
-            return True
+
+    def _leave(self, exchange: Exchange) -> None:
+        """Forget a stream that has ended, or whose client has left."""
+        with self._changed:
+            self._streams.pop(exchange, None)
+            self._changed.notify_all()
+
+    def _is_unreachable(self) -> bool:
+        """Return whether requests get no answer at all."""
+        return self._closed or self._down
 
     def _configuration(self, sdk_key: str, filter_key: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -262,10 +296,8 @@ class FlagService:
             values |= self._flags.get(whose, {})
         return {"flags": {key: _flag(key, value, self._version) for key, value in values.items()}, "segments": {}}
 
-    def _put(self, sdk_key: str, filter_key: str) -> bytes:
-        data = json.dumps({"path": "/", "data": self._configuration(sdk_key, filter_key)}, separators=(",", ":"))
-        event = f"event: put\ndata: {data}\n\n".encode()
-        return b"%x\r\n%b\r\n" % (len(event), event)
+    def _put_event(self, sdk_key: str, filter_key: str) -> bytes:
+        return event_bytes(PUT_EVENT, _compact({"path": "/", "data": self._configuration(sdk_key, filter_key)}))
 
 
 def _flag(key: str, value: Any, version: int) -> dict[str, Any]:
@@ -282,121 +314,3 @@ def _flag(key: str, value: Any, version: int) -> dict[str, Any]:
         "prerequisites": [],
         "salt": key,
     }
-
-
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):  # the client went first
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Server(ThreadingHTTPServer):
-    """A thread for each connection, all of which :meth:`close` ends."""
-
-    request_queue_size = 128
-    daemon_threads = True
-
-    def __init__(self, service: FlagService) -> None:
-        super().__init__(("127.0.0.1", 0), partial(_Handler, service))
-        self._lock = threading.Lock()  # guards the next three
-        self._connections: set[socket.socket] = set()
-        self._workers: set[threading.Thread] = set()
-        self._closed = False
-        name = f"autoconfig-flags-{self.server_port}"
-        self._listener = threading.Thread(target=self.serve_forever, args=(0.05,), name=name, daemon=True)
-        self._listener.start()
-
-    def server_bind(self) -> None:
-        """Bind without the look-up of the host's full name, which may take seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Start the thread of a connection."""
-        worker = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
-        with self._lock:
-            if self._closed:
-                request.close()
-                return
-            self._connections.add(request)
-            self._workers = {other for other in self._workers if other.is_alive()} | {worker}
-            worker.start()
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close a connection."""
-        with self._lock:
-            self._connections.discard(request)
-        _cut(request)
-        request.close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Leave out clients that went away, which is what tests do to them."""
-
-    def cut_all(self) -> None:
-        """Cut every connection."""
-        with self._lock:
-            for connection in self._connections:
-                _cut(connection)
-
-    def close(self) -> None:
-        """End everything."""
-        self.shutdown()
-        with self._lock:
-            self._closed = True
-            workers = list(self._workers)
-        self.cut_all()
-        for thread in (self._listener, *workers):
-            thread.join(5.0)
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # the SDK reads a stream as it comes only if it comes in chunks
-
-    def __init__(self, service: FlagService, *args: Any) -> None:
-        self._service = service
-        super().__init__(*args)
-
-    def do_GET(self) -> None:
-        """Serve flags."""
-        url = urlsplit(self.path)
-        sdk_key = self.headers.get("Authorization", "")
-        filter_key = parse_qs(url.query).get("filter", [""])[0]
-        if url.path not in ("/all", "/sdk/latest-all"):
-            self._answer(404)
-        elif (status := self._service._admit(sdk_key)) != 200:
-            self._answer(status)
-        elif url.path == "/all":
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.send_header("Transfer-Encoding", "chunked")
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self._service._serve_stream(self.connection, sdk_key, filter_key)
-        else:
-            with self._service._changed:
-                configuration = self._service._configuration(sdk_key, filter_key)
-            self._answer(200, json.dumps(configuration).encode())
-
-    def do_POST(self) -> None:
-        """Take events and diagnostics."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        events = json.loads(body) if self.path == "/bulk" else []
-        answers = self._service._take_events(self.headers.get("Authorization", ""), events)
-        self._answer(202 if answers else 0)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep stderr clean."""
-
-    def _answer(self, status: int, body: bytes = b"") -> None:
-        """Answer and end the connection; without a status, end it at once."""
-        self.close_connection = True
-        if not status:
-            return
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)

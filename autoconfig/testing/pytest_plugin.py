@@ -115,7 +115,7 @@ def follow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     def start(
         handler: MessageHandler, *, emulator: Emulator | None = None, may_fail: bool = False, **options: Any
     ) -> StreamManager:
-        service = request.getfixturevalue("autoconfig_emulator") if emulator is None else emulator
+        service = emulator or request.getfixturevalue("autoconfig_emulator")
         options.setdefault("retry_policy", RetryPolicy(max_delay=0.05))
         manager = StreamManager(service.key, service.uri, handler, **options)
         started.append((manager, may_fail))
@@ -123,6 +123,11 @@ def follow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         return manager
 
     yield start
+    _close(started)
+
+
+def _close(started: list[tuple[StreamManager, bool]]) -> None:
+    """Close managers; fail the test if a call of the handler failed that may not."""
     closed = [manager.close() for manager, _ in started]
     failed = sum(manager.status.failed_callbacks for manager, may_fail in started if not may_fail)
     if failed:

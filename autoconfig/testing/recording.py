@@ -51,7 +51,7 @@ class RecordingHandler(MessageHandler):
         self._handler = handler
         self._changed = threading.Condition()  # guards all below; notified of each call
         self._calls: list[RecordedCall] = []
-        self._unclaimed: dict[str, list[Any]] = {name: [] for name in _METHODS}  # arguments not yet waited for
+        self._unclaimed: dict[str, list[RecordedCall]] = {name: [] for name in _METHODS}  # not yet waited for
         self._environments: dict[EnvironmentID, EnvironmentParams] = {}
         self._filters: dict[FilterID, FilterParams] = {}
 
@@ -82,8 +82,8 @@ class RecordingHandler(MessageHandler):
         """Forget the calls so far, but not the environments and filters that they brought."""
         with self._changed:
             self._calls.clear()
-            for arguments in self._unclaimed.values():
-                arguments.clear()
+            for calls in self._unclaimed.values():
+                calls.clear()
 
     @overload
     def wait_for(
@@ -140,11 +140,11 @@ class RecordingHandler(MessageHandler):
         """
         if name not in _METHODS:
             raise ValueError(f"a handler has no method {name!r}; its methods are {', '.join(_METHODS)}")
-        claimed: list[Any] = []
         with self._changed:
-            if self._changed.wait_for(lambda: self._take_first(name, matching, claimed), timeout):
-                return claimed[0]
-            raise TimeoutError(self._describe_absence(f"{'matching ' if matching else ''}{name}", timeout))
+            call = self._changed.wait_for(lambda: _take_first(self._unclaimed[name], matching), timeout)
+            if call is None:
+                raise TimeoutError(self._describe_absence(f"{'matching ' if matching else ''}{name}", timeout))
+            return call.argument
 
     def environment_refused(self, id: EnvironmentID, reason: str) -> None:
         """Record that an environment was refused."""
@@ -165,18 +165,10 @@ class RecordingHandler(MessageHandler):
                     self._filters[argument.id] = argument
                 case "delete_filter":
                     self._filters.pop(argument, None)
-            self._calls.append(RecordedCall(name, argument))
-            self._unclaimed[name].append(argument)
+            call = RecordedCall(name, argument)
+            self._calls.append(call)
+            self._unclaimed[name].append(call)
             self._changed.notify_all()
-
-    def _take_first(self, name: str, matching: Callable[[Any], object] | None, claimed: list[Any]) -> bool:
-        """Move the first argument that matches to a list; return whether there is one."""
-        arguments = self._unclaimed[name]
-        for place, argument in enumerate(arguments):
-            if matching is None or matching(argument):
-                claimed.append(arguments.pop(place))
-                return True
-        return False
 
     def _describe_absence(self, wanted: str, timeout: float) -> str:
         listed = [f"  {call}" for call in self._calls[-_LISTED:]]
@@ -185,6 +177,14 @@ class RecordingHandler(MessageHandler):
             listed.insert(0, f"  … {left_out} before these")
         so_far = "\n".join(["calls so far (each is waited for once):", *listed]) if listed else "no call so far"
         return f"no {wanted} within {timeout} s; {so_far}"
+
+
+def _take_first(calls: list[RecordedCall], matching: Callable[[Any], object] | None) -> RecordedCall | None:
+    """Remove the first call whose argument matches, and return it."""
+    for place, call in enumerate(calls):
+        if matching is None or matching(call.argument):
+            return calls.pop(place)
+    return None
 
 
 def _recorded(name: str) -> Callable[..., None]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 from autoconfig.messages import CachedContent, PutContent
 
-DEADLINE = 20.0  # seconds for anything
+DEADLINE = 30.0  # seconds for anything
 
 
 class Memory:
@@ -20,7 +19,6 @@ class Memory:
         saved: All that was saved.
         error: What :meth:`save` raises, if anything.
         times: When each save began, in monotonic time.
-        takes: How many seconds a save takes.
         threads: The names of the threads that called.
     """
 
@@ -29,7 +27,6 @@ class Memory:
         self.saved: list[PutContent] = []
         self.error: BaseException | None = None
         self.times: list[float] = []
-        self.takes = 0.0
         self.loads = 0
         self.threads: set[str] = set()
         self._busy = threading.Lock()
@@ -50,8 +47,6 @@ class Memory:
         try:
             self.threads.add(threading.current_thread().name)
             self.times.append(time.monotonic())
-            if self.takes:
-                time.sleep(self.takes)
             if self.error:
                 raise self.error
             self.saved.append(content)
@@ -84,11 +79,3 @@ class Hanging(Memory):
     def _hang(self) -> None:
         self.entered.set()
         assert self.released.wait(DEADLINE)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.005)

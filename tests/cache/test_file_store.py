@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from cache.samples import CONTENT, KEY, SECRETS
 from support.samples import put
+from support.waiting import wait_until
 
 from autoconfig import cache
 from autoconfig.cache import FileStore
@@ -253,10 +254,29 @@ def test_sweeps_what_killed_processes_left_an_hour_ago(make: Make, tmp_path: Pat
     assert other.exists()
 
 
+def test_sweeps_beside_a_name_with_brackets(tmp_path: Path) -> None:
+    left = tmp_path / ".cache[1]-a.tmp"
+    left.touch()
+    os.utime(left, (0, 0))
+    FileStore(tmp_path / "cache[1]", scope=SCOPE).save(CONTENT)
+    assert not left.exists()
+
+
+def test_a_change_of_directory_does_not_move_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers and daemons change theirs after the program has begun."""
+    monkeypatch.chdir(tmp_path)
+    store = FileStore("cache", scope=SCOPE)
+    monkeypatch.chdir("/")
+    store.save(CONTENT)
+    assert (tmp_path / "cache").is_file()
+    assert content_of(store.load()) == CONTENT
+
+
 WRITER = """
 import sys
 from autoconfig.cache import FileStore
 from support.samples import put
+from support.waiting import wait_until
 content = put({f"e{n}": n for n in range(int(sys.argv[3]))})
 store = FileStore(sys.argv[1], scope="s", encryption_key=sys.argv[2] or None)
 store.save(content)
@@ -298,8 +318,7 @@ def test_writers_that_are_killed_leave_a_file_that_can_be_read(
             writers.append(start(sizes[number % 2]))
             writer = writers.pop(0)
             seen = len(loaded)
-            while len(loaded) < seen + 3:
-                time.sleep(0.001)
+            wait_until(lambda seen=seen: len(loaded) >= seen + 3, "three more loads")  # type: ignore[misc]
             writer.kill()
             writer.communicate()
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from cache.samples import CONTENT, SECRETS, full_environment
-from cache.stores import DEADLINE, wait_until
+from cache.stores import DEADLINE
 from Crypto.Cipher import AES  # pycryptodome: another library than the one that is used
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -27,6 +27,7 @@ from support.redis_server import RedisServer
 from support.samples import environment, patch_item, payload_filter, put, put_item
 from support.scripted_server import ScriptedServer
 from support.tls import authority, write_authority
+from support.waiting import wait_until
 
 from autoconfig import ContentSource
 from autoconfig.messages import PutContent
@@ -254,7 +255,7 @@ def test_serves_a_relays_cache_and_keeps_it(client: Redis, recorder: Recorder) -
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.store._FIRST_DELAY", 0.02)
+    monkeypatch.setattr("autoconfig.cache_thread._FIRST_DELAY", 0.02)
 
 
 def pouring() -> list[Any]:
@@ -262,16 +263,16 @@ def pouring() -> list[Any]:
     return [put_item("e1"), *(one for n in range(2, 1500) for one in (patch_item("e1", n), {"sleep_ms": 2}))]
 
 
-TROUBLE: dict[str, Callable[[RedisServer], None]] = {
+FAILURES: dict[str, Callable[[RedisServer], None]] = {
     "restarted": lambda server: (server.stop(), time.sleep(0.3), server.start())[0],  # type: ignore[func-returns-value]
     "flushed": flush,
     "hanging": lambda server: (server.freeze(), time.sleep(2.0), server.thaw())[0],  # type: ignore[func-returns-value]
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
-def test_the_stream_does_not_notice_a_server_in_trouble(
-    server: RedisServer, recorder: Recorder, trouble: str, quick: None, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("failure", FAILURES)
+def test_the_stream_does_not_notice_a_server_that_fails(
+    server: RedisServer, recorder: Recorder, failure: str, quick: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     lags: list[float] = []
     with (
@@ -281,12 +282,11 @@ def test_the_stream_does_not_notice_a_server_in_trouble(
     ):
         manager.start()
         wait_until(lambda: client.exists(NAME))
-        working = threading.Thread(target=TROUBLE[trouble], args=(server,))
+        working = threading.Thread(target=FAILURES[failure], args=(server,))
         working.start()
         while working.is_alive():
             lags.append(manager.status.lag)
-            time.sleep(0.01)
-        working.join()
+            working.join(0.01)
         recorder.wait_for("update_environment", matching=lambda params: params.identifiers.env_name == "e1 v1499")
         assert manager.status.connections == 1
         store = RelayStore(client, NAME, SECRET)
@@ -308,8 +308,9 @@ def test_a_server_that_is_away_is_no_cache_until_it_comes(server: RedisServer, r
             recorder.wait_for("received_all_environments")
 
 
+@pytest.mark.usefixtures("real_limits")
 def test_close_waits_for_a_hanging_server_within_its_timeout(server: RedisServer, recorder: Recorder) -> None:
-    with client_of(server, socket_timeout=3) as client, ScriptedServer([[put_item("e1")]]) as service:
+    with client_of(server, socket_timeout=20) as client, ScriptedServer([[put_item("e1")]]) as service:
         store = RelayStore(client, NAME, SECRET)
         with managed(service.url, recorder, cache=store) as manager:
             server.freeze()
@@ -317,7 +318,7 @@ def test_close_waits_for_a_hanging_server_within_its_timeout(server: RedisServer
             recorder.wait_for("received_all_environments")
             begin = time.monotonic()
             assert not manager.close(0.3)
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 5
             server.thaw()
             wait_until(lambda: not library_threads())
 

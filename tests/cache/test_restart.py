@@ -15,8 +15,9 @@ import msgspec
 import pytest
 from cache.samples import KEY as SECRET
 from cache.samples import SECRETS, full_environment
-from cache.stores import wait_until
+from support.addresses import free_port
 from support.managing import KEY
+from support.waiting import wait_until
 
 from autoconfig import SDKKey
 from autoconfig.messages import EnvironmentRep, SDKKeyRep
@@ -103,7 +104,8 @@ def named(id: str, name: str, version: int) -> EnvironmentRep:
 @pytest.mark.parametrize("secret", [None, SECRET], ids=["plain", "encrypted"])
 def test_a_restart_in_an_outage(start: Callable[..., Service], tmp_path: Path, secret: str | None) -> None:
     before = [named(id, f"{id} 1", 7) for id in ("same", "changed", "lower", "gone", "refused")]
-    emulator = Emulator(before, key=KEY)
+    port = free_port()
+    emulator = Emulator(before, key=KEY, port=port)
     with emulator:
         first = start(emulator.uri, secret)
         assert first.look()[:2] == ["STREAM", "VALID"]
@@ -122,7 +124,7 @@ def test_a_restart_in_an_outage(start: Callable[..., Service], tmp_path: Path, s
     assert third.look()[2] == known
     contradictory = msgspec.structs.replace(named("refused", "refused 3", 9), sdk_key=SDKKeyRep(SDKKey("sdk-other")))
     now = [named("same", "same 2", 3), named("changed", "changed 3", 9), named("lower", "lower 3", 2)]
-    again = Emulator([*now, named("new", "new 3", 1), contradictory], key=KEY, port=int(emulator.uri.rsplit(":", 1)[1]))
+    again = Emulator([*now, named("new", "new 3", 1), contradictory], key=KEY, port=port)
     with again:
         wait_until(lambda: third.look()[0] == "STREAM")
         source, state, served = third.look()
@@ -137,29 +139,30 @@ def test_a_restart_in_an_outage(start: Callable[..., Service], tmp_path: Path, s
 
 def test_a_kill_at_any_moment_leaves_a_cache(start: Callable[..., Service]) -> None:
     """The program is killed while changes come in; what the next one serves is a state that there was."""
-    emulator = Emulator([named("e1", "0", 1)], key=KEY)
+    emulator = Emulator([named("e1", "0", 1)], key=KEY, port=free_port())
     with emulator:
         first = start(emulator.uri, None)
         first.look()
         stop = threading.Event()
+        newest = [0]
 
         def change() -> None:
             number = 1
             while not stop.wait(0.002):
                 emulator.set_environment(named("e1", str(number), number + 1))
+                newest.append(number)
                 number += 1
 
         changing = threading.Thread(target=change)
         changing.start()
         wait_until(lambda: int(first.look()[2]["e1"]) > 200)
-        last = int(first.look()[2]["e1"])
         first.kill()
         stop.set()
         changing.join()
     second = start(emulator.uri, None)
     source, _, served = second.look()
     assert source == "CACHE"
-    assert 0 < int(served["e1"]) <= last + 50
+    assert 0 < int(served["e1"]) <= newest[-1]
 
 
 FORKING = """
@@ -178,25 +181,25 @@ class Hanging(FileStore):
 
     def load(self):
         self.entered.set()
-        time.sleep(1)  # while the fork is made
+        time.sleep(3)  # while the fork is made
         return super().load()
 
 
 manager = StreamManager("rel-0123456789abcdef", "http://127.0.0.1:9", EnvironmentRegistry(), cache=Hanging(path, scope="s"))
 manager.start()
-assert Hanging.entered.wait(10)
+assert Hanging.entered.wait(30)
 child = os.fork()
 if child == 0:
     begin = time.monotonic()
     assert manager.status.state.value == "OFF"
-    assert manager.close() and time.monotonic() - begin < 0.5
+    assert manager.close() and time.monotonic() - begin < 5
     own = StreamManager("rel-0123456789abcdef", "http://127.0.0.1:9", EnvironmentRegistry(), cache=FileStore(path, scope="s"))
     with own:
-        own.wait_until_ready(10)
+        own.wait_until_ready(30)
         assert own.status.content.value == "CACHE"
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-manager.wait_until_ready(10)
+manager.wait_until_ready(30)
 assert manager.status.content.value == "CACHE"
 manager.close()
 """  # noqa: E501
@@ -204,6 +207,6 @@ manager.close()
 
 def test_a_fork_during_a_load(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORKING, str(tmp_path / "cache")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from cli.findings import KEY, NAMES, PASSWORD, Examine, Findings
+from cli.findings import DEADLINE, KEY, NAMES, PASSWORD, Examine, Findings
+from support.addresses import free_port
 from support.tls import authority
 
 from autoconfig.cli import demo, main
 from autoconfig.testing import DEMO_KEY, Emulator
 
-DEADLINE = 20.0  # seconds for anything; what is measured is much faster
 OURS = re.compile(r"STREAM_URI|AUTO_CONFIG_KEY.*|NO_COLOR|COLUMNS|LINES|TERM|(REQUESTS|CURL)_CA_BUNDLE")
 ESCAPE = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 # Makes the terminal on stdin the process's own, so that Ctrl-C typed there reaches it, and then becomes the command.
@@ -136,7 +136,7 @@ class Terminal:
         """Type."""
         os.write(self.master, keys)
 
-    def ended(self, within: float = 2.0) -> int:
+    def ended(self, within: float = DEADLINE) -> int:
         """Wait for the end of the command; return its exit code."""
         deadline = time.monotonic() + within
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -203,7 +203,7 @@ def run(start: Callable[..., Running]) -> Callable[..., tuple[int, str, str]]:
 @pytest.fixture
 def service() -> Iterator[Emulator]:
     """A service with the environments and filters of the built-in demo."""
-    with Emulator(demo.ENVIRONMENTS, demo.FILTERS) as emulator:
+    with Emulator(demo.ENVIRONMENTS, demo.FILTERS, port=free_port()) as emulator:
         yield emulator
 
 

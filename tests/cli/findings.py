@@ -11,6 +11,7 @@ from autoconfig.testing import Emulator
 
 NAMES = ["configuration", "proxy", "dns", "tcp", "tls", "http", "content type", "first put", "heartbeat"]
 KEY = "rel-0123456789abcdef0123456789abcdef"
+DEADLINE = 60.0  # seconds for anything; what is measured is much faster
 PASSWORD = "a-proxys-pass-word"
 Findings = dict[str, dict[str, Any]]
 Examine = Callable[..., tuple[int, Findings]]
@@ -31,7 +32,7 @@ def failed(found: Findings) -> tuple[str, str]:
 
 def reset(server: socket.socket, *, after: bool = False) -> None:
     """Accept a connection and reset it, at once or after something was sent."""
-    server.settimeout(5)
+    server.settimeout(30)
     client, _ = server.accept()
     if after:
         client.recv(4096)

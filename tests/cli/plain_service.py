@@ -93,16 +93,22 @@ class PlainService:
                 client, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            client.settimeout(5)
-            request = b""
-            while b"\r\n\r\n" not in request and (piece := client.recv(4096)):
-                request += piece
-            self.requests.append(request)
-            answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-            if answer.startswith(b"HTTP/"):
-                client.sendall(answer)
+            try:
+                self._answer(client)
+            except OSError:  # the client left
                 client.close()
-                continue
-            client.sendall(HEAD + b"%x\r\n%s\r\n" % (len(answer), answer))
-            with self._lock:
-                self._clients.append(client)
+
+    def _answer(self, client: socket.socket) -> None:
+        client.settimeout(30)
+        request = b""
+        while b"\r\n\r\n" not in request and (piece := client.recv(4096)):
+            request += piece
+        self.requests.append(request)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if answer.startswith(b"HTTP/"):
+            client.sendall(answer)
+            client.close()
+            return
+        client.sendall(HEAD + b"%x\r\n%s\r\n" % (len(answer), answer))
+        with self._lock:
+            self._clients.append(client)

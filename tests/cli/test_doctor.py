@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -11,11 +10,12 @@ from typing import Any
 
 import pytest
 import requests
-from cli.findings import KEY, NAMES, PASSWORD, Examine, at, failed
+from cli.findings import DEADLINE, KEY, NAMES, PASSWORD, Examine, at, failed
 from cli.plain_service import PlainService, environment, event, put
+from support.addresses import free_port
 from support.scripted_server import ScriptedServer
 
-from autoconfig.cli import demo, main
+from autoconfig.cli import demo, doctor, main
 from autoconfig.cli.doctor import Replies
 from autoconfig.testing import DEMO_KEY, Emulator
 
@@ -35,17 +35,24 @@ def test_all_is_well(service: Emulator, run: Callable[..., Any], no_secrets: Cal
 
 def test_waits_for_a_heartbeat(examine: Examine) -> None:
     with Emulator(demo.ENVIRONMENTS, heartbeat_interval=0.1) as service:
-        code, found = examine(*at(service), "--heartbeat", "10")
+        code, found = examine(*at(service), "--heartbeat", f"{DEADLINE}")
     assert code == 0
     assert found["heartbeat"]["details"]["what"] == "heartbeat"
-    assert 0.05 < found["heartbeat"]["details"]["gap"] < 5
+    assert 0 < found["heartbeat"]["details"]["gap"] < DEADLINE
 
 
 def test_takes_an_event_for_a_heartbeat(service: Emulator, examine: Examine) -> None:
-    change = threading.Timer(0.2, service.send_put)
-    change.start()
-    _, found = examine(*at(service), "--heartbeat", "10")
-    change.join()
+    heard = threading.Event()
+
+    def send() -> None:
+        while not heard.wait(0.1):
+            service.send_put()
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    _, found = examine(*at(service), "--heartbeat", f"{DEADLINE}")
+    heard.set()
+    sending.join()
     assert found["heartbeat"]["text"].startswith("event after ")
 
 
@@ -61,11 +68,15 @@ def test_silence_for_longer_is_one(service: Emulator, examine: Examine, monkeypa
     assert (code, failed(found)) == (1, ("heartbeat", "nothing within 0.2 s"))
 
 
-def test_a_stream_that_ends_instead(service: Emulator, examine: Examine) -> None:
-    cut = threading.Timer(0.2, service.drop_connections)
-    cut.start()
-    code, found = examine(*at(service), "--heartbeat", "10")
-    cut.join()
+def test_a_stream_that_ends_instead(service: Emulator, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    heartbeat = doctor.StreamChecks.heartbeat
+
+    def cut_and_wait(checks: doctor.StreamChecks) -> Any:
+        service.drop_connections()
+        return heartbeat(checks)
+
+    monkeypatch.setattr(doctor.StreamChecks, "heartbeat", cut_and_wait)
+    code, found = examine(*at(service), "--heartbeat", f"{DEADLINE}")
     assert (code, failed(found)[0]) == (1, "heartbeat")
 
 
@@ -165,14 +176,14 @@ def test_a_page_instead_of_a_stream(service: Emulator, examine: Examine) -> None
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ([], "no put within 0.5 s"),
+        ([], "no put within 3 s"),
         ([{"raw": ":\n"}, {"close": "abrupt"}], ", before a put"),
         ([{"event": "put", "data": "{"}], 'malformed "put" event: not JSON'),
     ],
 )
 def test_no_put(script: list[dict[str, str]], words: str, examine: Examine) -> None:
     with ScriptedServer([script]) as server:
-        code, found = examine("--uri", server.url, "--key", KEY, "--timeout", "0.5")
+        code, found = examine("--uri", server.url, "--key", KEY, "--timeout", "3")
     assert (code, failed(found)[0]) == (1, "first put")
     assert words in found["first put"]["text"]
 
@@ -220,14 +231,13 @@ def test_what_the_service_sends_is_well(examine: Examine) -> None:
 def test_a_service_that_hangs(service: Emulator, examine: Examine) -> None:
     service.stall()
     began = time.monotonic()
-    code, found = examine(*at(service), "--timeout", "0.3")
-    assert (code, failed(found)) == (1, ("http", "no answer within 0.3 s"))
-    assert time.monotonic() - began < 6
+    code, found = examine(*at(service), "--timeout", "3")
+    assert (code, failed(found)) == (1, ("http", "no answer within 3 s"))
+    assert time.monotonic() - began < 30
 
 
 def test_a_port_that_nobody_listens_on(examine: Examine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     code, found = examine("--uri", f"http://127.0.0.1:{port}", "--key", KEY)
     assert code == 1
     assert failed(found) == ("tcp", f"127.0.0.1:{port}: nothing listens on this port (connection refused)")
@@ -235,8 +245,7 @@ def test_a_port_that_nobody_listens_on(examine: Examine) -> None:
 
 
 def test_a_redirect_to_a_host_that_is_dead(service: Emulator, examine: Examine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        dead = f"http://127.0.0.1:{taken.getsockname()[1]}/relay_auto_config"
+    dead = f"http://127.0.0.1:{free_port()}/relay_auto_config"
     service.fail_next(307, headers={"Location": dead})
     code, found = examine(*at(service))
     assert (code, failed(found)[0]) == (1, "http")
@@ -263,7 +272,7 @@ def test_prints_what_to_do_below_what_is_wrong(service: Emulator, capsys: pytest
 def test_ends_on_ctrl_c(start: Callable[..., Any], service: Emulator) -> None:
     service.stall()
     running = start("doctor", "--uri", service.uri, "--key", DEMO_KEY)
-    service.wait_for_requests(1, timeout=20)
+    service.wait_for_requests(1, timeout=DEADLINE)
     os.kill(running.process.pid, 2)
-    assert running.ended(within=10) == 130
+    assert running.ended() == 130
     assert running.stderr == ""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cli.findings import KEY, PASSWORD, Examine, at, failed, reset
+from support.addresses import free_port
 from support.proxies import Proxy
 from support.tls import stranger, write_authority
 
@@ -24,11 +25,11 @@ SERVICE = ("--uri", "https://service.example", "--key", KEY)
 
 def test_through_a_proxy(service: Emulator, examine: Examine) -> None:
     with Proxy() as proxy:
-        url = proxy.url(f"user:{PASSWORD}")
+        url = proxy.url_for(f"user:{PASSWORD}")
         code, found = examine(*at(service), "--proxy", url)
         assert [request.method for request in proxy.requests] == ["GET"]
     assert code == 0
-    assert found["proxy"]["text"] == f"{proxy.url()} from --proxy, with a user and a password"
+    assert found["proxy"]["text"] == f"{proxy.url} from --proxy, with a user and a password"
     assert found["dns"]["details"]["host"] == "127.0.0.1"
 
 
@@ -37,11 +38,11 @@ def test_through_a_tunnel(
 ) -> None:
     service = certified()
     with Proxy() as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url(f"user:{PASSWORD}"))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url_for(f"user:{PASSWORD}"))
         code, found = examine(*at(service), "--ca-file", write_authority(tmp_path))
         assert {request.method for request in proxy.requests} == {"CONNECT"}
         assert all("proxy-authorization" in request.headers for request in proxy.requests)
-        assert found["proxy"]["text"] == f"{proxy.url()} from HTTPS_PROXY, with a user and a password"
+        assert found["proxy"]["text"] == f"{proxy.url} from HTTPS_PROXY, with a user and a password"
         assert found["tcp"]["text"].endswith(f"(the proxy), and through it {service.uri.removeprefix('https://')}")
         assert (code, found["tls"]["state"]) == (0, "ok")
         # The issuer of what a proxy opens is what one needs to know of it.
@@ -52,10 +53,8 @@ def test_through_a_tunnel(
 @pytest.mark.parametrize(("status", "fix"), [(407, "USER:PASSWORD"), (403, "allow connections"), (502, "has to reach")])
 def test_a_proxy_that_refuses(status: int, fix: str, examine: Examine) -> None:
     with Proxy(refusal=status) as proxy:
-        code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", proxy.url())
-    expected = (
-        f"the proxy {proxy.url()} (from --proxy) refused a connection to service.example:443 with status {status}"
-    )
+        code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", proxy.url)
+    expected = f"the proxy {proxy.url} (from --proxy) refused a connection to service.example:443 with status {status}"
     assert (code, failed(found)) == (1, ("tcp", expected))
     assert fix in found["tcp"]["fix"]
 
@@ -97,7 +96,7 @@ def test_a_variable_that_names_no_proxy(service: Emulator, examine: Examine, mon
 def test_other_proxies_have_no_tls_check_of_their_own(scheme: str, examine: Examine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
-        arguments = ("--uri", "https://service.example", "--key", KEY, "--timeout", "0.3")
+        arguments = ("--uri", "https://service.example", "--key", KEY, "--timeout", "2")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HTTPS_PROXY", url)
             code, found = examine(*arguments)
@@ -154,8 +153,7 @@ def test_a_proxy_that_resets_the_connection(examine: Examine) -> None:
 
 
 def test_a_proxy_where_nothing_listens(examine: Examine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     code, found = examine(*SERVICE, "--proxy", f"http://user:{PASSWORD}@127.0.0.1:{port}")
     shown = f"127.0.0.1:{port} (the proxy http://127.0.0.1:{port} (from --proxy))"
     assert (code, failed(found)) == (1, ("tcp", f"{shown}: nothing listens on this port (connection refused)"))
@@ -164,15 +162,15 @@ def test_a_proxy_where_nothing_listens(examine: Examine) -> None:
 
 def test_an_answer_that_came_through_a_proxy_says_so(service: Emulator, examine: Examine) -> None:
     with Proxy(refusal=502) as proxy:
-        code, found = examine(*at(service), "--proxy", proxy.url())
-    assert (code, failed(found)) == (1, ("http", f"502, through the proxy {proxy.url()} (from --proxy)"))
+        code, found = examine(*at(service), "--proxy", proxy.url)
+    assert (code, failed(found)) == (1, ("http", f"502, through the proxy {proxy.url} (from --proxy)"))
 
 
 def test_a_proxy_that_does_not_answer(examine: Examine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        code, found = examine(*SERVICE, "--proxy", url, "--timeout", "0.3")
-    assert (code, failed(found)) == (1, ("tcp", f"the proxy {url} (from --proxy) did not answer within 0.3 s"))
+        code, found = examine(*SERVICE, "--proxy", url, "--timeout", "2")
+    assert (code, failed(found)) == (1, ("tcp", f"the proxy {url} (from --proxy) did not answer within 2 s"))
     assert found["tcp"]["fix"] == "Is this the address of an HTTP proxy?"
 
 
@@ -194,13 +192,13 @@ def test_name_servers_that_do_not_answer(examine: Examine, monkeypatch: pytest.M
     answered = threading.Event()
 
     def silent(*_: object) -> list[object]:
-        answered.wait(10)
+        answered.wait(30)
         return []
 
     resolve(monkeypatch, silent)
-    code, found = examine("--uri", "https://nowhere.example", "--key", KEY, "--timeout", "0.2")
+    code, found = examine("--uri", "https://nowhere.example", "--key", KEY, "--timeout", "2")
     answered.set()
-    assert (code, failed(found)) == (1, ("dns", "nowhere.example: no answer within 0.2 s"))
+    assert (code, failed(found)) == (1, ("dns", "nowhere.example: no answer within 2 s"))
 
 
 def test_an_address_that_does_not_answer_before_one_that_does(
@@ -272,7 +270,7 @@ def test_no_tls_where_there_should_be(service: Emulator, examine: Examine) -> No
 def test_a_handshake_that_hangs(examine: Examine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        code, found = examine("--uri", uri, "--key", KEY, "--timeout", "0.3")
+        code, found = examine("--uri", uri, "--key", KEY, "--timeout", "2")
     assert (code, failed(found)[0]) == (1, "tls")
 
 

@@ -12,12 +12,12 @@ from cli.plain_service import PlainService, environment, event, put
 from msgspec.structs import replace
 
 from autoconfig import ErrorInfo, ErrorKind, MessageHandler, StreamState, StreamStatus
+from autoconfig.cli.demo import DOCS, EUROPE, FILTERS, PRODUCTION
 from autoconfig.cli.events import Call, CallHandler, Picture, Remark, Stream
 from autoconfig.cli.lines import PlainLines, call_json, put_event
 from autoconfig.cli.sources import Connection
 from autoconfig.handler import check_handler
 from autoconfig.identifiers import mask
-from autoconfig.testing.demo import DOCS, EUROPE, FILTERS, PRODUCTION
 
 Capture = pytest.CaptureFixture[str]
 NOW = datetime.now(timezone.utc)

@@ -13,7 +13,8 @@ import pytest
 from support.archives import archive_bytes, archive_files
 from support.samples import service_environment
 
-from autoconfig.archive import fetch_archive, read_archive
+from autoconfig.archive import fetch_archive
+from autoconfig.archive_reader import read_archive
 from autoconfig.cli import main
 from autoconfig.exceptions import StreamError
 

@@ -48,17 +48,17 @@ def test_mirrors_for_those_that_follow(start: Start, run: Run, service: Emulator
     assert code == 0
     assert json.loads(out)["environments"].keys() == service.environments.keys()
     assert DEMO_KEY not in first.stdout + second.stdout + first.stderr + second.stderr
-    code, out, _ = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5", **SECRET)
+    code, out, _ = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "30", **SECRET)
     assert code == 0, out
     assert [line[:4].strip() for line in out.splitlines() if line[0] != " "] == ["ok"] * 6
 
 
 def test_doctor_says_what_is_wrong(run: Run, redis: str) -> None:
-    code, out, _ = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "1")
+    code, out, _ = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5")
     assert code == 1
     assert "FAIL  picture        there is no configuration under this name" in out
     assert "warn  configuration" in out
-    code, out, _ = run("doctor", "--redis", "redis://user:pass@127.0.0.1:1", "--name", "prod", "--timeout", "1")
+    code, out, _ = run("doctor", "--redis", "redis://user:pass@127.0.0.1:1", "--name", "prod", "--timeout", "5")
     assert code == 1
     assert "Connection refused" in out
     assert "pass" not in out

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli.findings import DEADLINE
 
 from autoconfig.cli import main
 from autoconfig.cli.commands import cli
@@ -163,7 +164,7 @@ def test_the_key_may_come_from_a_file(
 ) -> None:
     (tmp_path / "key").write_bytes(f"{service.key}{end}".encode())
     start("watch", "--uri", service.uri, "--key-file", "key")
-    service.wait_for_connections(1, timeout=20)
+    service.wait_for_connections(1, timeout=DEADLINE)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -173,7 +174,7 @@ def test_a_key_file_may_be_one_that_windows_wrote(
     """With a byte order mark, as the library takes it."""
     (tmp_path / "key").write_bytes(f"{service.key}\r\n".encode(encoding))
     start("watch", "--uri", service.uri, "--key-file", "key")
-    service.wait_for_connections(1, timeout=20)
+    service.wait_for_connections(1, timeout=DEADLINE)
 
 
 def test_everything_may_come_from_the_environment(
@@ -181,20 +182,20 @@ def test_everything_may_come_from_the_environment(
 ) -> None:
     (tmp_path / "key").write_text(service.key)
     start("watch", STREAM_URI=service.uri, AUTO_CONFIG_KEY_FILE="key")
-    service.wait_for_connections(1, timeout=20)
+    service.wait_for_connections(1, timeout=DEADLINE)
     start("watch", STREAM_URI=service.uri, AUTO_CONFIG_KEY=service.key, AUTO_CONFIG_KEY_FILE="nowhere")
-    service.wait_for_connections(2, timeout=20)
+    service.wait_for_connections(2, timeout=DEADLINE)
 
 
 def test_an_option_wins_over_the_environment(service: Emulator, start: Callable[..., object]) -> None:
     start("watch", "--uri", service.uri, "--key", service.key, STREAM_URI="x", AUTO_CONFIG_KEY="y")
-    service.wait_for_connections(1, timeout=20)
+    service.wait_for_connections(1, timeout=DEADLINE)
 
 
 def test_a_proxy_may_be_given(service: Emulator, start: Callable[..., object]) -> None:
     """A request through a proxy has the whole URL in its first line; the emulator does for one."""
     start("watch", "--uri", "http://stream.example.com", "--key", service.key, "--proxy", service.uri)
-    service.wait_for_requests(1, timeout=20)
+    service.wait_for_requests(1, timeout=DEADLINE)
     assert service.requests[0].target.startswith("http://stream.example.com/relay_auto_config")
 
 
@@ -207,7 +208,7 @@ def test_certificates_may_be_given(start: Callable[..., object], tmp_path: Path)
     pair = (tmp_path / "server.pem", tmp_path / "server.pem")
     with Emulator(certificate=pair) as service:
         start("watch", "--uri", service.uri, "--key", service.key, "--ca-file", "ca.pem")
-        service.wait_for_connections(1, timeout=20)
+        service.wait_for_connections(1, timeout=DEADLINE)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -229,7 +230,7 @@ def test_bash_completes_with_it(capsys: pytest.CaptureFixture[str], environment:
         "; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     arguments = [bash, "-c", text + ask]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (done.stdout, done.stderr) == ("--format\n", "")
 
 
@@ -239,5 +240,5 @@ def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
         "print(*{'requests', 'urllib3', 'ssl', 'msgspec', 'rich', 'attr', 'logging'} & sys.modules.keys())"
     )
     arguments = [sys.executable, "-c", program]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.stdout.splitlines()[-1] == ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.findings import DEADLINE
 from cli.plain_service import PlainService, environment, event, put
 from msgspec.structs import replace
 
@@ -141,11 +142,11 @@ def test_a_rejected_key_is_code_3(capsys: Capture) -> None:
 def test_no_configuration_in_time_is_code_4_with_the_last_error(capsys: Capture) -> None:
     with PlainService(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n") as service:
         began = time.monotonic()
-        assert snapshot(service.uri, "--timeout", "0.5") == 4
-        assert time.monotonic() - began < 5
+        assert snapshot(service.uri, "--timeout", "2") == 4
+        assert time.monotonic() - began < 30
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[0].startswith("autoconfig: error: --timeout: no full configuration within 0.5 s: ")
+    assert err.splitlines()[0].startswith("autoconfig: error: --timeout: no full configuration within 2 s: ")
     assert "503" in err
 
 
@@ -188,7 +189,7 @@ def test_a_rotation_is_shown(reached: Emulator, capsys: Capture) -> None:
 def test_ends_on_sigterm_while_it_waits(start: Callable[..., Any], service: Emulator) -> None:
     service.stall()
     running = start("snapshot", "--uri", service.uri, "--key", service.key)
-    service.wait_for_requests(1, timeout=20)
+    service.wait_for_requests(1, timeout=DEADLINE)
     running.process.terminate()
-    assert running.ended(within=10) == 143
+    assert running.ended() == 143
     assert (running.stdout, running.stderr) == ("", "")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.findings import DEADLINE
 from cli.plain_service import PlainService, environment, put
 from support.archives import write_archive
 from support.samples import service_environment
@@ -23,7 +24,6 @@ from autoconfig.messages import EnvironmentRep, SDKKeyRep
 from autoconfig.testing import Emulator
 
 KEY = "rel-0123456789abcdef0123456789abcdef"
-DEADLINE = 20.0
 Start = Callable[..., Any]
 Run = Callable[..., tuple[int, str, str]]
 Check = Callable[..., None]
@@ -149,7 +149,12 @@ SHOW = 'printf "%s %s %s %s %s\\n" "$AUTOCONFIG_EVENT" "$AUTOCONFIG_ID" "$AUTOCO
 def test_runs_a_command_for_each_change(start: Start, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     with Emulator([rep("e1", "one"), rep("e2", "two")], key=KEY) as service:
-        running = start("sync", "--exec", SHOW, STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY)
+        secrets = {
+            "AUTO_CONFIG_KEY": KEY,
+            "AUTO_CONFIG_REDIS_SECRET": "hidden-1",
+            "AUTO_CONFIG_REDIS": "redis://:hidden-2@h",
+        }
+        running = start("sync", "--exec", SHOW, STREAM_URI=service.uri, **secrets)
         wait_until(lambda: len(lines(calls)) == 3)
         service.set_environment(rep("e1", "eins"))
         service.delete_environment("e2")
@@ -164,9 +169,16 @@ def test_runs_a_command_for_each_change(start: Start, tmp_path: Path) -> None:
         "delete_environment e2 shop two sdk-e2-two",
     ]
     documents = [json.loads(line) for line in lines(tmp_path / "input")]
+    assert documents[2] == {
+        "call": "received_all_environments",
+        "environments": {id: {"project": "shop", "environment": name} for id, name in (("e1", "one"), ("e2", "two"))},
+        "filters": {},
+    }
     assert [one["call"] for one in documents][3:] == ["update_environment", "delete_environment"]
     assert documents[0]["params"]["sdkKey"] == {"value": "sdk-e1-one"}
-    assert KEY not in (tmp_path / "variables").read_text("utf-8")
+    variables = (tmp_path / "variables").read_text("utf-8")
+    assert KEY not in variables
+    assert "hidden" not in variables
     assert not [word for word in ("sdk-e1", KEY) if word in running.stdout + running.stderr]
 
 
@@ -197,14 +209,16 @@ def test_a_newer_change_takes_the_place_of_a_failing_one(start: Start, tmp_path:
         running = start("sync", "--exec", command, STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY)
         wait_until(lambda: len(lines(calls)) == 2)
         service.set_environment(rep("e1", "failing"))
-        wait_until(lambda: len(lines(calls)) == 3)
+        wait_until(lambda: len(lines(calls)) >= 3)
         service.set_environment(rep("e1", "newest"))
         wait_until(lambda: "newest" in lines(calls)[-1])
         service.delete_environment("e1")
         wait_until(lambda: "delete" in lines(calls)[-1])
         running.process.send_signal(signal.SIGTERM)
         assert running.ended() == 0
-    assert [line.split()[3:4] for line in lines(calls)][2:] == [["failing"], ["newest"], ["newest"]]
+    *failing, changed, deleted = [line.split()[3] for line in lines(calls)[2:]]
+    assert set(failing) == {"failing"}  # more than one if it is tried again before the newest comes
+    assert (changed, deleted) == ("newest", "newest")
 
 
 def test_the_last_command_that_fails_is_exit_code_1(start: Start) -> None:
@@ -215,14 +229,21 @@ def test_the_last_command_that_fails_is_exit_code_1(start: Start) -> None:
     assert "the command for received_all_environments ended with exit code 1; it is not run again" in running.stderr
 
 
-def test_a_command_that_hangs_is_killed_with_all_it_started(start: Start, tmp_path: Path) -> None:
-    command = "[ -e hung ] || { touch hung; trap '' TERM; sleep 1000 & echo $! >pid; wait; sleep 1000; }"
+@pytest.mark.parametrize(
+    "stubborn",
+    [
+        "trap '' TERM; sleep 1000 & echo $! >pid; wait; sleep 1000",
+        "(trap '' TERM; exec sleep 60) & echo $! >pid; sleep 60",  # the shell ends politely, and the other does not
+    ],
+)
+def test_a_command_that_hangs_is_killed_with_all_it_started(start: Start, tmp_path: Path, stubborn: str) -> None:
+    command = f"[ -e hung ] || {{ touch hung; {stubborn}; }}"
     with Emulator([rep("e1", "one")], key=KEY) as service:
         running = start(
-            "sync", "--once", "--exec", command, "--exec-timeout", "0.5", STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY
+            "sync", "--once", "--exec", command, "--exec-timeout", "3", STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY
         )
         assert running.ended() == 0
-    assert "took more than 0.5 s and was killed" in running.stderr
+    assert "took more than 3 s and was killed" in running.stderr
     assert_gone(int((tmp_path / "pid").read_text()))
 
 
@@ -247,7 +268,7 @@ def test_a_signal_ends_a_hanging_command_too(start: Start, tmp_path: Path, numbe
         begin = time.monotonic()
         running.process.send_signal(number)
         assert running.ended() == (0 if number == signal.SIGTERM else 130)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 30
     assert "Traceback" not in running.stderr
     assert_gone(int((tmp_path / "pid").read_text()))
 

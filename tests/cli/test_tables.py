@@ -122,10 +122,11 @@ def test_a_project_is_shown_alone() -> None:
 
 def test_what_was_deleted_is_shown_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     board = board_of(*demo.ENVIRONMENTS)
+    now = time.monotonic()
+    monkeypatch.setattr("autoconfig.cli.tables.time.monotonic", lambda: now)
     board.take(Call("delete_environment", demo.DOCS.env_id))
     assert "deleted 0 s" in "\n".join(drawn(board, 80))
-    now = time.monotonic() + 9
-    monkeypatch.setattr("autoconfig.cli.tables.time.monotonic", lambda: now)
+    now += 9
     board.refresh(VALID)
     assert "deleted" not in "\n".join(drawn(board, 80))
 
@@ -164,11 +165,11 @@ def test_watch_on_a_terminal(columns: int, terminal: Start, service: Emulator, n
     shown.wait_for("● VALID  connected for ")
     shown.wait_for("3 environments, 1 filter")
     service.rotate_sdk_key(demo.PRODUCTION.env_id, demo.NEW_SDK_KEY, timedelta(hours=2))
-    shown.wait_for("updated 0 s")
+    shown.wait_for("updated ")
     if columns > 40:
         shown.wait_for("in 1 h")
     service.delete_environment(demo.DOCS.env_id)
-    shown.wait_for("deleted 0 s")
+    shown.wait_for("deleted ")
     no_secrets(shown.screen)
 
 
@@ -177,7 +178,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(end: int, code: int, terminal: S
     shown = terminal()
     shown.wait_for("3 environments, 1 filter")
     shown.process.send_signal(end)
-    assert shown.ended(within=10) == code
+    assert shown.ended() == code
     for on, off in (("\x1b[?25l", "\x1b[?25h"), ("\x1b[?1049h", "\x1b[?1049l")):
         assert shown.screen.rindex(off) > shown.screen.rindex(on)
     assert termios.tcgetattr(shown.slave) == shown.before
@@ -195,7 +196,7 @@ def test_log_lines_do_not_tear_the_table(terminal: Start, service: Emulator) -> 
     shown.wait_for("● VALID")
     assert before.count("\x1b[?1049h") == 1
     shown.type(b"\x03")
-    assert shown.ended(within=10) == 130
+    assert shown.ended() == 130
     on_table, _, after = (before + shown.screen).partition("\x1b[?1049l")
     assert "INFO" in after, "what was held is written at the end"
     # Between two pictures of the table, which begin at the top left, nothing else was written.
@@ -205,7 +206,7 @@ def test_log_lines_do_not_tear_the_table(terminal: Start, service: Emulator) -> 
 
 def test_a_rejected_key_is_told_after_the_table(terminal: Start) -> None:
     shown = terminal("--key", "rel-0123456789abcdef0123456789abcdef")
-    assert shown.ended(within=20) == 3
+    assert shown.ended() == 3
     after = shown.screen[shown.screen.rindex("\x1b[?1049l") :]
     assert "autoconfig: error: --key: the service rejected the key (HTTP status 401)" in after
 
@@ -238,7 +239,7 @@ def test_json_on_a_terminal_is_json(terminal: Start) -> None:
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_a_snapshot_fits(columns: int, terminal: Start, no_secrets: Callable[..., None]) -> None:
     shown = terminal(command="snapshot", columns=columns)
-    assert shown.ended(within=20) == 0
+    assert shown.ended() == 0
     lines = [line.rstrip() for line in shown.text().replace("\r", "").splitlines()]
     assert max(map(len, lines)) <= columns
     assert any("Staging" in line for line in lines)
@@ -249,7 +250,7 @@ def test_a_snapshot_fits(columns: int, terminal: Start, no_secrets: Callable[...
 def test_the_doctors_lines_are_folded(columns: int, terminal: Start, service: Emulator) -> None:
     service.fail_next(503)
     shown = terminal(command="doctor", columns=columns)
-    assert shown.ended(within=20) == 1
+    assert shown.ended() == 1
     lines = [line.rstrip() for line in shown.text().replace("\r", "").splitlines()]
     assert max(map(len, lines)) <= columns
     assert "\x1b[31mFAIL\x1b[0m  http" in shown.screen

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.findings import DEADLINE
 from cli.plain_service import PlainService, environment, patch, put
 from msgspec.structs import replace
 
@@ -37,7 +38,7 @@ def watch(start: Start, service: Emulator) -> Start:
 
     def watch(*arguments: str, **keywords: Any) -> Any:
         running = start("watch", *arguments, STREAM_URI=service.uri, AUTO_CONFIG_KEY=service.key, **keywords)
-        service.wait_for_connections(1, timeout=20)
+        service.wait_for_connections(1, timeout=DEADLINE)
         return running
 
     return watch
@@ -157,16 +158,16 @@ def test_ends_cleanly_on_sigterm(watch: Start) -> None:
     running = watch()
     running.line("complete")
     running.process.terminate()
-    assert running.ended(within=10) == 143
+    assert running.ended() == 143
     assert running.stderr == ""
 
 
 def test_ends_on_ctrl_c_before_it_is_connected(start: Start, service: Emulator) -> None:
     service.stall()
     running = start("watch", "--uri", service.uri, "--key", service.key)
-    service.wait_for_requests(1, timeout=20)
+    service.wait_for_requests(1, timeout=DEADLINE)
     running.process.send_signal(signal.SIGINT)
-    assert running.ended(within=10) == 130
+    assert running.ended() == 130
     assert running.stderr == ""
 
 
@@ -176,7 +177,9 @@ def test_logs_more_when_asked(
 ) -> None:
     running = watch(option)
     running.line("complete")
-    service.send_put()
+    service.set_environment(replace(demo.STAGING, env_name="QA"))
+    running.line("updated")
+    service.send_put()  # of which DEBUG lines say that the client has all of it
     running.line("complete")
     running.process.terminate()
     running.ended()
@@ -236,29 +239,29 @@ def test_a_key_file_may_be_one_that_is_read_only_once(start: Start, service: Emu
 def test_is_idle_after_its_timeout(service: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it looks at a few times a second, it must not look at all the time."""
     looked: list[float] = []
-    end = time.monotonic() + 1.5
+    end = time.monotonic() + 5
 
     def over() -> bool:
         looked.append(time.monotonic())
         return looked[-1] > end
 
     monkeypatch.setattr(watch_module, "reader_is_gone", over)
-    assert main(["watch", "--json", "--uri", service.uri, "--key", service.key, "--timeout", "0.5"]) == 0
-    assert len(looked) < 30
+    assert main(["watch", "--json", "--uri", service.uri, "--key", service.key, "--timeout", "3"]) == 0
+    assert len(looked) < 100
 
 
 def test_gives_up_when_not_connected_in_time(service: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     service.fail_next(503, times=100)
     began = time.monotonic()
-    assert main(["watch", "--uri", service.uri, "--key", service.key, "--timeout", "0.3"]) == 4
-    assert time.monotonic() - began < 5
+    assert main(["watch", "--uri", service.uri, "--key", service.key, "--timeout", "2"]) == 4
+    assert time.monotonic() - began < 30
     _, err = capsys.readouterr()
-    assert err.startswith("autoconfig: error: --timeout: not connected within 0.3 s: ")
+    assert err.startswith("autoconfig: error: --timeout: not connected within 2 s: ")
     assert "503" in err
 
 
 def test_the_timeout_is_not_for_what_comes_after_the_connection(watch: Start, service: Emulator) -> None:
-    running = watch("--json", "--timeout", "5")
+    running = watch("--json", "--timeout", "30")
     running.line("received_all")
     service.drop_connections("eof")
     running.line("received_all")
@@ -272,7 +275,7 @@ def test_ends_well_when_its_reader_goes_away(watch: Start) -> None:
     os.close(writing)
     with os.fdopen(reading) as lines:
         assert lines.readline()
-    assert running.ended(within=10) == 0
+    assert running.ended() == 0
     assert running.stderr == ""
 
 
@@ -312,14 +315,14 @@ def test_ends_on_ctrl_c_while_its_reader_is_slow(start: Start) -> None:
         os.close(writing)
         wait_for(lambda: unread(reading) > PIPE_IS_FULL)
         running.process.send_signal(signal.SIGINT)
-        assert running.ended(within=10) == 130
+        assert running.ended() == 130
     assert running.stderr == ""
 
 
 def test_needs_no_stdout(start: Start, service: Emulator) -> None:
     program = ("-c", "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', *sys.argv[1:]])")
     running = start("autoconfig", "watch", "--uri", service.uri, "--key", service.key, program=program)
-    service.wait_for_connections(1, timeout=20)
+    service.wait_for_connections(1, timeout=DEADLINE)
     running.process.terminate()
     assert running.ended() == 143
     assert running.stderr == ""
@@ -335,7 +338,7 @@ def test_runs_outside_the_main_thread(service: Emulator) -> None:
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(main(["watch", "--uri", service.uri, "--key", "rel-x"])))
     thread.start()
-    thread.join(10)
+    thread.join(30)
     assert codes == [3]
 
 
@@ -344,7 +347,7 @@ def test_an_installed_script_does_the_same(service: Emulator, environment: dict[
     if not os.path.exists(script):
         pytest.skip("the package is not installed with its script")
     arguments = [script, "watch", "--uri", service.uri, "--key", "rel-x"]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 3
 
 
@@ -353,7 +356,7 @@ def unread(descriptor: int) -> int:
     return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0])
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout: float = DEADLINE) -> None:
     """Wait until something is so that nothing tells of."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()

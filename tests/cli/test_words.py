@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from autoconfig import ErrorInfo, ErrorKind, RefusedEnvironment, StreamState, StreamStatus
+from autoconfig.cli.demo import PRODUCTION, STAGING
 from autoconfig.cli.words import (
     age,
     differences,
@@ -28,7 +29,6 @@ from autoconfig.environments import EnvironmentParams
 from autoconfig.identifiers import mask
 from autoconfig.messages import EnvironmentRep
 from autoconfig.testing import KeyRep
-from autoconfig.testing.demo import PRODUCTION, STAGING
 
 NOW = datetime(2026, 9, 1, 12, 0, tzinfo=timezone.utc)
 FRESH = StreamStatus(StreamState.INITIALIZING, NOW)

@@ -7,13 +7,14 @@ import time
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
+from clients.pools import USER, clients_threads, params, sdk_key, served_key, status, value
 from ldclient import LDClient
 from ldclient.config import Config
-from support.clients import USER, clients_threads, params, sdk_key, served_key, status, until, value
 
 from autoconfig.clients import ClientPool
 from autoconfig.testing.flags import FlagService
@@ -21,12 +22,12 @@ from autoconfig.testing.flags import FlagService
 
 def rotate(pool: ClientPool, id: str, key: str) -> None:
     pool.update_environment(params(id, key))
-    until(lambda: served_key(pool, id) == sdk_key(key))
+    wait_until(lambda: served_key(pool, id) == sdk_key(key))
 
 
 def started(pool: ClientPool, id: str = "1", key: str = "a") -> LDClient:
     pool.add_environment(params(id, key))
-    return until(lambda: pool.get(id, timeout=5))
+    return wait_until(lambda: pool.get(id, timeout=30))
 
 
 def test_an_event_sent_after_a_rotation_arrives(make_pool: MakePool, flags: FlagService) -> None:
@@ -39,7 +40,7 @@ def test_an_event_sent_after_a_rotation_arrives(make_pool: MakePool, flags: Flag
     event = flags.wait_for_event("custom", "bought")
     assert event.sdk_key == sdk_key("a")
     flags.wait_for_streams(sdk_key("b"))
-    until(lambda: status(pool, "1").retired == 0)
+    wait_until(lambda: status(pool, "1").retired == 0)
 
 
 def test_a_borrowed_client_is_not_closed(make_pool: MakePool, flags: FlagService) -> None:
@@ -74,7 +75,7 @@ def test_the_oldest_is_closed_when_too_many_linger(make_pool: MakePool, flags: F
     for key in "bcd":
         rotate(pool, "1", key)
     flags.wait_for_streams(*map(sdk_key, "bcd"))
-    until(lambda: status(pool, "1").retired == 2)
+    wait_until(lambda: status(pool, "1").retired == 2)
 
 
 def test_close_sends_the_last_events_and_leaves_nothing(make_pool: MakePool, flags: FlagService) -> None:
@@ -87,10 +88,10 @@ def test_close_sends_the_last_events_and_leaves_nothing(make_pool: MakePool, fla
     assert pool.close()
     assert pool.close(0)
     assert {event.data["key"] for event in flags.events if event.kind == "custom"} == {f"event-{id}" for id in "123456"}
-    flags.wait_for_streams(timeout=0.5)
+    flags.wait_for_streams()
     assert not clients_threads()
     assert pool.get("1") is None
-    with pool.borrow("1", timeout=5) as client:
+    with pool.borrow("1", timeout=30) as client:
         assert client is None
     pool.add_environment(params("1", "a"))
     pool.delete_environment("1")
@@ -106,7 +107,7 @@ def test_close_keeps_to_its_timeout_while_events_hang(
     with flags.hanging_events():
         began = time.monotonic()
         assert not pool.close(0.5)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 5
         assert "Gave up waiting for the clients to close" in caplog.text
     assert pool.close()
     assert len([event for event in flags.events if event.kind == "custom"]) == 4
@@ -117,12 +118,12 @@ def test_close_waits_for_a_client_that_is_being_made(make_pool: MakePool, flags:
 
     def make_config(environment: Any) -> Config:
         called.set()
-        assert going.wait(10)
+        assert going.wait(30)
         return Config(environment.sdk_key, **flags.uris)
 
     pool = make_pool(make_config)
     pool.add_environment(params("1", "a"))
-    assert called.wait(10)
+    assert called.wait(30)
     assert not pool.close(0.05)
     going.set()
     assert pool.close()
@@ -134,16 +135,16 @@ def test_an_environment_that_is_deleted_while_its_client_is_made(make_pool: Make
 
     def make_config(environment: Any) -> Config:
         called.set()
-        assert going.wait(10)
+        assert going.wait(30)
         return Config(environment.sdk_key, **flags.uris)
 
     pool = make_pool(make_config)
     pool.add_environment(params("1", "a"))
-    assert called.wait(10)
+    assert called.wait(30)
     pool.delete_environment("1")
     going.set()
     pool.add_environment(params("1", "b"))
-    until(lambda: served_key(pool, "1") == sdk_key("b"))
+    wait_until(lambda: served_key(pool, "1") == sdk_key("b"))
     flags.wait_for_streams(sdk_key("b"))
 
 
@@ -163,9 +164,9 @@ def test_a_client_that_is_closed_while_it_connects_leaves_no_stream(make_pool: M
     pool = make_pool(start_wait=0)
     for round in range(10):
         pool.add_environment(params(f"{round}", "a"))
-        until(lambda round=round: pool.get(f"{round}"))
+        wait_until(lambda round=round: pool.get(f"{round}"))
         pool.delete_environment(f"{round}")
-    until(lambda: not streaming())
+    wait_until(lambda: not streaming())
     flags.wait_for_streams()
 
 
@@ -176,7 +177,7 @@ def test_a_client_that_connects_when_the_pool_is_closed_leaves_no_stream(
     pool = make_pool(start_wait=0)
     for id in "12345678":
         pool.add_environment(params(id, id))
-    until(lambda: all(pool.get(id) is not None for id in "12345678"))
+    wait_until(lambda: all(pool.get(id) is not None for id in "12345678"))
     assert pool.close()
     assert not streaming()
 

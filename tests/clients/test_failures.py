@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
+from clients.pools import params, sdk_key, served_key, status, value, wait_for_state
 from ldclient import LDClient
-from support.clients import params, sdk_key, served_key, status, until, value, wait_for_state
 
 from autoconfig import RetryPolicy, StreamManager
 from autoconfig.clients import ClientState
@@ -46,7 +47,7 @@ def test_there_is_no_client_while_the_key_is_refused(make_pool: MakePool, flags:
     pool.add_environment(params("1", "a"))
     pool.received_all_environments()
     wait_for_state(pool, "1", ClientState.REFUSED, "HTTP 403")
-    until(lambda: status(pool, "1").retired == 0)  # nobody misses one that never worked
+    wait_until(lambda: status(pool, "1").retired == 0)  # nobody misses one that never worked
     assert pool.get("1") is None
     assert pool.get("1", timeout=0.01) is None
     assert not pool.wait_until_ready(0.01)
@@ -59,8 +60,8 @@ def test_a_client_that_is_refused_after_a_while_is_served_no_more(make_pool: Mak
     flags.set_delay(0.5)
     pool = make_pool(start_wait=0, retry=RetryPolicy(max_delay=60))
     pool.add_environment(params("1", "a"))
-    assert until(lambda: pool.get("1"))
-    until(lambda: pool.get("1") is None)
+    assert wait_until(lambda: pool.get("1"))
+    wait_until(lambda: pool.get("1") is None)
     assert status(pool, "1").state is ClientState.REFUSED
 
 
@@ -89,11 +90,11 @@ def test_the_delay_doubles_from_a_second_for_each_key(
     assert delays == [0, 1, 2, 4, 5]
     flags.refuse(sdk_key("a"), 3)
     flags.disconnect()
-    until(lambda: delays[5:] == [1, 2])  # the first of the three is the open client's own
+    wait_until(lambda: delays[5:] == [1, 2])  # the first of the three is the open client's own
     wait_for_state(pool, "1", ClientState.WORKING)
     flags.refuse(sdk_key("a"))
     flags.disconnect()
-    until(lambda: len(delays) > 8)
+    wait_until(lambda: len(delays) > 8)
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.WORKING)
     assert delays[-1] == 0
@@ -102,14 +103,14 @@ def test_the_delay_doubles_from_a_second_for_each_key(
 def test_a_new_key_does_not_wait_for_the_delay_of_the_old_one(
     make_pool: MakePool, flags: FlagService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoconfig.clients.pool._FIRST_DELAY", 60.0)
+    monkeypatch.setattr("autoconfig.clients.rotation._FIRST_DELAY", 60.0)
     flags.refuse(sdk_key("a"))
     pool = make_pool(retry=RetryPolicy(max_delay=60))
     pool.add_environment(params("1", "a"))
     wait_for_state(pool, "1", ClientState.REFUSED, "HTTP 401")
-    plans = pool._plans
+    starts = pool._rotation._starts
     pool.update_environment(params("1", "a", name="Live"))
-    assert pool._plans == plans  # the delay does not begin anew
+    assert pool._rotation._starts == starts  # the delay does not begin anew
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.WORKING)
 
@@ -128,7 +129,7 @@ def test_jitter_shortens_the_delay(
 def test_a_key_revoked_while_open_serves_on_and_heals(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    old = until(lambda: pool.get("1", timeout=5))
+    old = wait_until(lambda: pool.get("1", timeout=30))
     flags.refuse(sdk_key("a"))
     flags.disconnect(sdk_key("a"))
     wait_for_state(pool, "1", ClientState.INTERRUPTED, "HTTP 401")
@@ -143,27 +144,27 @@ def test_a_key_revoked_while_open_serves_on_and_heals(make_pool: MakePool, flags
 def test_a_deletion_does_not_wait_for_refused_keys(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool(parallel=1, start_wait=10)
     pool.add_environment(params("0", "x"))
-    until(lambda: pool.get("0", timeout=5))
+    wait_until(lambda: pool.get("0", timeout=30))
     for number in range(1, 6):
         flags.refuse(sdk_key(f"{number}"))
         pool.add_environment(params(f"{number}", f"{number}"))
-    until(lambda: flags.refusals)
+    wait_until(lambda: flags.refusals)
     began = time.monotonic()
     pool.delete_environment("0")
     assert pool.get("0") is None
     flags.wait_for_streams()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 def test_an_outage_at_the_start(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     with flags.outage():
         pool.add_environment(params("1", "a"))
-        client = until(lambda: pool.get("1"))
+        client = wait_until(lambda: pool.get("1"))
         assert value(client) == "default"
-        until(lambda: status(pool, "1").error)
+        wait_until(lambda: status(pool, "1").error)
         assert status(pool, "1").state is ClientState.STARTING
-    assert value(pool.get("1", timeout=10)) == "blue"
+    assert value(pool.get("1", timeout=30)) == "blue"
     assert pool.get("1") is client  # it comes by itself
     assert status(pool, "1").error is None
 
@@ -171,12 +172,12 @@ def test_an_outage_at_the_start(make_pool: MakePool, flags: FlagService) -> None
 def test_an_outage_later(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    client = until(lambda: pool.get("1", timeout=5))
+    client = wait_until(lambda: pool.get("1", timeout=30))
     with flags.outage():
         wait_for_state(pool, "1", ClientState.INTERRUPTED)
         assert value(client) == "blue"
         pool.update_environment(params("1", "b"))
-        until(lambda: status(pool, "1").error)
+        wait_until(lambda: status(pool, "1").error)
         assert pool.get("1") is client
         assert status(pool, "1").state is ClientState.ROTATING
     wait_for_state(pool, "1", ClientState.WORKING)
@@ -194,18 +195,18 @@ def test_no_more_clients_start_at_a_time_than_may(
     for id in "123456":
         pool.add_environment(params(id, id))
     pool.received_all_environments()
-    assert pool.wait_until_ready(10)
+    assert pool.wait_until_ready(30)
     assert time.monotonic() - began >= 0.9  # three times two
 
 
 def test_a_client_without_flags_makes_room_for_the_next(make_pool: MakePool, flags: FlagService) -> None:
-    flags.set_delay(2)
+    flags.set_delay(30)
     pool = make_pool(parallel=1, start_wait=0.05)
     for id in "123":
         pool.add_environment(params(id, id))
     began = time.monotonic()
-    until(lambda: all(pool.get(id) is not None for id in "123"))
-    assert time.monotonic() - began < 1.5
+    wait_until(lambda: all(pool.get(id) is not None for id in "123"))
+    assert time.monotonic() - began < 15
     flags.set_delay(0)
 
 
@@ -213,7 +214,7 @@ def test_nothing_blocks_the_stream_while_both_services_hang(make_pool: MakePool,
     pool = make_pool(linger=0)
     for id in "1234":
         pool.add_environment(params(id, id))
-        until(lambda id=id: value(pool.get(id, timeout=5)) == "blue")
+        wait_until(lambda id=id: value(pool.get(id, timeout=30)) == "blue")
     flags.set_delay(30)
     with flags.hanging_events():
         slowest = max(
@@ -223,7 +224,7 @@ def test_nothing_blocks_the_stream_while_both_services_hang(make_pool: MakePool,
             quick(pool.received_all_environments),
             quick(pool.status),
         )
-        assert slowest < 1.0  # they hang for half a minute
+        assert slowest < 10  # they hang for half a minute
         flags.set_delay(0)
 
 
@@ -233,11 +234,11 @@ def test_behind_a_manager(make_pool: MakePool, flags: FlagService) -> None:
     flags.refuse(sdk_key("b"), 1)
     pool = make_pool()
     with Emulator([environment]) as service, StreamManager(service.key, service.uri, pool) as manager:
-        assert pool.wait_until_ready(10)
+        assert pool.wait_until_ready(30)
         service.rotate_sdk_key("1", sdk_key("b"))
-        until(lambda: served_key(pool, "1") == sdk_key("b"))
+        wait_until(lambda: served_key(pool, "1") == sdk_key("b"))
         service.delete_environment("1")
-        until(lambda: not pool.status())
+        wait_until(lambda: not pool.status())
         assert manager.close()
     flags.wait_for_streams()
 
@@ -256,4 +257,4 @@ def test_a_constructor_that_raises_is_called_again(
     monkeypatch.setattr("autoconfig.clients.client.LDClient", Failing)
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    assert value(pool.get("1", timeout=5)) == "blue"
+    assert value(pool.get("1", timeout=30)) == "blue"

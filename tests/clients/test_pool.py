@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from ldclient.config import Config
-from ldclient.feature_store import InMemoryFeatureStore
-from support.clients import (
+from clients.pools import (
     clients_threads,
     params,
     sdk_key,
     served_key,
     status,
-    until,
     value,
     wait_for_state,
 )
+from ldclient.config import Config
+from ldclient.feature_store import InMemoryFeatureStore
 
-from autoconfig import FilterExpander, FilterID, FilterParams, MessageHandler, RetryPolicy, StreamManager
+from autoconfig import (
+    EnvironmentRegistry,
+    FilterExpander,
+    FilterID,
+    FilterParams,
+    MessageHandler,
+    RetryPolicy,
+    StreamManager,
+)
 from autoconfig.clients import ClientPool, ClientState
 from autoconfig.filtering import FilteredHandler
 from autoconfig.messages import EnvironmentRep, SDKKeyRep
@@ -38,7 +47,7 @@ def test_each_environment_has_a_client_with_its_flags(make_pool: MakePool, flags
     pool.add_environment(params("1", "a"))
     pool.add_environment(params("2", "b"))
     pool.received_all_environments()
-    assert pool.wait_until_ready(5)
+    assert pool.wait_until_ready(30)
     assert [value(pool.get(id)) for id in "12"] == ["blue", "red"]
     assert pool.get("3") is None
     assert {key: found.state for key, found in pool.status().items()} == {
@@ -61,9 +70,9 @@ def test_the_old_client_serves_until_the_new_one_works(make_pool: MakePool, flag
     flags.set_flag("color", "red", sdk_key=sdk_key("b"))
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    old = until(lambda: pool.get("1", timeout=5))
+    old = wait_until(lambda: pool.get("1", timeout=30))
     pool.update_environment(params("1", "b"))
-    until(lambda: flags.refusals[sdk_key("b")] > 1)
+    wait_until(lambda: flags.refusals[sdk_key("b")] > 1)
     assert pool.get("1") is old
     assert value(old) == "blue"
     wait_for_state(pool, "1", ClientState.ROTATING, "HTTP 401")
@@ -79,20 +88,20 @@ def test_rotations_while_a_client_is_made_become_one(make_pool: MakePool, flags:
 
     def make_config(environment: Any) -> Config:
         made.append(environment.sdk_key)
-        assert environment.sdk_key in (sdk_key("a"), sdk_key("other")) or going.wait(10)
+        assert environment.sdk_key in (sdk_key("a"), sdk_key("other")) or going.wait(30)
         return Config(environment.sdk_key, **flags.uris)
 
     pool = make_pool(make_config, parallel=3)
     pool.add_environment(params("1", "a"))
-    until(lambda: value(pool.get("1")) == "blue")
+    wait_until(lambda: value(pool.get("1")) == "blue")
     for key in "bcdef":
         pool.update_environment(params("1", key))
-        until(lambda: sdk_key("b") in made)
+        wait_until(lambda: sdk_key("b") in made)
     pool.add_environment(params("2", "other"))  # by the time that it works, others would have begun
-    until(lambda: value(pool.get("2")) == "blue")
+    wait_until(lambda: value(pool.get("2")) == "blue")
     assert made == [sdk_key("a"), sdk_key("b"), sdk_key("other")]
     going.set()
-    until(lambda: served_key(pool, "1") == sdk_key("f"))
+    wait_until(lambda: served_key(pool, "1") == sdk_key("f"))
     assert made[3:] == [sdk_key("f")]
     flags.wait_for_streams(sdk_key("f"), sdk_key("other"))
 
@@ -108,13 +117,13 @@ def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, fl
 
     pool = make_pool(make_config, retry=RetryPolicy(max_delay=0.1, jitter=0))
     pool.add_environment(params("1", "a"))
-    client = until(lambda: pool.get("1", timeout=5))
+    client = wait_until(lambda: pool.get("1", timeout=30))
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.ROTATING, "HTTP 401")
     pool.update_environment(params("1", "a"))
     assert status(pool, "1").state is ClientState.WORKING
     pool.add_environment(params("2", "other"))
-    until(lambda: flags.refusals[sdk_key("other")] == 3)  # by then another start of the first one would be over
+    wait_until(lambda: flags.refusals[sdk_key("other")] == 3)  # by then another start of the first one would be over
     assert pool.get("1") is client
     assert made.count(sdk_key("a")) == 1
     flags.wait_for_streams(sdk_key("a"))
@@ -123,7 +132,7 @@ def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, fl
 def test_a_change_of_names_makes_nothing(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    client = until(lambda: pool.get("1", timeout=5))
+    client = wait_until(lambda: pool.get("1", timeout=30))
     pool.update_environment(params("1", "a", name="Live"))
     assert status(pool, "1").state is ClientState.WORKING
     assert pool.get("1") is client
@@ -132,7 +141,7 @@ def test_a_change_of_names_makes_nothing(make_pool: MakePool) -> None:
 def test_a_deleted_environment_is_gone_at_once_and_its_client_in_time(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    until(lambda: pool.get("1", timeout=5))
+    wait_until(lambda: pool.get("1", timeout=30))
     pool.delete_environment("1")
     assert pool.get("1") is None
     assert not pool.status()
@@ -149,7 +158,7 @@ def test_calls_may_come_in_any_order(make_pool: MakePool, flags: FlagService) ->
     pool.delete_environment("1")
     pool.add_environment(params("1", "c"))
     pool.add_environment(params("1", "c"))
-    until(lambda: served_key(pool, "1") == sdk_key("c"))
+    wait_until(lambda: served_key(pool, "1") == sdk_key("c"))
     flags.wait_for_streams(sdk_key("c"))
 
 
@@ -161,8 +170,8 @@ def test_a_lazy_pool_makes_a_client_when_it_is_asked_for(make_pool: MakePool, fl
     pool.received_all_environments()
     assert pool.wait_until_ready(0)
     assert status(pool, "1").state is ClientState.IDLE
-    assert value(pool.get("1", timeout=5)) == "blue"
-    with pool.borrow("2", timeout=5) as client:
+    assert value(pool.get("1", timeout=30)) == "blue"
+    with pool.borrow("2", timeout=30) as client:
         assert value(client) == "blue"
     flags.wait_for_streams(sdk_key("c"), sdk_key("b"))
 
@@ -170,7 +179,7 @@ def test_a_lazy_pool_makes_a_client_when_it_is_asked_for(make_pool: MakePool, fl
 def test_get_waits_for_an_environment_to_come(make_pool: MakePool) -> None:
     pool = make_pool()
     got: list[Any] = []
-    waiting = threading.Thread(target=lambda: got.append(value(pool.get("1", timeout=5))))
+    waiting = threading.Thread(target=lambda: got.append(value(pool.get("1", timeout=30))))
     waiting.start()
     pool.add_environment(params("1", "a"))
     waiting.join()
@@ -184,7 +193,7 @@ def test_filters_have_clients_of_their_own(make_pool: MakePool, flags: FlagServi
     expander.add_filter(FilterParams("shop", FilterID("f"), "europe"))
     expander.add_environment(params("1", "a"))
     expander.received_all_environments()
-    assert pool.wait_until_ready(5)
+    assert pool.wait_until_ready(30)
     assert [value(pool.get("1", key)) for key in ("", "europe")] == ["blue", "green"]
     assert dict(flags.streams) == {(sdk_key("a"), ""): 1, (sdk_key("a"), "europe"): 1}
     expander.delete_filter(FilterID("f"))
@@ -197,8 +206,8 @@ def test_a_second_manager_s_first_configuration_drops_what_it_lacks(make_pool: M
     for id in "12":
         pool.add_environment(params(id, id))
     pool.received_all_environments()
-    assert pool.wait_until_ready(5)
-    pool._attach(object())
+    assert pool.wait_until_ready(30)
+    pool._attach_to_stream(object())
     assert not pool.wait_until_ready(0)
     pool.add_environment(params("2", "2"))
     assert pool.get("1") is not None
@@ -207,12 +216,36 @@ def test_a_second_manager_s_first_configuration_drops_what_it_lacks(make_pool: M
     flags.wait_for_streams(sdk_key("2"))
 
 
+BEHIND: dict[str, Callable[[ClientPool], MessageHandler]] = {
+    "nothing": lambda pool: pool,
+    "a row": lambda pool: EnvironmentRegistry().wrap(pool),
+    "an expander": FilterExpander,
+    "an expander in a row": lambda pool: EnvironmentRegistry().wrap(FilterExpander(pool)),
+}
+
+
+@pytest.mark.parametrize("second", ["the same", *BEHIND])
+@pytest.mark.parametrize("first", BEHIND)
+def test_whatever_hands_on_to_it_a_second_manager_s_environments_stay_and_no_others(
+    first: str, second: str, make_pool: MakePool
+) -> None:
+    pool = make_pool(lazy=True)
+    handler = BEHIND[first](pool)
+    for ids in ("123", "23"):
+        environments = [EnvironmentRep(id, mob_key="mob-1", sdk_key=SDKKeyRep(sdk_key(id)), version=1) for id in ids]
+        with Emulator(environments) as service, StreamManager(service.key, service.uri, handler) as manager:
+            manager.wait_until_ready(10)
+            assert sorted(pool.status()) == [(id, "") for id in ids]
+            assert manager.status.failed_callbacks == 0
+        handler = handler if second == "the same" else BEHIND[second](pool)
+
+
 def test_it_may_be_given_to_a_second_manager(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     for ids in ("12", "23"):
         environments = [EnvironmentRep(id, mob_key="mob-1", sdk_key=SDKKeyRep(sdk_key(id)), version=1) for id in ids]
         with Emulator(environments) as service, StreamManager(service.key, service.uri, pool):
-            assert pool.wait_until_ready(10)
+            assert pool.wait_until_ready(30)
     assert sorted(id for id, _ in pool.status()) == ["2", "3"]
     flags.wait_for_streams(sdk_key("2"), sdk_key("3"))
 
@@ -223,10 +256,10 @@ def test_daemon_mode_and_offline_clients_serve_at_once(make_pool: MakePool, flag
     for id in "12":
         pool.add_environment(params(id, id))
     pool.received_all_environments()
-    assert pool.wait_until_ready(5)
+    assert pool.wait_until_ready(30)
     assert {found.state for found in pool.status().values()} == {ClientState.WORKING}
     pool.update_environment(params("1", "3"))
-    until(lambda: served_key(pool, "1") == sdk_key("3"))
+    wait_until(lambda: served_key(pool, "1") == sdk_key("3"))
     assert not flags.streams
 
 
@@ -332,7 +365,7 @@ def test_the_sdk_s_own_client_stays_as_it_is(make_pool: MakePool, caplog: pytest
     caplog.set_level(logging.WARNING)
     pool = make_pool(start_wait=5)
     pool.add_environment(params("1", "a"))
-    until(lambda: pool.get("1", timeout=5))
+    wait_until(lambda: pool.get("1", timeout=30))
     with pytest.raises(Exception, match="set_config was not called"):
         ldclient.get()
     assert not caplog.records

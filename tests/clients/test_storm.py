@@ -7,11 +7,12 @@ import threading
 import time
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from support.clients import params, sdk_key, served_key, until, value
+from clients.pools import params, sdk_key, served_key, value
 
 from autoconfig.clients import ClientPool
 from autoconfig.testing.flags import FlagService
@@ -63,19 +64,19 @@ def test_a_storm_of_rotations(make_pool: MakePool, flags: FlagService) -> None:
     for id in ids:
         pool.add_environment(params(id, f"0{id}"))
     pool.received_all_environments()
-    assert pool.wait_until_ready(10)
+    assert pool.wait_until_ready(30)
 
     readers = [Reader(pool, ids, borrows) for borrows in (True, True, False, False)]
     pause, began = threading.Event(), time.monotonic()
     for number, (id, key) in enumerate(rotations):
         pool.update_environment(params(id, key))
         pause.wait(max(0.0, began + number / len(rotations) - time.monotonic()))
-    until(lambda: [served_key(pool, id) for id in ids] == [sdk_key(f"40{id}") for id in ids], 20)
-    flags.wait_for_streams(*(sdk_key(f"40{id}") for id in ids), timeout=10)
+    wait_until(lambda: [served_key(pool, id) for id in ids] == [sdk_key(f"40{id}") for id in ids])
+    flags.wait_for_streams(*(sdk_key(f"40{id}") for id in ids), timeout=30)
     for reader in readers:
         reader.stop()
     assert [wrong for reader in readers for wrong in reader.wrong] == []
     assert sum(reader.evaluations for reader in readers) > 1000
-    until(lambda: {found.retired for found in pool.status().values()} == {0})
+    wait_until(lambda: {found.retired for found in pool.status().values()} == {0})
     assert pool.close()
-    flags.wait_for_streams(timeout=1)
+    flags.wait_for_streams()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import trustme
-from support.closing_peer import Peer, Script
-from support.closing_run import MakeRun, Run, Serve, descriptors
+from closing.run import MakeRun, Run, Serve, descriptors
+from support.peer import Peer, Script
 from support.recorder import Recorder
 
 from autoconfig import HTTPConfig

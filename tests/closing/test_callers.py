@@ -6,9 +6,10 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from support.closing_peer import PUT, WAITING, Line, Script, event
-from support.closing_run import NEVER, Acting, MakeRun, Run, Serve
-from support.closing_states import HEAD, WAITS, accepted_and_silent, flood, idle, refusing, silent_after_the_request
+from closing.run import NEVER, MakeRun, Run, Serve
+from closing.states import WAITS, idle, refusing, silent_after_the_request
+from support.peer import HEAD, PUT, WAITING, Line, Script, accepted_and_silent, event, flood
+from support.recorder import Acting
 
 from autoconfig import KeyRejectedError
 
@@ -51,7 +52,7 @@ def run_in_a_state(request: pytest.FixtureRequest, serve: Serve, make_run: MakeR
     script, tls = request.param
     peer = serve(script, tls=tls)
     run = make_run(peer.url, initial_retry_delay=NEVER).start()
-    peer.wait_for("reached")
+    peer.wait_until_reached()
     if script is refusing:
         run.log.wait_for(WAITS)
     return run
@@ -71,7 +72,7 @@ def test_inside_a_callback(callback: str, scheme: str, serve: Serve, make_run: M
     ended: list[bool] = []
     went_on = threading.Event()
 
-    def close(name: str) -> None:
+    def close(name: str, _: object) -> None:
         if name == callback:
             ended.append(run.close())
             went_on.set()
@@ -91,7 +92,7 @@ def test_inside_a_callback_and_outside_at_once(serve: Serve, make_run: MakeRun) 
     inside = threading.Event()
     ended: list[bool] = []
 
-    def close(name: str) -> None:
+    def close(*_: object) -> None:
         inside.set()
         ended.append(run.close())
 
@@ -165,7 +166,7 @@ def test_inside_a_done_callback_of_close(serve: Serve, make_run: MakeRun) -> Non
     ended: list[bool] = []
     assert run.settled
     run.settled.add_done_callback(lambda _: ended.append(run.close()))
-    peer.wait_for("reached")
+    peer.wait_until_reached()
     assert run.close() is True
     assert ended == [True]
     run.check(peer)

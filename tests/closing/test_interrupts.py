@@ -15,10 +15,11 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from support.closing_peer import WAITING
-from support.closing_run import PROMPT, Acting, MakeRun, Run, Serve
-from support.closing_states import flood, idle
+from closing.run import PROMPT, MakeRun, Run, Serve
+from closing.states import idle
 from support.handled import forget_handled_exception
+from support.peer import WAITING, flood
+from support.recorder import Holding
 
 import autoconfig
 from autoconfig import StreamManager, StreamState
@@ -85,14 +86,10 @@ def test_ctrl_c_at_every_line_of_close(script: Callable[[Any], None], serve: Ser
 
 def test_ctrl_c_while_close_waits_for_a_callback(serve: Serve, make_run: MakeRun) -> None:
     """A real signal; the state is there at once, and another ``join()`` is not held up longer than the callback."""
-    inside, released = threading.Event(), threading.Event()
+    handler = Holding()
 
-    def wait(_: str) -> None:
-        inside.set()
-        released.wait(WAITING)
-
-    run = make_run(serve(flood).url, Acting(wait)).start()
-    assert inside.wait(WAITING)
+    run = make_run(serve(flood).url, handler).start()
+    assert handler.inside.wait(WAITING)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, SOON)
     try:
@@ -103,7 +100,7 @@ def test_ctrl_c_while_close_waits_for_a_callback(serve: Serve, make_run: MakeRun
         signal.signal(signal.SIGALRM, before)
     assert run.manager.status.state is StreamState.OFF
     assert run.manager.join(0) is False
-    released.set()
+    handler.released.set()
     assert run.manager.join(WAITING) is True
     assert run.close() is True
 
@@ -159,6 +156,7 @@ def end(run: Run, hanging: Hanging) -> None:
     assert run.threads == []
 
 
+@pytest.mark.usefixtures("real_limits")
 @pytest.mark.parametrize("hanging", ["Received all", "Connected"], indirect=True)
 def test_a_thread_of_the_stream_hangs_in_a_log_handler(hanging: Hanging, serve: Serve, make_run: MakeRun) -> None:
     """The dispatcher or the reader; the line that says so goes through the same handler."""
@@ -171,26 +169,22 @@ def test_a_thread_of_the_stream_hangs_in_a_log_handler(hanging: Hanging, serve: 
     assert run.manager.status.state is StreamState.OFF
     assert run.manager.join(0) is True
     end(run, hanging)
-    assert len(run.log.given_up) == 1
-    assert run.log.given_up[0].endswith("; it is still in a log handler")
+    assert run.log.wait_for_given_up(1).endswith("; it is still in a log handler")
 
 
+@pytest.mark.usefixtures("real_limits")
 @pytest.mark.parametrize("hanging", ["Gave up", "A status listener failed"], indirect=True)
 def test_close_does_not_wait_for_its_own_lines(hanging: Hanging, serve: Serve, make_run: MakeRun) -> None:
     """Those on a callback that does not end, and on a listener that raises."""
-    released, inside = threading.Event(), threading.Event()
+    handler = Holding()
 
-    def wait(_: str) -> None:
-        inside.set()
-        released.wait(WAITING)
-
-    run = make_run(serve(idle).url, Acting(wait))
+    run = make_run(serve(idle).url, handler)
     run.log.logger.handlers.insert(0, hanging)
     run.start()
-    assert inside.wait(WAITING)
+    assert handler.inside.wait(WAITING)
     run.manager.add_status_listener(lambda _: 1 // 0)
     begun = time.monotonic()
     assert run.close(SOON) is False
     assert time.monotonic() - begun < PROMPT
-    released.set()
+    handler.released.set()
     end(run, hanging)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import urllib3.util
-from support.closing_black_hole import black_hole
-from support.closing_peer import WAITING, Line
-from support.closing_run import NEVER, MakeRun, Serve, descriptors
+from closing.run import NEVER, MakeRun, Serve, descriptors
+from support.addresses import black_hole
+from support.peer import WAITING, Line
 
 from autoconfig.stream.cancel import CancelToken
 
@@ -49,7 +49,7 @@ def test_reset_before_the_handshake(serve: Serve, make_run: MakeRun, monkeypatch
     peer = serve(reset_when_left, tls=True)
     before = descriptors()
     run = make_run(peer.url, initial_retry_delay=NEVER).start()
-    peer.wait_for("reached")
+    peer.wait_until_reached()
     assert connected.wait(WAITING)
     closer = threading.Thread(target=run.close)
     closer.start()

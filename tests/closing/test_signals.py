@@ -6,17 +6,16 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-from support.closing_peer import WAITING
-from support.closing_run import Acting, MakeRun, Serve
-from support.closing_states import flood
+from closing.run import MakeRun, Serve
+from support.peer import WAITING, flood
+from support.recorder import Holding
 
-PROGRAM = Path(__file__).parent.parent / "support" / "closing_steps.py"
+PROGRAM = Path(__file__).with_name("steps.py")
 SOON = 0.3  # seconds
-LIMIT = 60  # seconds for the program, which needs two or three
+LIMIT = 240  # seconds for the program, which needs two or three
 
 
 @pytest.mark.parametrize(
@@ -43,20 +42,16 @@ def test_at_every_line_of_a_call(call: str, server: str, lines: int, request: py
 
 def test_while_close_waits_for_a_callback(serve: Serve, make_run: MakeRun) -> None:
     """The handler's close() does not wait longer than it may, and the main thread's goes on afterwards."""
-    released, inside = threading.Event(), threading.Event()
-
-    def wait(name: str) -> None:
-        inside.set()
-        released.wait(WAITING)
+    handler = Holding()
 
     said: list[bool] = []
 
     def close(*_: object) -> None:
         said.append(run.close(SOON))
-        released.set()
+        handler.released.set()
 
-    run = make_run(serve(flood).url, Acting(wait)).start()
-    assert inside.wait(WAITING)
+    run = make_run(serve(flood).url, handler).start()
+    assert handler.inside.wait(WAITING)
     before = signal.signal(signal.SIGALRM, close)
     signal.setitimer(signal.ITIMER_REAL, SOON)
     try:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import pytest
-from support.closing_black_hole import black_hole, connecting_to
-from support.closing_peer import Line, Script, event
-from support.closing_run import NEVER, MakeRun, Serve, wait_until
-from support.closing_states import HEAD, WAITS, State, accepted_and_silent, silent_after_the_request, states
+from closing.run import NEVER, MakeRun, Serve
+from closing.states import WAITS, State, silent_after_the_request, states
+from support.addresses import black_hole, connecting_to
+from support.peer import HEAD, Line, Script, accepted_and_silent, event
+from support.recorder import Acting
+from support.waiting import wait_until
 
 from autoconfig import ClosedError, KeyRejectedError
 
-NOWHERE = "127.0.0.1:9"  # what the proxies are asked for; none of them connects to it
+NOWHERE = "127.0.0.1:9"  # the port of "discard", where nobody listens
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -21,7 +24,7 @@ def test_close_returns_at_once(state: State, scheme: str, serve: Serve, make_run
     """Whatever the server does, all ends, and nothing comes after it."""
     peer = serve(state.script, tls=scheme == "https")
     run = make_run(peer.url, **state.options).start()
-    peer.wait_for("reached", state.times)
+    peer.wait_until_reached(state.times)
     run.recorder.wait_for_calls(state.calls)
     if state.log:
         run.log.wait_for(state.log)
@@ -58,11 +61,9 @@ def test_connecting_to_a_black_hole(scheme: str, make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_back_off_after_a_refused_connection(scheme: str, make_run: MakeRun, serve: Serve) -> None:
+def test_back_off_after_a_refused_connection(scheme: str, make_run: MakeRun) -> None:
     """Nobody listens, and the next attempt is a minute away."""
-    peer = serve(accepted_and_silent)
-    peer.close()
-    run = make_run(peer.url.replace("http", scheme), initial_retry_delay=NEVER).start()
+    run = make_run(f"{scheme}://{NOWHERE}", initial_retry_delay=NEVER).start()
     run.log.wait_for(WAITS)
     assert run.close() is True
     run.check()
@@ -92,7 +93,7 @@ def test_stalled_proxy(script: Script, scheme: str, proxy: str, serve: Serve, ma
     """The proxy does not answer: at its own handshake, to CONNECT or GET, or at the handshake through it."""
     peer = serve(script, tls=proxy == "https")
     run = make_run(f"{scheme}://{NOWHERE}", http={"proxy_url": peer.url}).start()
-    peer.wait_for("reached")
+    peer.wait_until_reached()
     assert run.close() is True
     run.check(peer)
 
@@ -119,7 +120,7 @@ def test_after_the_key_was_rejected(status: int, scheme: str, serve: Serve, make
 
 @pytest.mark.parametrize("calls", [0, 1], ids=["while it is decoded", "while it is applied"])
 def test_a_large_put(calls: int, serve: Serve, make_run: MakeRun) -> None:
-    """The threads are busy for a while without a look at anything else."""
+    """All of it would take several seconds, because each call takes a while."""
     environment = {"envKey": "production", "envName": "Production", "projKey": "project", "version": 1}
     environments = {f"{number:024}": {**environment, "envID": f"{number:024}"} for number in range(5_000)}
     put = event("put", "/", data={"environments": environments})
@@ -130,8 +131,8 @@ def test_a_large_put(calls: int, serve: Serve, make_run: MakeRun) -> None:
         line.stall()
 
     peer = serve(send_it)
-    run = make_run(peer.url).start()
-    peer.wait_for("reached")
+    run = make_run(peer.url, Acting(lambda *_: threading.Event().wait(0.001))).start()
+    peer.wait_until_reached()
     run.recorder.wait_for_calls(calls)
     assert run.close() is True
     run.check(peer)

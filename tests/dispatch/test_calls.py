@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from support.dispatching import Clock
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 
 from autoconfig import HandlerErrors, HandlerFailure, MessageHandler
 from autoconfig.dispatch.calls import HandlerCalls, StoppedError
-from autoconfig.status import StatusTracker
+from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream.cancel import CancelToken
 
 METHODS = [
@@ -71,6 +70,17 @@ def test_nothing_is_called_once_the_token_is_cancelled(recorder: Recorder) -> No
     with pytest.raises(StoppedError):
         one.call(one.method("add_environment"), "argument")
     assert recorder.calls == []
+
+
+def test_a_handler_whose_own_manager_is_closed_has_failed() -> None:
+    """
+    Its calls end nothing here: the stream that calls it now goes on.
+
+    That is a ready-made handler which an object of the application's has passed on from one manager to another.
+    """
+    one, _ = calls_of(Failing(lambda *_: StoppedError()))
+    error = one.call(one.method("add_environment"), "argument")
+    assert str(error) == "the manager that this handler was given to is closed"
 
 
 @pytest.mark.parametrize("error", [None, *ERRORS], ids=lambda error: type(error).__name__)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.dispatching import ALL, Call, Clock, Inline, added, deleted, filter_added, filter_deleted, updated
-from support.misbehaving import Failing
+from support.recorder import Failing
 from support.samples import delete, delete_filter, patch, patch_filter, put
 
 from autoconfig import HandlerErrors, HandlerFailure, MessageHandler, RetryPolicy

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from support.dispatching import ALL, Inline, added, deleted, dispatch, filter_added, filter_deleted, updated
-from support.misbehaving import Failing
-from support.recorder import Recorder
+from support.recorder import Failing, Recorder
 from support.samples import delete, delete_filter, environment, patch, patch_filter, put
 
 from autoconfig import FilterID

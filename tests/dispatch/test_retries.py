@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.dispatching import QUIET, Clock, Inline
-from support.misbehaving import Failing
+from support.recorder import Failing
 from support.samples import patch, put
 
 from autoconfig import HandlerErrors, RetryPolicy

@@ -11,12 +11,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 30.0  # seconds for anything; what is waited for takes less than one
+DEADLINE = 60.0  # seconds for anything; what is waited for takes less than one
 
 
 class Example:
@@ -102,11 +101,3 @@ def get(address: str, path: str = "/") -> tuple[int, Any]:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, json.load(answer)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Look again and again until a condition holds that nothing can be waited on for."""
-    deadline, pause = time.monotonic() + DEADLINE, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE} s: {what}"
-        pause.wait(0.01)

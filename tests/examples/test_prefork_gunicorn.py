@@ -6,8 +6,9 @@ import signal
 
 import pytest
 from examples.conftest import STAGING, Start, need
-from examples.running import DEADLINE, get, wait_until
+from examples.running import DEADLINE, get
 from msgspec.structs import replace
+from support.waiting import wait_until
 
 from autoconfig.testing import Emulator
 

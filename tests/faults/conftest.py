@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 import trustme
-from support.faults_table import Tls
+from faults.table import Tls
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Mapping
 
 import pytest
-from support.faults_events import SMALL
-from support.faults_server import Play, Wire
-from support.faults_table import MODES, Fault, survive, table
+from faults.events import SMALL
+from faults.server import Play, Wire
+from faults.table import MODES, Fault, survive, table
 
 PAGE = b"<!DOCTYPE html><title>Sign in</title><script>event: put\ndata: {}\n\n</script>\n"
 NO_STREAM = "the answer is not an event stream but"

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 import trustme
-from support.faults_events import HEALTHY, SMALL, Event, patch
-from support.faults_server import FaultServer, Play, Wire, healthy, sending, stream
-from support.faults_table import (
+from faults.events import HEALTHY, SMALL, Event, patch
+from faults.server import FaultServer, Play, Wire, healthy, sending, stream
+from faults.table import (
     ATTEMPTS,
     BROKEN,
     DEADLINE,
@@ -32,8 +32,8 @@ from support.faults_table import (
     table,
     wait_until_healthy,
 )
+from support.loopback import read_request
 from support.recorder import Recorder
-from support.scripted_server import read_request
 
 NEXT = patch("elm", 1).wire
 PLACES: dict[str, tuple[Event | bytes, ...]] = {
@@ -147,7 +147,7 @@ def test_a_refused_connection() -> None:
         manager = manager_of(f"http://127.0.0.1:{held.getsockname()[1]}", recorder, lines, {})
         manager.start()
         try:
-            lines.wait_for(lambda: len(lines.having(FAILED)) >= ATTEMPTS)
+            lines.wait_until(lambda: len(lines.having(FAILED)) >= ATTEMPTS)
             held.listen()
             connection, _ = held.accept()
             with connection:

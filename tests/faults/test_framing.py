@@ -6,9 +6,9 @@ import itertools
 import zlib
 
 import pytest
-from support.faults_events import SMALL, patch
-from support.faults_server import Play, Wire, stream
-from support.faults_table import BROKEN, CORRUPT, ENDED, MODES, RESET, SILENT, Fault, survive, table
+from faults.events import SMALL, patch
+from faults.server import Play, Wire, stream
+from faults.table import BROKEN, CORRUPT, ENDED, MODES, RESET, SILENT, Fault, survive, table
 
 NEXT = patch("elm", 1).wire
 HALF = NEXT[: len(NEXT) // 2]

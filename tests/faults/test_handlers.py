@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.faults_events import ALL, HEALTHY, Call, Event, Ledger, canonical, delete, left, patch, put, short
-from support.faults_server import FaultServer, Wire, stream
-from support.faults_table import ATTEMPTS, DEADLINE, Lines, manager_of, wait_until_healthy
+from faults.events import ALL, HEALTHY, Call, Event, Ledger, canonical, delete, left, patch, put, short
+from faults.server import FaultServer, Wire, stream
+from faults.table import ATTEMPTS, DEADLINE, Lines, manager_of, wait_until_healthy
 from support.recorder import Recorder
 
 from autoconfig import HandlerErrors, RetryPolicy

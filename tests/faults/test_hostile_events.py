@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from support.faults_events import SMALL, Event, environment, patch, put
-from support.faults_server import Wire, stream
-from support.faults_table import ATTEMPTS, FAILED, MODES, WAITED, Fault, go_through, survive, table
+from faults.events import SMALL, Event, environment, patch, put
+from faults.server import Wire, stream
+from faults.table import ATTEMPTS, FAILED, MODES, WAITED, Fault, go_through, survive, table
 
 ENDED = "ended the stream"
 UNKNOWN = "Ignored an event of unknown name"

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from support.faults_events import SMALL, Event, environment, patch
-from support.faults_server import Wire, stream
-from support.faults_table import MODES, Fault, survive
+from faults.events import SMALL, Event, environment, patch
+from faults.server import Wire, stream
+from faults.table import MODES, Fault, survive
 
 NEXT = patch("elm", 1)
 DEEP = 100_000

@@ -6,9 +6,9 @@ import json
 import logging
 
 import pytest
-from support.faults_events import SMALL, Event, environment
-from support.faults_server import FaultServer, Play, Wire, stream
-from support.faults_table import (
+from faults.events import SMALL, Event, environment
+from faults.server import FaultServer, Play, Wire, stream
+from faults.table import (
     DEADLINE,
     FAILED,
     FIRST_DELAY,

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Mapping
 
 import pytest
-from support.faults_events import SMALL, put
-from support.faults_server import FaultServer, Play, Wire, healthy, stream
-from support.faults_table import KEY, MODES, Fault, Tls, survive, table
+from faults.events import SMALL, put
+from faults.server import FaultServer, Play, Wire, healthy, stream
+from faults.table import KEY, MODES, Fault, Tls, survive, table
 
 MOST = 10  # redirects that are followed
 UNUSABLE = "a redirect to something else than an http:// or https:// URL"

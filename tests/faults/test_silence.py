@@ -7,9 +7,9 @@ import time
 import zlib
 
 import pytest
-from support.faults_events import HEALTHY, SMALL, Event, patch
-from support.faults_server import FaultServer, Play, Wire, sending, stream
-from support.faults_table import (
+from faults.events import HEALTHY, SMALL, Event, patch
+from faults.server import FaultServer, Play, Wire, sending, stream
+from faults.table import (
     DEADLINE,
     MODES,
     SCHEMES,

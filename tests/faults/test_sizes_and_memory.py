@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support import faults_client
-from support.faults_events import SMALL, Event, Ledger, environment, patch
-from support.faults_server import FaultServer, Play, Wire, stream
-from support.faults_table import MODES, Fault, survive
+from faults.events import SMALL, Event, Ledger, environment, patch
+from faults.server import FaultServer, Play, Wire, stream
+from faults.table import MODES, Fault, survive
 
 MIB = 2**20
 LIMIT = 4 * MIB
@@ -50,7 +49,7 @@ def measure(play: Play, *, chunked: bool = True, limit: int = LIMIT) -> Report:
             assert go.wait(TIMEOUT)
             play(wire)
 
-    command = [sys.executable, faults_client.__file__]
+    command = [sys.executable, str(Path(__file__).with_name("client.py"))]
     environ = {**os.environ, "PYTHONPATH": ""}
     with FaultServer(second, 2, chunked=chunked) as server:
         arguments = [*command, server.url, str(limit)]

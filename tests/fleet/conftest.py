@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.fleet import Fleet, fleet
+from fleet.fleets import Fleet, fleet
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from fleet.fleets import LOG, STATE, Fleet, a_filter, environment
+from fleet.stalling_proxy import StallingProxy
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.fleet import LOG, STATE, Fleet, a_filter, environment, wait_for
-from support.stalling_proxy import StallingProxy
+from support.waiting import wait_until
 
 from autoconfig.redis import Leader
 
@@ -39,7 +40,7 @@ class FleetMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self._proxy.stalled = False
         try:
-            wait_for(lambda: any(leader.status.leading for leader in self._leaders), "a leader")
+            wait_until(lambda: any(leader.status.leading for leader in self._leaders), "a leader")
             self._fleet.service.set_environment(environment("last"))
             self._fleet.settle()
             self._fleet.follow()

@@ -6,8 +6,9 @@ import json
 import time
 
 import pytest
-from support.fleet import LOG, SECRET, STATE, Fleet, a_filter, environment, wait_for
-from support.stalling_proxy import StallingProxy
+from fleet.fleets import LOG, LONG_LEASE, SECRET, STATE, Fleet, a_filter, environment
+from fleet.stalling_proxy import StallingProxy
+from support.waiting import wait_until
 
 from autoconfig import StreamState
 from autoconfig.messages import KeyRep
@@ -67,7 +68,7 @@ def test_values_are_encrypted(fleet: Fleet) -> None:
 def test_another_secret_reads_nothing_and_says_why(fleet: Fleet) -> None:
     fleet.lead()
     follower = fleet.follow(secret="another")
-    wait_for(lambda: follower.manager.status.last_error, "the error")
+    wait_until(lambda: follower.manager.status.last_error, "the error")
     error = follower.manager.status.last_error
     assert error
     assert "another secret" in error.message
@@ -82,7 +83,7 @@ def test_a_value_in_another_place_is_refused(fleet: Fleet) -> None:
     value = fleet.client.hget(STATE, "e:e1")
     fleet.client.hset(STATE, "e:e2", value)  # type: ignore[arg-type]
     late = fleet.follow()
-    wait_for(lambda: late.manager.status.last_error, "the error")
+    wait_until(lambda: late.manager.status.last_error, "the error")
     assert not late.handler.calls
 
 
@@ -104,7 +105,7 @@ def test_a_refused_environment_stays_as_it_was(fleet: Fleet, where: str) -> None
     if where == "put":
         others = [environment(id) for id in ("e0", "e2", "e3", "e4")]
         fleet.service.replace([contradiction, *others], {"f1": a_filter()})
-        wait_for(lambda: follower.manager.status.refused, "the refusal")
+        wait_until(lambda: follower.manager.status.refused, "the refusal")
     else:
         fleet.service.set_environment(contradiction)
     fleet.service.set_environment(environment("e2", 8))
@@ -124,7 +125,7 @@ def test_flushed_again_and_again(fleet: Fleet) -> None:
         fleet.change()
         fleet.settle()
     fleet.client.flushall()
-    wait_for(lambda: fleet.client.hlen(STATE) > 6, "the picture")
+    wait_until(lambda: fleet.client.hlen(STATE) > 6, "the picture")
     fleet.follow()
     fleet.settle()
 
@@ -155,7 +156,7 @@ def test_the_log_is_trimmed(fleet: Fleet) -> None:
         for _ in range(5):
             written = leader.status.writes
             fleet.change()
-            wait_for(lambda: leader.status.writes > written, "a write")  # noqa: B023  # it is called at once
+            wait_until(lambda: leader.status.writes > written, "a write")  # noqa: B023  # it is called at once
         fleet.client.xtrim(LOG, maxlen=1, approximate=False)
         proxy.stalled = False
         fleet.settle()
@@ -190,7 +191,7 @@ def test_an_older_copy_is_noticed_though_nothing_changes(fleet: Fleet) -> None:
     fleet.settle()
     for key, value in copy.items():
         fleet.client.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
-    wait_for(lambda: fleet.client.hexists(STATE, "e:later"), "what the copy lacks")
+    wait_until(lambda: fleet.client.hexists(STATE, "e:later"), "what the copy lacks")
     fleet.follow()
     fleet.settle()
 
@@ -209,15 +210,15 @@ def test_connections_are_cut_every_50_ms(fleet: Fleet) -> None:
 
 
 def test_a_connection_that_is_back_reads_what_it_lacks_only(fleet: Fleet) -> None:
-    fleet.lead()
+    fleet.lead(lease=LONG_LEASE)
     with StallingProxy(fleet.server.port) as proxy:
         follower = fleet.follow(f"redis://127.0.0.1:{proxy.port}")
         fleet.settle()
         before = fleet.client.info("commandstats")["cmdstat_hgetall"]["calls"]  # type: ignore[index]
         connections = follower.manager.status.connections
         proxy.cut()
-        wait_for(lambda: follower.manager.status.connections > connections, "a new connection")
-        wait_for(lambda: follower.manager.status.state is StreamState.VALID, "a state")
+        wait_until(lambda: follower.manager.status.connections > connections, "a new connection")
+        wait_until(lambda: follower.manager.status.state is StreamState.VALID, "a state")
         fleet.change()
         fleet.settle()
         assert fleet.client.info("commandstats")["cmdstat_hgetall"]["calls"] == before  # type: ignore[index]
@@ -225,7 +226,7 @@ def test_a_connection_that_is_back_reads_what_it_lacks_only(fleet: Fleet) -> Non
 
 def test_a_follower_waits_for_the_first_picture(fleet: Fleet) -> None:
     follower = fleet.follow()
-    wait_for(lambda: follower.manager.status.last_byte_at, "an answer")
+    wait_until(lambda: follower.manager.status.last_byte_at, "an answer")
     fleet.lead()
     fleet.settle()
     assert follower.manager.status.connections == 1
@@ -233,18 +234,18 @@ def test_a_follower_waits_for_the_first_picture(fleet: Fleet) -> None:
 
 
 def test_without_a_leader_the_state_says_so(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.redis.source._LEADERLESS", 1.0)
     monkeypatch.setattr("autoconfig.redis.source._IDLE", 0.2)
     leader = fleet.lead()
     follower = fleet.follow()
     fleet.settle()
     assert follower.source.leader.owner == leader.owner
+    monkeypatch.setattr("autoconfig.redis.source._LEADERLESS", 1.0)
     leader.close()
-    wait_for(lambda: follower.manager.status.state is StreamState.INTERRUPTED, "the state")
+    wait_until(lambda: follower.manager.status.state is StreamState.INTERRUPTED, "the state")
     assert follower.source.leader.owner == ""
     fleet.change()
     fleet.lead()
-    wait_for(lambda: follower.manager.status.state is StreamState.VALID, "the state")
+    wait_until(lambda: follower.manager.status.state is StreamState.VALID, "the state")
     fleet.settle()
 
 
@@ -268,9 +269,21 @@ def test_a_clock_that_was_set_back_heals(fleet: Fleet, monkeypatch: pytest.Monke
 def test_the_source_shows_no_password() -> None:
     source = RedisSource("rediss://user:pass@cache.internal:6380/1", "prod")
     assert repr(source) == "<RedisSource 'prod' at rediss://cache.internal:6380/1>"
+    source = RedisSource("redis://:p%2Fw@h/0?client_name=a@b", "prod")
+    assert repr(source) == "<RedisSource 'prod' at redis://h/0>"
 
 
-@pytest.mark.parametrize("url", ["http://h", "redis://", "redis+sentinel://h", "redis://h:x", "redis://h?db=x"])
+WRONG_URLS = ["http://h", "redis://", "redis+sentinel://h", "redis://h:x", "redis://h?db=x"]
+SPLIT_IN_PASSWORD = [
+    "redis://u:1/2@h",
+    "redis://u:1#2@h",
+    "redis://u:1?2@h",
+    "redis://u:p@s/2@h",
+    "redis+sentinel://u:1/2@h/s",
+]
+
+
+@pytest.mark.parametrize("url", WRONG_URLS + SPLIT_IN_PASSWORD)
 def test_a_wrong_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match=r"^url must be redis://host"):
         RedisSource(url, "prod")

@@ -9,11 +9,13 @@ import subprocess
 import time
 
 import pytest
-from support.fleet import LEASE, LIMIT, LOG, NAME, SECRET, STATE, Fleet, environment, wait_for
-from support.stalling_proxy import StallingProxy
+from fleet.fleets import LEASE, LIMIT, LOG, LONG_LEASE, NAME, SECRET, STATE, Fleet, environment
+from fleet.stalling_proxy import StallingProxy
+from support.waiting import wait_until
 
 from autoconfig import StreamManager
 from autoconfig.redis import Leader
+from autoconfig.redis import leader as leader_module
 from autoconfig.redis.scripts import BEAT, RELEASE, TAKE, WRITE
 
 
@@ -21,10 +23,11 @@ def led_by(fleet: Fleet, process: subprocess.Popen[str]) -> bool:
     return f":{process.pid}:".encode() in (fleet.owner() or b"")
 
 
-def test_one_of_two_leads(fleet: Fleet) -> None:
-    first = fleet.lead()
-    second = fleet.lead(wait=False)
-    time.sleep(3 * LEASE)
+def test_one_of_two_leads(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader_module, "_POLLS", 50)
+    first = fleet.lead(lease=LONG_LEASE)
+    second = fleet.lead(wait=False, lease=LONG_LEASE)
+    time.sleep(1)  # in which the second one looks ten times
     assert fleet.owner() == first.owner.encode()
     assert not second.status.leading
     assert second.status.takeovers == 0
@@ -48,24 +51,24 @@ def test_a_killed_leader_is_replaced(fleet: Fleet) -> None:
     fleet.settle()
     first.kill()
     fleet.change()
-    wait_for(lambda: led_by(fleet, second), "the second leader")
+    wait_until(lambda: led_by(fleet, second), "the second leader")
     fleet.change()
     fleet.settle()
     third = fleet.lead_in_process()
     second.kill()
     fleet.change()
-    wait_for(lambda: led_by(fleet, third), "the third leader")
+    wait_until(lambda: led_by(fleet, third), "the third leader")
     fleet.settle()
 
 
 def test_a_leader_that_was_stopped_and_continues_does_no_harm(fleet: Fleet) -> None:
-    first, second = fleet.lead_in_process(), fleet.lead_in_process()
+    first, second = fleet.lead_in_process(), fleet.lead_in_process(lease=LONG_LEASE)
     for _ in range(3):
         fleet.follow()
     fleet.settle()
     os.kill(first.pid, signal.SIGSTOP)
     fleet.change()
-    wait_for(lambda: led_by(fleet, second), "the next leader")
+    wait_until(lambda: led_by(fleet, second), "the next leader")
     fleet.settle()
     fleet.change()
     os.kill(first.pid, signal.SIGCONT)
@@ -78,8 +81,8 @@ def test_a_leader_that_was_stopped_and_continues_does_no_harm(fleet: Fleet) -> N
 
 def test_a_leader_that_is_cut_off_is_replaced(fleet: Fleet) -> None:
     with StallingProxy(fleet.server.port) as proxy:
-        first = fleet.lead(f"redis://127.0.0.1:{proxy.port}")
-        second = fleet.lead(wait=False)
+        first = fleet.lead(f"redis://127.0.0.1:{proxy.port}", lease=LONG_LEASE)
+        second = fleet.lead(wait=False, lease=LONG_LEASE)
         fleet.follow()
         fleet.settle()
         proxy.stalled = True
@@ -88,10 +91,10 @@ def test_a_leader_that_is_cut_off_is_replaced(fleet: Fleet) -> None:
         fleet.settle()
         proxy.stalled = False
         fleet.change()
-        wait_for(lambda: not first.status.leading, "the end of the first one's term")
+        wait_until(lambda: not first.status.leading, "the end of the first one's term")
         fleet.settle()
         assert fleet.owner() == second.owner.encode()
-        wait_for(lambda: first._manager is None, "the end of the first one's stream")
+        wait_until(lambda: first._followed is None, "the end of the first one's stream")
         first.close()
 
 
@@ -103,7 +106,7 @@ def test_a_follower_that_is_cut_off_catches_up(fleet: Fleet, monkeypatch: pytest
         fleet.settle()
         proxy.stalled = True
         fleet.change()
-        wait_for(lambda: follower.manager.status.last_error, "an error")
+        wait_until(lambda: follower.manager.status.last_error, "an error")
         proxy.stalled = False
         fleet.settle()
 
@@ -119,8 +122,8 @@ def test_a_leader_whose_stream_has_ended_hands_over(fleet: Fleet) -> None:
         second = fleet.lead()
         fleet.follow()
         fleet.settle()
-        assert second.status.leading
         assert first.status.error == "its stream has ended"
+        wait_until(lambda: second.status.leading, "the second one")
 
 
 def test_a_manager_that_cannot_be_made_hands_over(fleet: Fleet) -> None:
@@ -128,9 +131,23 @@ def test_a_manager_that_cannot_be_made_hands_over(fleet: Fleet) -> None:
         raise LookupError("rel-secret")
 
     with Leader(fleet.url, NAME, fail, secret=SECRET, lease=LEASE) as first:
-        wait_for(lambda: first.status.error, "an error")
+        wait_until(lambda: first.status.error, "an error")
         assert first.status.error == "its manager cannot be made: LookupError"
         fleet.lead()
+
+
+def test_a_hand_over_that_redis_interrupts_is_made_later(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    made: list[object] = []
+
+    def fail(handler: object) -> StreamManager:
+        made.append(handler)
+        fleet.client.client_kill_filter(_type="normal", skipme=True)
+        raise LookupError
+
+    with Leader(fleet.url, NAME, fail, secret=SECRET, lease=LEASE):
+        wait_until(lambda: made, "the first term")
+        fleet.lead()
+    assert "thread failed" not in caplog.text
 
 
 def test_a_leader_that_gets_nothing_from_the_service_hands_over(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,12 +162,12 @@ def test_a_leader_that_gets_nothing_from_the_service_hands_over(fleet: Fleet, mo
 
 
 def test_a_new_leader_writes_what_differs_only(fleet: Fleet) -> None:
-    first = fleet.lead()
+    first = fleet.lead(lease=LONG_LEASE)
     fleet.follow()
     fleet.settle()
     first.close()
     fleet.service.set_environment(environment("while-nobody-led"))
-    fleet.lead()
+    fleet.lead(lease=LONG_LEASE)
     fleet.settle()
     birth = fleet.client.hget(STATE, "#born")
     kinds = [entry[b"k"] for _, entry in fleet.client.xrange(LOG)]  # type: ignore[union-attr]
@@ -162,7 +179,7 @@ def test_a_new_leader_writes_what_differs_only(fleet: Fleet) -> None:
 def test_redis_may_not_evict(fleet: Fleet, policy: str, caplog: pytest.LogCaptureFixture) -> None:
     fleet.client.config_set("maxmemory-policy", policy)
     leader = fleet.lead(wait=False)
-    wait_for(lambda: leader.status.error, "the error")
+    wait_until(lambda: leader.status.error, "the error")
     assert policy in (leader.status.error or "")
     assert "set noeviction" in (leader.status.error or "")
     assert not leader.status.leading
@@ -172,13 +189,49 @@ def test_redis_may_not_evict(fleet: Fleet, policy: str, caplog: pytest.LogCaptur
     assert leader.wait_until_leading(LIMIT)
 
 
+def test_one_that_leads_says_that_redis_may_evict_by_now_and_goes_on(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leader_module, "_EVICTION_CHECKS", 0.01)
+    leader = fleet.lead()
+    fleet.follow()
+    fleet.settle()
+    fleet.client.config_set("maxmemory-policy", "allkeys-lru")
+    wait_until(lambda: leader.status.error, "the error")
+    fleet.client.delete(STATE)  # evicted
+    fleet.change()
+    fleet.settle()
+    fleet.client.client_kill_filter(_type="normal", skipme=True)
+    fleet.change()
+    fleet.settle()
+    assert "allkeys-lru" in (leader.status.error or "")
+    assert [record.levelname for record in caplog.records if "evict" in record.getMessage()].count("ERROR") < 4
+    waiting = fleet.lead(wait=False)  # which would not take over
+    wait_until(lambda: waiting.status.error, "the error of one that does not lead")
+    fleet.client.config_set("maxmemory-policy", "noeviction")
+    wait_until(lambda: not leader.status.error and not waiting.status.error, "the end of the error")
+    assert leader.status.leading
+
+
+def test_one_that_waits_does_not_take_over_where_redis_may_evict_by_now(fleet: Fleet) -> None:
+    leader, waiting = fleet.lead(), fleet.lead(wait=False)
+    wait_until(lambda: len(fleet.client.client_list(_type="normal")) >= 3, "the connection of the one that waits")
+    fleet.client.config_set("maxmemory-policy", "allkeys-lfu")
+    leader.close()
+    wait_until(lambda: waiting.status.error, "the error")
+    assert "allkeys-lfu" in (waiting.status.error or "")
+    assert not waiting.status.leading
+    fleet.client.config_set("maxmemory-policy", "noeviction")
+    assert waiting.wait_until_leading(LIMIT)
+
+
 def test_redis_without_memory_keeps_the_last_picture(fleet: Fleet) -> None:
     leader = fleet.lead()
     fleet.follow()
     fleet.settle()
     fleet.client.config_set("maxmemory", 1)
     fleet.change()
-    wait_for(lambda: leader.status.error, "the error")
+    wait_until(lambda: leader.status.error, "the error")
     assert leader.status.error == "Redis has no memory left; see its maxmemory"
     assert fleet.client.hlen(STATE) > 6
     fleet.client.config_set("maxmemory", 0)
@@ -233,7 +286,7 @@ def test_two_that_believe_to_lead_write_one_history(fleet: Fleet) -> None:
         fleet.client.hset(STATE, "#owner", "")  # free for whoever comes first
         for _ in range(5):
             fleet.change()
-        wait_for(lambda: first.status.leading is not second.status.leading, "one leader")
+        wait_until(lambda: first.status.leading is not second.status.leading, "one leader")
     fleet.settle()
     history = [(int(id.partition(b"-")[0]), int(entry[b"p"])) for id, entry in fleet.client.xrange(LOG)]  # type: ignore[union-attr]
     assert all(before == earlier for (earlier, _), (_, before) in itertools.pairwise(history))

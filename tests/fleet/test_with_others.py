@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.fleet import NAME, QUICK, SECRET, Fleet, wait_for
+from fleet.fleets import LONG_LEASE, NAME, QUICK, SECRET, Fleet
+from support.waiting import wait_until
 
 from autoconfig import EnvironmentRegistry, StreamManager
 from autoconfig.cache import FileStore
@@ -31,11 +32,11 @@ def test_a_cache(fleet: Fleet, tmp_path: Path) -> None:
     leader.close()
     fleet.client.flushall()
     late = fleet.follow(cache=store)
-    wait_for(lambda: late.manager.status.content is ContentSource.CACHE, "the cache")
+    wait_until(lambda: late.manager.status.content is ContentSource.CACHE, "the cache")
     assert late.handler.environments == follower.handler.environments
     fleet.lead()
     fleet.change()
-    wait_for(lambda: late.has(fleet.service), "the service's set")
+    wait_until(lambda: late.has(fleet.service), "the service's set")
     late.check_calls(*fleet.deleted)
 
 
@@ -60,13 +61,13 @@ def test_metrics_of_the_fleet(fleet: Fleet) -> None:
     pytest.importorskip("prometheus_client")
     from autoconfig.metrics import StreamCollector
 
-    first = fleet.lead()
-    second = fleet.lead(wait=False)
+    first = fleet.lead(lease=LONG_LEASE)
+    second = fleet.lead(wait=False, lease=LONG_LEASE)
     follower = fleet.follow()
     fleet.settle()
     fleet.change()
     fleet.settle()
-    wait_for(lambda: follower.source.leader.alive_at, "a second sign of life")
+    wait_until(lambda: follower.source.leader.alive_at, "a second sign of life")
     collector = StreamCollector(
         {"main": follower.manager}, fleets={"main": follower.source}, leaders={"one": first, "two": second}
     )

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.running import Example, get, wait_until
-from support.ports import free_port
-from support.recipes import recipe
+from examples.running import Example, get
+from frameworks.recipes import recipe
+from support.addresses import free_port
 from support.samples import environment
+from support.waiting import wait_until
 
 from autoconfig.testing import Emulator
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from frameworks.conftest import NAMES, WHERE, Serve
-from support.recipes import recipe
+from frameworks.recipes import recipe
 from support.samples import environment
 
 from autoconfig import HandlerErrors, RetryPolicy, StreamState

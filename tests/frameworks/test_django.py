@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from frameworks.conftest import WHERE, Serve
-from support.recipes import recipe
+from frameworks.recipes import recipe
 
 from autoconfig.testing import Emulator
 

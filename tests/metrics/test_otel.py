@@ -60,7 +60,7 @@ def test_the_three_names_that_relay_dashboards_know_and_ours() -> None:
         ]
 
         with manager, other:
-            manager.wait_until_ready(5)
+            manager.wait_until_ready(30)
             assert other.wait_for(StreamState.OFF, 5)
             found = read(reader)
             assert found["launchdarkly.relay.autoconfig.state", "main", "VALID"] == 1

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.recorder import Failing, Holding
+from support.waiting import wait_until
 
 pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
@@ -59,14 +61,6 @@ ENVIRONMENT = EnvironmentRep(
 Scrape = Callable[..., dict[tuple[str, ...], float]]
 
 
-def until(condition: Callable[[], Any]) -> None:
-    """Wait until the condition holds."""
-    deadline, pause = time.monotonic() + 5, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        pause.wait(0.01)
-
-
 def in_order(labels: dict[str, str]) -> list[str]:
     """Return the values of labels: the stream's, then the others by their names."""
     return [labels[name] for name in sorted(labels, key=lambda name: (name != "stream", name))]
@@ -105,7 +99,7 @@ def scrape() -> Iterator[Scrape]:
         def scrape(collector: StreamCollector, accept: str = "text/plain") -> dict[tuple[str, ...], float]:
             registry.register(collector)
             request = urllib.request.Request(uri, headers={"Accept": accept})
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 text = answer.read().decode()
             registry.unregister(collector)
             assert not [key for key in KEYS if key in text]
@@ -137,7 +131,7 @@ def test_each_state_of_a_stream(make: Callable[..., StreamManager], service: Emu
 
     manager.start()
     assert manager.wait_for(StreamState.VALID, 5)
-    until(lambda: scrape(collector)["autoconfig_ready", "main"] == 1)
+    wait_until(lambda: scrape(collector)["autoconfig_ready", "main"] == 1)
     found = scrape(collector)
     assert state() == "VALID"
     assert found["autoconfig_stream_connected", "main"] == 1
@@ -149,7 +143,7 @@ def test_each_state_of_a_stream(make: Callable[..., StreamManager], service: Emu
 
     service.close()
     assert manager.wait_for(StreamState.INTERRUPTED, 5)
-    until(lambda: manager.status.failed_attempts > 1)
+    wait_until(lambda: manager.status.failed_attempts > 1)
     found = scrape(collector)
     assert state() == "INTERRUPTED"
     assert found["autoconfig_stream_failed_attempts", "main"] > 1
@@ -167,7 +161,7 @@ def test_a_reconnection_without_an_error_is_counted(
     manager.start()
     assert manager.wait_for(StreamState.VALID, 5)
     service.send_reconnect()
-    until(lambda: manager.status.connections == 2)
+    wait_until(lambda: manager.status.connections == 2)
     found = scrape(StreamCollector({"main": manager}))
     assert found["autoconfig_stream_connections_total", "main"] == 2
     assert found["autoconfig_stream_events_total", "main", "reconnect"] == 1
@@ -192,7 +186,7 @@ def test_what_a_registry_has(make: Callable[..., StreamManager], service: Emulat
     registry = EnvironmentRegistry()
     manager = make(registry)
     manager.start()
-    until(lambda: len(registry.environments) == 1)
+    wait_until(lambda: len(registry.environments) == 1)
     collector = StreamCollector({}, registries={"main": registry})
     found = scrape(collector)
     assert found["autoconfig_environments", "main"] == 1
@@ -201,21 +195,18 @@ def test_what_a_registry_has(make: Callable[..., StreamManager], service: Emulat
     assert ("autoconfig_next_key_expiry_timestamp_seconds", "main") not in found
 
     service.rotate_sdk_key(ENVIRONMENT.env_id, SDKKey(KEYS[1]), timedelta(hours=1))
-    until(lambda: scrape(collector)["autoconfig_expiring_sdk_keys", "main"] == 1)
+    wait_until(lambda: scrape(collector)["autoconfig_expiring_sdk_keys", "main"] == 1)
     expires = scrape(collector)["autoconfig_next_key_expiry_timestamp_seconds", "main"]
     each = scrape(StreamCollector({}, registries={"main": registry}, per_environment=True))
     assert each["autoconfig_next_key_expiry_timestamp_seconds", "main", "production", "shop"] == expires
 
 
 def test_calls_are_timed_and_counted_when_they_fail(make: Callable[..., StreamManager], scrape: Scrape) -> None:
-    class Failing(Recorder):
-        def add_filter(self, params: Any) -> None:
-            raise OSError("database away")
-
-    handlers = {"main": TimedHandler(Failing()), "idle": TimedHandler(Recorder())}
+    failing = Failing(lambda name, _: OSError("database away") if name == "add_filter" else None)
+    handlers = {"main": TimedHandler(failing), "idle": TimedHandler(Recorder())}
     manager = make(handlers["main"])
     manager.start()
-    until(lambda: manager.status.failed_callbacks)
+    wait_until(lambda: manager.status.failed_callbacks)
     found = scrape(StreamCollector({"main": manager}, handlers=handlers))
     calls, failures = "autoconfig_handler_duration_seconds_count", "autoconfig_handler_callback_failures_total"
     assert found[calls, "main", "add_environment"] == 1
@@ -256,35 +247,30 @@ def test_a_timed_registry_belongs_to_its_stream(make: Callable[..., StreamManage
     timed = TimedHandler(registry)
     manager = make(timed)
     manager.start()
-    registry.wait_until_ready(5)
+    registry.wait_until_ready(30)
     with pytest.raises(RuntimeError, match="belongs to a manager that is still running"):
         make(timed).start()
     manager.close()
     assert registry.get("1")
     service.delete_environment("1")
     make(timed).start()
-    registry.wait_until_ready(5)
+    registry.wait_until_ready(30)
     assert registry.get("1") is None  # what the earlier manager has left is deleted
 
 
 def test_a_scrape_waits_for_no_handler(make: Callable[..., StreamManager], scrape: Scrape) -> None:
-    going_on = threading.Event()
-
-    class Slow(Recorder):
-        def add_environment(self, params: Any) -> None:
-            assert going_on.wait(30)
-
-    timed = TimedHandler(Slow())
+    handler = Holding("add_environment")
+    timed = TimedHandler(handler)
     manager = make(timed)
     manager.start()
-    until(lambda: manager.status.queued_batches)
+    wait_until(lambda: manager.status.queued_batches)
     begin = time.monotonic()
     found = scrape(StreamCollector({"main": manager}, handlers={"main": timed}))
     assert time.monotonic() - begin < 5
     assert found["autoconfig_handler_queued_batches", "main"] == 1
     assert found["autoconfig_handler_lag_seconds", "main"] > 0
     assert ("autoconfig_handler_duration_seconds_count", "main", "add_environment") in found
-    going_on.set()
+    handler.released.set()
 
 
 def test_the_states_of_clients(scrape: Scrape) -> None:
@@ -311,7 +297,7 @@ def test_a_real_pool(make: Callable[..., StreamManager], scrape: Scrape) -> None
     ):
         manager = make(pool)
         manager.start()
-        assert pool.wait_until_ready(5)
+        assert pool.wait_until_ready(30)
         assert scrape(StreamCollector({}, pools={"main": pool}))["autoconfig_clients", "main", "WORKING"] == 1
         manager.close()
 

@@ -8,29 +8,29 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 
 pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
 
-from support.ports import free_port
-from support.processes_control import WAITING, end_process
+from processes.control import WAITING, end_process
+from support.addresses import free_port
 from support.samples import environment, payload_filter
 
 from autoconfig import SDKKey
 from autoconfig.testing import Emulator
 
 FOLDER = Path(__file__).parents[2] / "docs" / "how-to" / "metrics"
+LOOK = 0.1  # seconds between two questions to Prometheus
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="needs Debian's package prometheus")
 
@@ -53,7 +53,7 @@ def target(service: Emulator, closing: ExitStack) -> int:
     """Starts the program at the service; returns the port to scrape."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
-        [sys.executable, "-m", "support.metrics_program"],
+        [sys.executable, "-m", "metrics.program"],
         env={**os.environ, "STREAM_URI": service.uri, "STREAM_KEY": service.key, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ def prometheus(target: int, closing: ExitStack, tmp_path: Path) -> str:
             start_new_session=True,
         )
     closing.callback(end_process, process)
-    until(lambda: is_ready(f"http://{address}/-/ready"), lambda: (tmp_path / "log").read_text())
+    wait_until(lambda: is_ready(f"http://{address}/-/ready"), lambda: (tmp_path / "log").read_text(), pause=LOOK)
     return f"http://{address}/api/v1"
 
 
@@ -101,7 +101,7 @@ def test_the_alert_of_an_interrupted_stream_and_the_dashboard(prometheus: str, s
         missing[:] = [text for text in expressions if not get(prometheus, "query", query=text)["result"]]
         return not missing
 
-    until(all_answer, lambda: f"without an answer: {missing}")
+    wait_until(all_answer, lambda: f"without an answer: {missing}", pause=LOOK)
     assert alerts(prometheus) == {}
     scraped = urllib.request.urlopen(f"http://127.0.0.1:{target}/metrics", timeout=WAITING).read().decode()
     for text in (*expressions, *rules(prometheus)):
@@ -109,7 +109,9 @@ def test_the_alert_of_an_interrupted_stream_and_the_dashboard(prometheus: str, s
     assert not re.search("sdk-|mob-|rel-", scraped)
 
     service.close()
-    until(lambda: alerts(prometheus) == {"AutoconfigStreamDown": "firing"}, lambda: str(alerts(prometheus)))
+    wait_until(
+        lambda: alerts(prometheus) == {"AutoconfigStreamDown": "firing"}, lambda: str(alerts(prometheus)), pause=LOOK
+    )
 
 
 def dashboard() -> list[str]:
@@ -126,7 +128,7 @@ def rules(prometheus: str) -> list[str]:
         [group] = get(prometheus, "rules")["groups"]
         return {rule["health"] for rule in group["rules"]} == {"ok"}
 
-    until(all_ok, lambda: str(get(prometheus, "rules")))
+    wait_until(all_ok, lambda: str(get(prometheus, "rules")), pause=LOOK)
     [group] = get(prometheus, "rules")["groups"]
     assert len(group["rules"]) == 4
     return [rule["query"] for rule in group["rules"]]
@@ -148,11 +150,3 @@ def is_ready(uri: str) -> bool:
     with suppress(OSError), urllib.request.urlopen(uri, timeout=WAITING) as answer:
         return bool(answer.status == 200)
     return False
-
-
-def until(condition: Callable[[], bool], tell: Callable[[], str]) -> None:
-    """Wait until the condition holds; say what is the matter if it does not."""
-    deadline, pause = time.monotonic() + WAITING, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, tell()
-        pause.wait(0.1)

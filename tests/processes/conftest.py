@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from support.processes_control import Agents
+from processes.control import Agents
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.processes_programs import PROMPT, TERMINATED, run_to_end
-from support.processes_states import STATES, State, service
+from processes.programs import PROMPT, TERMINATED, run_to_end
+from processes.states import STATES, State, service
 
 BROKEN = ("Logging error", "closed file", "Fatal Python error", "Traceback", "Exception ignored")
 

@@ -6,8 +6,9 @@ import ssl
 from contextlib import ExitStack
 
 import pytest
-from support.processes_control import Agent, Agents, FailedError, wait_until
-from support.processes_states import STATES, State, service
+from processes.control import Agent, Agents, FailedError
+from processes.states import STATES, State, service
+from support.waiting import wait_until
 
 PENDING = {"stalled", "black hole", "back-off", "TLS stalled"}
 

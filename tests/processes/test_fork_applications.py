@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-DEADLINE = 30  # seconds
+DEADLINE = 120  # seconds
 
 SETUP = """
 import logging, logging.config, logging.handlers, os, queue, signal, sys, threading, time
@@ -31,7 +31,7 @@ def fork(in_child=lambda: None):
             code = 0
         finally:
             os._exit(code)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -81,7 +81,7 @@ class Waiting(logging.Handler):
 parent = os.getpid()
 LOG.addHandler(Waiting())
 with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
-    manager.connected.result(10)
+    manager.connected.result(30)
     in_another_thread(held, release)
     assert fork() == 0
     release.set()
@@ -90,7 +90,7 @@ with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
 lines = queue.Queue()
 LOG.addHandler(logging.handlers.QueueHandler(lines))
 with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
-    manager.connected.result(10)
+    manager.connected.result(30)
     busy = True
     def use():
         while busy:
@@ -114,13 +114,13 @@ flushing = threading.Event()
 LOG.addHandler(logging.StreamHandler(sys.stdout))
 slow = Slow()  # the youngest, hence the first that dictConfig() flushes
 with StreamManager(DEMO_KEY, service.uri, Handler()) as manager:
-    manager.connected.result(10)
+    manager.connected.result(30)
     settings = {"version": 1, "disable_existing_loggers": False}
     configure = threading.Thread(target=logging.config.dictConfig, args=[settings], daemon=True)
     configure.start()
     flushing.wait()
     assert fork() == 0
-    configure.join(10)
+    configure.join(30)
     assert not configure.is_alive()
 """,
     "a registry that watches a key that expires": """
@@ -144,10 +144,10 @@ def check():
     assert threading.active_count() == 1
     registry._expiry._clock = lambda: datetime.now(timezone.utc)
     registry.add_environment(rep("sdk-2").to_params())
-    assert expired.get(timeout=10) == "sdk-2"
+    assert expired.get(timeout=30) == "sdk-2"
 assert fork(check) == 0
 release.set()
-assert expired.get(timeout=10) == "sdk-1"
+assert expired.get(timeout=30) == "sdk-1"
 """,
     "a fork inside a callback": """
 class Forking(MessageHandler):
@@ -168,7 +168,7 @@ for number in range(3):
     service.set_environment(EnvironmentRep(env_id=f"id-{number}"))
 handler = Forking()
 with StreamManager(DEMO_KEY, service.uri, handler) as manager:
-    assert handler.codes.get(timeout=10) == 0
+    assert handler.codes.get(timeout=30) == 0
 """,
 }
 

@@ -7,8 +7,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from support.processes_control import KEY, Agent, Agents
-from support.processes_states import ENVIRONMENTS
+from processes.control import KEY, Agent, Agents
+from processes.states import ENVIRONMENTS
 from support.samples import environment
 
 from autoconfig.testing import Emulator

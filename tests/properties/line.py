@@ -19,7 +19,7 @@ from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
 from autoconfig.dispatch.retries import FailedCall
 from autoconfig.messages import Batch, Message
-from autoconfig.status import StatusTracker
+from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream.cancel import CancelToken
 
 RETRY = RetryPolicy(max_delay=8.0)

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from safety.certificates import Authority
+from safety.log import LogWatch
+from safety.wire import KEY, Follow
 from support.recorder import Recorder
-from support.safety_certificates import Authority
-from support.safety_log import LogWatch
-from support.safety_wire import KEY, Follow
 
 from autoconfig import HTTPConfig, RetryPolicy, StreamManager
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
-from support.recorder import Recorder
-from support.safety_check import DONE, check
-from support.safety_log import LogWatch
-from support.safety_story import KEY, MOBILE, SDK, environment, event, patch, put
-from support.safety_wire import ENDED, Follow, redirect
+from safety.check import DONE, check
+from safety.log import LogWatch
+from safety.story import KEY, MOBILE, SDK, environment, event, patch, put
+from safety.wire import ENDED, Follow, redirect
+from support.recorder import Failing, Recorder
 from support.scripted_server import Item
 
 FILTER = {"projKey": SDK, "key": MOBILE, "version": 1}
@@ -52,15 +51,6 @@ ANSWERS: dict[str, list[Item]] = {
 }
 
 
-class Failing(Recorder):
-    """Fails once for each environment, so that its id is in a line about that."""
-
-    def _record(self, name: str, argument: Any) -> None:
-        super()._record(name, argument)
-        if name == "add_environment" and self.names.count(name) == 1:
-            raise RuntimeError("an ordinary error")
-
-
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
 def test_what_the_stream_repeats_is_not_logged(
     stream: list[Item], stack: ExitStack, follow: Follow, recorder: Recorder, log: LogWatch
@@ -78,7 +68,9 @@ def test_what_the_answer_repeats_is_not_logged(
 def test_an_id_that_is_a_key_is_not_logged_when_the_handler_fails(
     stack: ExitStack, follow: Follow, log: LogWatch
 ) -> None:
-    check([[put(environment(SDK, 1)), ENDED], [DONE]], Failing(), stack, follow, log)
+    """It fails once for each environment, so that its id is in a line about that."""
+    handler = Failing(lambda name, _: RuntimeError("an error") if handler.names.count("add_environment") == 1 else None)
+    check([[put(environment(SDK, 1)), ENDED], [DONE]], handler, stack, follow, log)
 
 
 def test_a_broken_chunk_is_not_logged(stack: ExitStack, follow: Follow, recorder: Recorder, log: LogWatch) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from safety.check import DONE, check
+from safety.log import LogWatch
+from safety.story import KEY
+from safety.wire import ENDED, Follow, redirect
 from support.recorder import Recorder
-from support.safety_check import DONE, check
-from support.safety_log import LogWatch
-from support.safety_story import KEY
-from support.safety_wire import ENDED, Follow, redirect
 from support.scripted_server import Item
 
 REDIRECTS: dict[str, list[Item]] = {

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 import requests
 from requests.auth import HTTPBasicAuth
+from safety.wire import EMPTY_PUT, ENDED, KEY, PATH, Follow, assert_public, redirect
 from support.recorder import Recorder
-from support.safety_wire import EMPTY_PUT, ENDED, KEY, PATH, Follow, assert_public, redirect
 from support.scripted_server import Item, ScriptedServer
 
 SECRET = "a-secret-of-the-caller"

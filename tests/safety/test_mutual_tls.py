@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.wire import EMPTY_PUT, ENDED, KEY, Follow
+from support.proxies import Proxy
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, ENDED, KEY, Follow
 from support.scripted_server import ScriptedServer
 
 ROUTES = pytest.mark.parametrize("route", ["direct", "tunnel", "secure-tunnel"])
@@ -34,7 +34,7 @@ def proxied(route: str, authority: Authority, stack: ExitStack) -> dict[str, Any
     if route == "direct":
         return {}
     context = authority.context() if route == "secure-tunnel" else None
-    return {"proxy_url": stack.enter_context(RecordingProxy(context=context)).url}
+    return {"proxy_url": stack.enter_context(Proxy(context=context)).url}
 
 
 @ROUTES
@@ -59,7 +59,7 @@ def test_the_clients_certificate_is_shown(
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
     else:
         options["ca_certs"] = authority.file
-    follow(front.url(), client_cert=(chain, key) if form == "pair" else both, **options)
+    follow(front.url, client_cert=(chain, key) if form == "pair" else both, **options)
     recorder.wait_for_calls(2)
     assert [request.headers["authorization"] for request in server.requests] == [KEY, KEY]
 
@@ -77,7 +77,7 @@ def test_without_a_certificate_that_counts_nothing_is_sent_and_the_log_says_why(
     log: LogWatch,
 ) -> None:
     cert: Path | None = authority.client_certificate()[2] if shown != "none" else None
-    follow(front.url(), ca_certs=authority.file, client_cert=cert, **proxied(route, authority, stack))
+    follow(front.url, ca_certs=authority.file, client_cert=cert, **proxied(route, authority, stack))
     line = log.wait_for_failure()
     assert "ALERT" in line
     assert server.requests == []
@@ -87,5 +87,5 @@ def test_a_key_that_does_not_fit_is_named(
     front: Front, authority: Authority, stranger: Authority, follow: Follow, log: LogWatch
 ) -> None:
     chain, key = stranger.client_certificate()[0], stranger.client_certificate()[1]
-    follow(front.url(), ca_certs=authority.file, client_cert=(chain, key))
+    follow(front.url, ca_certs=authority.file, client_cert=(chain, key))
     assert "KEY_VALUES_MISMATCH" in log.wait_for_failure()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from safety.certificates import Authority, Front
+from safety.wire import EMPTY_PUT, ENDED, KEY, Follow, assert_public, redirect
+from support.proxies import Proxy, basic
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_proxy import RecordingProxy, basic
-from support.safety_wire import EMPTY_PUT, ENDED, KEY, Follow, assert_public, redirect
 from support.scripted_server import Item, ScriptedServer
 
 HOSTS = "".join(f"machine {host} login netrc-user password netrc-pass\n" for host in ("127.0.0.1", "localhost"))
@@ -44,7 +44,7 @@ def authorizations(server: ScriptedServer) -> list[str | None]:
 def test_bare_requests_would_replace_the_key(stack: ExitStack) -> None:
     """Without this the other tests here would prove nothing."""
     server = stack.enter_context(ScriptedServer([[ENDED]]))
-    requests.get(server.url, headers={"Authorization": KEY}, timeout=5)
+    requests.get(server.url, headers={"Authorization": KEY}, timeout=30)
     assert authorizations(server) == [BASIC]
 
 
@@ -74,7 +74,7 @@ def test_a_redirect_elsewhere_brings_no_password(stack: ExitStack, follow: Follo
 def test_the_key_stays_over_tls(authority: Authority, stack: ExitStack, follow: Follow, recorder: Recorder) -> None:
     server = stack.enter_context(ScriptedServer([[EMPTY_PUT]]))
     front = stack.enter_context(Front(server, authority.context()))
-    follow(front.url(), ca_certs=authority.file)
+    follow(front.url, ca_certs=authority.file)
     recorder.wait_for_calls(1)
     assert authorizations(server) == [KEY]
 
@@ -93,8 +93,8 @@ def test_the_key_stays_by_way_of_a_proxy_which_gets_no_password(
 ) -> None:
     server = stack.enter_context(ScriptedServer([[EMPTY_PUT], [EMPTY_PUT]]))
     front = stack.enter_context(Front(server, authority.context()))
-    proxy = stack.enter_context(RecordingProxy())
-    for uri in (server.url, front.url()):
+    proxy = stack.enter_context(Proxy())
+    for uri in (server.url, front.url):
         follow(uri, proxy_url=proxy.url, ca_certs=authority.file)
     recorder.wait_for_calls(2)
     assert authorizations(server) == [KEY, KEY]

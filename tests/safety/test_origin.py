@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from safety.certificates import Authority, Front
+from safety.wire import EMPTY_PUT, ENDED, EVENT_ID, KEY, PATH, Follow, assert_public, redirect
+from support.loopback import Request
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_wire import EMPTY_PUT, ENDED, EVENT_ID, KEY, PATH, Follow, assert_public, redirect
-from support.scripted_server import Item, Request, ScriptedServer
+from support.scripted_server import Item, ScriptedServer
 
 SECRET = "a-secret-of-the-caller"
 HEADERS = {"X-Api-Key": SECRET}
@@ -74,7 +75,7 @@ def test_nothing_goes_to_another_host_or_scheme(
     follow: Follow,
     recorder: Recorder,
 ) -> None:
-    (server, front, script), (home, away) = served, [served[1].url(*place) for place in places]
+    (server, front, script), (home, away) = served, [served[1].url_by(*place) for place in places]
     script += [redirect(f"{away}/there"), [EMPTY_PUT, ENDED], [EMPTY_PUT]]
     follow(home, headers=HEADERS, ca_certs=authority.file)
     recorder.wait_for_calls(3)
@@ -82,7 +83,7 @@ def test_nothing_goes_to_another_host_or_scheme(
     assert_trusted(server.requests[1])
     assert_public(server.requests[2], SECRET)
     assert_trusted(server.requests[3])
-    assert front.listener.failures == []
+    assert front.failures == []
 
 
 @places
@@ -93,7 +94,7 @@ def test_once_gone_astray_nothing_is_sent_to_the_own_origin_either(
     follow: Follow,
     recorder: Recorder,
 ) -> None:
-    (server, _, script), (home, away) = served, [served[1].url(*place) for place in places]
+    (server, _, script), (home, away) = served, [served[1].url_by(*place) for place in places]
     script += [redirect(f"{away}/there"), redirect(f"{home}/back"), redirect("/on"), [EMPTY_PUT, ENDED], [EMPTY_PUT]]
     follow(home, headers=HEADERS, ca_certs=authority.file)
     recorder.wait_for_calls(3)

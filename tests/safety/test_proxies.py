@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from safety.certificates import Authority, Front
+from safety.wire import EMPTY_PUT, ENDED, EVENT_ID, KEY, PATH, Follow, assert_public, redirect
+from support.loopback import Request
+from support.proxies import Proxy
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, ENDED, EVENT_ID, KEY, PATH, Follow, assert_public, redirect
-from support.scripted_server import Item, Request, ScriptedServer
+from support.scripted_server import Item, ScriptedServer
 
 SECRET = "a-secret-of-the-caller"
 HEADERS = {"X-Api-Key": SECRET}
@@ -37,7 +38,7 @@ class Loop:
         self.script: list[list[Item]] = [[EMPTY_PUT, ENDED], [EMPTY_PUT]]
         self.server = stack.enter_context(ScriptedServer(self.script))
         self.front = stack.enter_context(Front(self.server, authority.context()))
-        self.proxy = stack.enter_context(RecordingProxy())
+        self.proxy = stack.enter_context(Proxy())
 
     def check_proxied(self, scheme: str) -> None:
         """Check that both attempts went through the proxy, and what it saw of them."""
@@ -46,7 +47,7 @@ class Loop:
             if scheme == "https":
                 self.check_tunnel(request)
             else:
-                assert request.target == f"{self.front.url('http')}{PATH}"
+                assert request.target == f"{self.front.url_by('http')}{PATH}"
                 assert request.headers["authorization"] == KEY  # there is no other way; hence https
         self.check_origin()
 
@@ -83,7 +84,7 @@ def test_the_environments_proxy_is_used(
     recorder: Recorder,
 ) -> None:
     monkeypatch.setenv(variable, loop.proxy.url)
-    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file)
+    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file)
     recorder.wait_for_calls(2)
     loop.check_proxied(scheme)
 
@@ -99,7 +100,7 @@ def test_the_lower_case_name_wins(
 ) -> None:
     monkeypatch.setenv(f"{scheme}_proxy".upper(), DEAD)
     monkeypatch.setenv(f"{scheme}_proxy", loop.proxy.url)
-    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file)
+    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file)
     recorder.wait_for_calls(2)
     loop.check_proxied(scheme)
 
@@ -120,7 +121,7 @@ def test_no_proxy_is_honoured(
     monkeypatch.setenv(f"{scheme}_proxy", loop.proxy.url)
     monkeypatch.setenv("ALL_PROXY", loop.proxy.url)
     monkeypatch.setenv(variable, hosts)
-    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file)
+    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file)
     recorder.wait_for_calls(2)
     assert loop.proxy.requests == []
     loop.check_origin()
@@ -141,16 +142,16 @@ def test_proxy_url_wins_over_the_environment(
         monkeypatch.setenv(variable, DEAD)
         monkeypatch.setenv(variable.upper(), DEAD)
     monkeypatch.setenv("NO_PROXY", hosts)
-    follow(loop.front.url(scheme), headers=HEADERS, ca_certs=authority.file, proxy_url=loop.proxy.url)
+    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file, proxy_url=loop.proxy.url)
     recorder.wait_for_calls(2)
     loop.check_proxied(scheme)
 
 
 def test_a_redirect_through_a_proxy_takes_no_key_elsewhere(loop: Loop, follow: Follow, recorder: Recorder) -> None:
-    loop.script[:] = [redirect(f"{loop.front.url('http', 'localhost')}/there"), [EMPTY_PUT]]
-    follow(loop.front.url("http"), headers=HEADERS, proxy_url=loop.proxy.url)
+    loop.script[:] = [redirect(f"{loop.front.url_by('http', 'localhost')}/there"), [EMPTY_PUT]]
+    follow(loop.front.url_by("http"), headers=HEADERS, proxy_url=loop.proxy.url)
     recorder.wait_for_calls(1)
     assert len(loop.proxy.requests) == 2
-    assert loop.proxy.requests[1].target == f"{loop.front.url('http', 'localhost')}/there"
+    assert loop.proxy.requests[1].target == f"{loop.front.url_by('http', 'localhost')}/there"
     assert "authorization" not in loop.proxy.requests[1].headers
     assert_public(loop.server.requests[1], SECRET)

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.wire import EMPTY_PUT, KEY, Follow, assert_public, redirect
+from support.proxies import Proxy, basic
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy, basic
-from support.safety_wire import EMPTY_PUT, KEY, Follow, assert_public, redirect
 from support.scripted_server import Item, ScriptedServer
 
 USER, PASSWORD = "us er", "p@ss:w/rd%?#-and-much-more"
@@ -69,9 +69,9 @@ def test_user_and_password_arrive_decoded(
     recorder: Recorder,
     log: LogWatch,
 ) -> None:
-    proxy = stack.enter_context(RecordingProxy((USER, PASSWORD)))
+    proxy = stack.enter_context(Proxy((USER, PASSWORD)))
     url = proxy.url_for(USERINFO)
-    manager = follow(front.url(scheme), ca_certs=authority.file, **options(configured, url, monkeypatch))
+    manager = follow(front.url_by(scheme), ca_certs=authority.file, **options(configured, url, monkeypatch))
     recorder.wait_for_calls(1)
     assert [request.headers["proxy-authorization"] for request in proxy.requests] == [BASIC]
     assert "proxy-authorization" not in server.requests[0].headers
@@ -94,9 +94,9 @@ def test_a_proxy_that_refuses_is_named_without_the_password(
     follow: Follow,
     log: LogWatch,
 ) -> None:
-    proxy = stack.enter_context(RecordingProxy((USER, PASSWORD)))
+    proxy = stack.enter_context(Proxy((USER, PASSWORD)))
     url = proxy.url_for(userinfo)
-    follow(front.url(scheme), ca_certs=authority.file, **options(configured, url, monkeypatch))
+    follow(front.url_by(scheme), ca_certs=authority.file, **options(configured, url, monkeypatch))
     assert "407" in log.wait_for_failure()
     proxy.wait_for_requests(2)  # it is tried again
     assert server.requests == []
@@ -126,7 +126,7 @@ def test_the_password_does_not_follow_a_redirect_past_the_proxy(
     follow: Follow,
     recorder: Recorder,
 ) -> None:
-    proxy = stack.enter_context(RecordingProxy((USER, PASSWORD)))
+    proxy = stack.enter_context(Proxy((USER, PASSWORD)))
     monkeypatch.setenv("HTTP_PROXY", proxy.url_for(USERINFO))
     monkeypatch.setenv("NO_PROXY", "localhost")
     script.insert(0, redirect(server.url.replace("127.0.0.1", "localhost")))
@@ -147,8 +147,8 @@ def test_an_https_proxy_gets_the_password_over_tls(
     follow: Follow,
     recorder: Recorder,
 ) -> None:
-    proxy = stack.enter_context(RecordingProxy((USER, PASSWORD), context=stranger.context()))
-    follow(front.url(scheme), ca_certs=[authority.file, stranger.file], proxy_url=proxy.url_for(USERINFO))
+    proxy = stack.enter_context(Proxy((USER, PASSWORD), context=stranger.context()))
+    follow(front.url_by(scheme), ca_certs=[authority.file, stranger.file], proxy_url=proxy.url_for(USERINFO))
     recorder.wait_for_calls(1)
     assert proxy.requests[0].headers["proxy-authorization"] == BASIC
     assert "proxy-authorization" not in server.requests[0].headers
@@ -167,9 +167,9 @@ def test_an_https_proxy_that_is_not_trusted_gets_nothing(
     follow: Follow,
     log: LogWatch,
 ) -> None:
-    proxy = stack.enter_context(RecordingProxy(context=stranger.context()))
+    proxy = stack.enter_context(Proxy(context=stranger.context()))
     ca_certs = authority.file if trusting == "ca_certs" else None
-    follow(front.url(scheme), ca_certs=ca_certs, proxy_url=proxy.url_for(USERINFO))
+    follow(front.url_by(scheme), ca_certs=ca_certs, proxy_url=proxy.url_for(USERINFO))
     assert "certificate" in log.wait_for_failure()
     assert proxy.requests == []
     assert_hidden(log)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safety.log import chain
+from safety.story import KEY, SDK, seen
 from support.recorder import Recorder
-from support.safety_log import chain
-from support.safety_story import KEY, SDK, seen
 
 from autoconfig import HTTPConfig, RetryPolicy, StreamManager
 

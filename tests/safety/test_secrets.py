@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support import safety_story as story
+from safety import story
+from safety.certificates import Authority, Front
+from safety.log import FAILED, LogWatch, chain
+from safety.story import EXPIRING, KEY, MOBILE, ROTATED, SDK, UNKNOWN, environment, event, patch, put
+from safety.wire import ENDED, redirect
+from support.proxies import Proxy
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import FAILED, LogWatch, chain
-from support.safety_proxy import RecordingProxy
-from support.safety_story import EXPIRING, KEY, MOBILE, ROTATED, SDK, UNKNOWN, environment, event, patch, put
-from support.safety_wire import ENDED, redirect
 from support.scripted_server import Item, ScriptedServer
 
 from autoconfig import HandlerErrors, HTTPConfig, KeyRejectedError, RetryPolicy, StreamManager
@@ -117,7 +117,7 @@ def manager_for(uri: str, handler: Witness, **options: Any) -> StreamManager:
 
 def test_the_story_of_a_stream_shows_no_secret(witness: Witness, log: LogWatch, stack: ExitStack) -> None:
     server = stack.enter_context(ScriptedServer(STORY))
-    proxy = stack.enter_context(RecordingProxy(("user", story.PASSWORD)))
+    proxy = stack.enter_context(Proxy(("user", story.PASSWORD)))
     manager = manager_for(server.url, witness, proxy_url=proxy.url_for(f"user:{story.QUOTED}"))
     ready = manager.start()
     stack.callback(manager.close)
@@ -141,7 +141,7 @@ def test_the_story_of_a_stream_shows_no_secret(witness: Witness, log: LogWatch, 
 def test_a_key_that_is_refused_at_once_is_not_in_the_error(witness: Witness, stack: ExitStack) -> None:
     server = stack.enter_context(ScriptedServer([[{"status": 403, "headers": {"WWW-Authenticate": KEY}, "body": KEY}]]))
     manager = manager_for(server.url, witness)
-    error = manager.start().exception(timeout=5)
+    error = manager.start().exception(timeout=30)
     stack.callback(manager.close)
     assert isinstance(error, KeyRejectedError)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
@@ -152,7 +152,7 @@ def test_a_key_that_is_refused_at_once_is_not_in_the_error(witness: Witness, sta
 def test_a_proxy_that_refuses_learns_and_shows_nothing(
     scheme: str, witness: Witness, log: LogWatch, stack: ExitStack
 ) -> None:
-    proxy = stack.enter_context(RecordingProxy(("user", "another")))
+    proxy = stack.enter_context(Proxy(("user", "another")))
     manager = manager_for(f"{scheme}://127.0.0.1:1", witness, proxy_url=proxy.url_for(f"user:{story.QUOTED}"))
     manager.start()
     stack.callback(manager.close)
@@ -164,7 +164,7 @@ def test_wrong_tls_shows_no_secret(
 ) -> None:
     server = stack.enter_context(ScriptedServer([]))
     front = stack.enter_context(Front(server, stranger.context()))
-    manager = manager_for(front.url(), witness, ca_certs=authority.file)
+    manager = manager_for(front.url, witness, ca_certs=authority.file)
     ready = manager.start()
     assert "certificate" in log.wait_for(FAILED)
     manager.close()

@@ -7,10 +7,10 @@ import ssl
 from contextlib import ExitStack
 
 import pytest
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, Follow
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.wire import EMPTY_PUT, Follow
+from support.proxies import Proxy
 from support.scripted_server import ScriptedServer
 
 YESTERDAY = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
@@ -60,11 +60,11 @@ def test_a_wrong_certificate_is_refused_and_the_log_says_why(
 ) -> None:
     context, reason = wrong(kind, authority, stranger)
     front = stack.enter_context(Front(server, context))
-    proxy = stack.enter_context(RecordingProxy())
-    follow(front.url(), ca_certs=authority.file, proxy_url=proxy.url if route == "tunnel" else None)
+    proxy = stack.enter_context(Proxy())
+    follow(front.url, ca_certs=authority.file, proxy_url=proxy.url if route == "tunnel" else None)
     assert reason in log.wait_for_failure().replace("self signed", "self-signed")  # OpenSSL 1.1
     assert server.requests == []
-    front.listener.wait_for_failure()
+    front.wait_for_failed_handshake()
     assert [request.method for request in proxy.requests] == ["CONNECT"] * len(proxy.requests)
 
 
@@ -83,7 +83,7 @@ def test_a_wrong_certificate_is_refused_with_a_bundle_from_the_environment_too(
 ) -> None:
     context, reason = wrong(kind, authority, stranger)
     monkeypatch.setenv(bundle, str(authority.file))
-    follow(stack.enter_context(Front(server, context)).url())
+    follow(stack.enter_context(Front(server, context)).url)
     assert reason in log.wait_for_failure().replace("self signed", "self-signed")
     assert server.requests == []
 
@@ -103,7 +103,7 @@ def test_the_environment_cannot_switch_the_check_off(
     for name in variables:
         monkeypatch.setenv(name, OFF[name])
     front = stack.enter_context(Front(server, authority.context()))
-    proxy = stack.enter_context(RecordingProxy())
-    follow(front.url(), proxy_url=proxy.url if route == "tunnel" else None)
+    proxy = stack.enter_context(Proxy())
+    follow(front.url, proxy_url=proxy.url if route == "tunnel" else None)
     assert "certificate" in log.wait_for_failure()
     assert server.requests == []

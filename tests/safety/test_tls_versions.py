@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import requests
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.wire import EMPTY_PUT, Follow
+from support.proxies import Proxy
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, Follow
 from support.scripted_server import ScriptedServer
 
 ROUTES = pytest.mark.parametrize("route", ["direct", "tunnel", "secure-tunnel"])
@@ -68,7 +68,7 @@ def proxied(route: str, authority: Authority, stack: ExitStack) -> dict[str, Any
     if route == "direct":
         return {}
     context = authority.context() if route == "secure-tunnel" else None
-    return {"proxy_url": stack.enter_context(RecordingProxy(context=context)).url}
+    return {"proxy_url": stack.enter_context(Proxy(context=context)).url}
 
 
 @ROUTES
@@ -87,10 +87,10 @@ def test_a_server_of_tls_1_1_is_refused(
     if not speaks(front, OLD, authority):
         pytest.skip("the local OpenSSL does not speak TLS 1.1 at all")
     options = trusting(trust, authority, monkeypatch) | proxied(route, authority, stack)
-    follow(front.url(), **options)
+    follow(front.url, **options)
     assert "TLS failed" in log.wait_for_failure()
     assert server.requests == []
-    front.listener.wait_for_failure()
+    front.wait_for_failed_handshake()
 
 
 @ROUTES
@@ -120,7 +120,7 @@ def test_the_context_in_use_begins_with_tls_1_2_and_checks(
     options = trusting(trust, authority, monkeypatch) | proxied(route, authority, stack)
     for method in ("wrap_socket", "wrap_bio"):  # the latter for TLS within TLS
         monkeypatch.setattr(ssl.SSLContext, method, noting(getattr(ssl.SSLContext, method)))
-    follow(front.url(), **options)
+    follow(front.url, **options)
     recorder.wait_for_calls(1)
     assert len(used) == (2 if route == "secure-tunnel" else 1)
     for context in used:
@@ -134,5 +134,5 @@ def test_tls_1_2_is_spoken(
 ) -> None:
     context = authority.context()
     context.maximum_version = NEW
-    follow(stack.enter_context(Front(server, context)).url(), ca_certs=authority.file)
+    follow(stack.enter_context(Front(server, context)).url, ca_certs=authority.file)
     recorder.wait_for_calls(1)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from safety.certificates import Authority, Front
+from safety.log import LogWatch
+from safety.wire import EMPTY_PUT, ENDED, KEY, Follow
+from support.proxies import Proxy
 from support.recorder import Recorder
-from support.safety_certificates import Authority, Front
-from support.safety_log import LogWatch
-from support.safety_proxy import RecordingProxy
-from support.safety_wire import EMPTY_PUT, ENDED, KEY, Follow
 from support.scripted_server import ScriptedServer
 
 BUNDLES = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
@@ -42,7 +42,7 @@ def test_the_environments_bundle_is_trusted(
     recorder: Recorder,
 ) -> None:
     monkeypatch.setenv(bundle, str(authority.file))
-    follow(front.url())
+    follow(front.url)
     recorder.wait_for_calls(2)
 
 
@@ -58,7 +58,7 @@ def test_ca_certs_win_over_the_environment(
     log: LogWatch,
 ) -> None:
     monkeypatch.setenv(bundle, str(authority.file))
-    follow(front.url(), ca_certs=stranger.file)
+    follow(front.url, ca_certs=stranger.file)
     assert UNKNOWN in log.wait_for_failure()
     assert server.requests == []
 
@@ -74,7 +74,7 @@ def test_ca_certs_are_trusted_whatever_the_environment_says(
     recorder: Recorder,
 ) -> None:
     monkeypatch.setenv(bundle, str(stranger.file))
-    follow(front.url(), ca_certs=authority.file)
+    follow(front.url, ca_certs=authority.file)
     recorder.wait_for_calls(2)
 
 
@@ -91,7 +91,7 @@ def test_ca_certs_replace_the_default_ones(
     log: LogWatch,
 ) -> None:
     monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(authority.file))
-    follow(front.url(), ca_certs=stranger.file if replaced else None)
+    follow(front.url, ca_certs=stranger.file if replaced else None)
     if not replaced:
         recorder.wait_for_calls(2)
         return
@@ -112,7 +112,7 @@ def test_several_ca_certs_all_count(
     files = [authority.file, stranger.file]
     for one in (authority, stranger):
         front = stack.enter_context(Front(server, one.context()))
-        follow(front.url(), ca_certs=files if own_first else files[::-1])
+        follow(front.url, ca_certs=files if own_first else files[::-1])
     recorder.wait_for_calls(2)
     assert [request.headers["authorization"] for request in server.requests] == [KEY] * len(server.requests)
 
@@ -129,9 +129,9 @@ def test_a_directory_of_ca_certs_counts(
     recorder: Recorder,
 ) -> None:
     shutil.copy(authority.file, tmp_path)
-    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, timeout=10)
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, timeout=30)
     orders = {"alone": [tmp_path], "first": [tmp_path, stranger.file], "last": [stranger.file, tmp_path]}
-    follow(front.url(), ca_certs=orders[position])
+    follow(front.url, ca_certs=orders[position])
     recorder.wait_for_calls(2)
 
 
@@ -139,7 +139,7 @@ def test_a_bundle_that_is_missing_is_named(
     tmp_path: Path, front: Front, monkeypatch: pytest.MonkeyPatch, follow: Follow, log: LogWatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
-    follow(front.url())
+    follow(front.url)
     line = log.wait_for_failure()
     assert "certificate" in line or "missing.pem" in line or "No such file" in line
 
@@ -156,9 +156,9 @@ def test_an_https_proxy_is_trusted_by_the_same_certificates(
     follow: Follow,
     recorder: Recorder,
 ) -> None:
-    proxy = stack.enter_context(RecordingProxy(context=authority.context()))
+    proxy = stack.enter_context(Proxy(context=authority.context()))
     if trust == "environment":
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
-    follow(front.url(scheme), proxy_url=proxy.url, ca_certs=authority.file if trust == "ca_certs" else None)
+    follow(front.url_by(scheme), proxy_url=proxy.url, ca_certs=authority.file if trust == "ca_certs" else None)
     recorder.wait_for_calls(2)
     assert len(proxy.requests) == 2

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from stream.connecting import LONG, connector, promptly, read, read_from
 from support import tls
-from support.connecting import LONG, connector, promptly, read, read_from
-from support.raw_server import EVENT_STREAM, RawServer, Step, answer, chunk
+from support.loopback import chunk
+from support.raw_server import EVENT_STREAM, RawServer, Step, answer
 
 from autoconfig import KeyRejectedError
 from autoconfig.exceptions import ConnectionFailedError, StreamEndedError, UnexpectedStatusError
-from autoconfig.stream import transport
+from autoconfig.stream import body
 from autoconfig.stream.cancel import CancelToken
 
 CHUNKED = {**EVENT_STREAM, "Transfer-Encoding": "chunked"}
@@ -28,7 +29,7 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        patch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: self.now))
+        patch.setattr(body, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 def compressed(*events: bytes) -> list[bytes]:
@@ -81,7 +82,7 @@ def test_everything_is_closed_at_the_end_of_the_block() -> None:
     """The service sees the client leave, although the stream was not at its end."""
     with RawServer([answer(), PUT]) as server:
         assert read(server.url, len(PUT)) == PUT
-        assert server.left.acquire(timeout=5)
+        server.wait_until_left()
 
 
 def test_each_attempt_has_a_connection_of_its_own() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import requests
 import urllib3.util.ssl_
+from stream.connecting import connector, read, read_from
 from support import tls
-from support.connecting import connector, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig.exceptions import ConnectionFailedError
-from autoconfig.stream import transport
+from autoconfig.stream import body
 
 LINE = b":\n"
 STREAM: list[Step] = [answer(), LINE]
@@ -81,7 +81,7 @@ class TestHowMany:
             RawServer(STREAM, context=context) as server,
             Proxy(context=context if through == "https" else None) as proxy,
         ):
-            config = {"proxy_url": proxy.url()} if through else {}
+            config = {"proxy_url": proxy.url} if through else {}
             one = connector(server.url, ca_certs=trusted, **config)
             for _ in range(3):
                 with one.connect("") as pieces:
@@ -162,7 +162,7 @@ class TestTheClientsCertificate:
         context = tls.server_context() if scheme == "https" else None
         with RawServer(STREAM, context=context) as server, WatchingProxy(asked) as proxy:
             pair = tls.write_client(tmp_path)
-            one = connector(server.url, ca_certs=trusted, client_cert=pair, proxy_url=proxy.url())
+            one = connector(server.url, ca_certs=trusted, client_cert=pair, proxy_url=proxy.url)
             for _ in range(2):
                 with one.connect("") as pieces:
                     assert read_from(pieces, 2) == LINE
@@ -302,7 +302,7 @@ def test_a_file_that_has_gone_is_said_so(tmp_path: Path, trusted: str) -> None:
 def test_the_time_of_the_handshake_is_not_the_answers(monkeypatch: pytest.MonkeyPatch, trusted: str) -> None:
     """A handshake that takes longer than the read timeout, though not than the connect timeout."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(body, "time", SimpleNamespace(monotonic=lambda: clock.now))
     do_handshake = ssl.SSLSocket.do_handshake
 
     def slow(sock: ssl.SSLSocket, *arguments: Any) -> None:

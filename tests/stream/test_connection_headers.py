@@ -7,8 +7,9 @@ import threading
 import zlib
 
 import pytest
-from support.connecting import LONG, promptly, read
-from support.raw_server import RawServer, Step, answer, chunk, redirect
+from stream.connecting import LONG, promptly, read
+from support.loopback import chunk
+from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig.exceptions import ConnectionFailedError
 

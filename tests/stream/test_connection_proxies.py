@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stream.connecting import KEY, connector, read, read_from
 from support import tls
-from support.connecting import KEY, connector, read, read_from
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer
 
@@ -32,7 +32,7 @@ def basic(userinfo: str, encoding: str = "latin-1") -> str:
 
 def test_an_http_stream_is_forwarded() -> None:
     with RawServer(STREAM) as server, Proxy() as proxy:
-        assert read(server.url, 1, proxy_url=proxy.url()) == LINE
+        assert read(server.url, 1, proxy_url=proxy.url) == LINE
         assert [(request.method, request.target) for request in proxy.requests] == [("GET", server.url + TARGET)]
         assert server.targets == [TARGET]
         assert server.requests[0].headers["authorization"] == KEY
@@ -42,7 +42,7 @@ def test_an_http_stream_is_forwarded() -> None:
 @pytest.mark.parametrize(("written", "meant"), CREDENTIALS)
 def test_credentials_arrive_at_a_forwarding_proxy(written: str, meant: str) -> None:
     with RawServer(STREAM) as server, Proxy() as proxy:
-        assert read(server.url, 1, proxy_url=proxy.url(written)) == LINE
+        assert read(server.url, 1, proxy_url=proxy.url_for(written)) == LINE
         assert proxy.requests[0].headers["proxy-authorization"] == basic(meant)
         assert server.requests[0].headers["authorization"] == KEY
 
@@ -54,7 +54,7 @@ def test_an_https_stream_is_tunnelled(written: str, meant: str, proxy_tls: bool,
     context = tls.server_context()
     trusted = tls.write_authority(tmp_path)
     with RawServer(STREAM, context=context) as server, Proxy(context=context if proxy_tls else None) as proxy:
-        assert read(server.url, 1, proxy_url=proxy.url(written), ca_certs=trusted) == LINE
+        assert read(server.url, 1, proxy_url=proxy.url_for(written), ca_certs=trusted) == LINE
         (asked,) = proxy.requests
         assert (asked.method, asked.target) == ("CONNECT", f"127.0.0.1:{server.port}")
         assert asked.headers.pop("host", asked.target) == asked.target
@@ -67,14 +67,14 @@ def test_an_https_stream_is_tunnelled(written: str, meant: str, proxy_tls: bool,
 def test_the_user_agent_is_not_told_to_the_tunnel(tmp_path: Path) -> None:
     with RawServer(STREAM, context=tls.server_context()) as server, Proxy() as proxy:
         config: dict[str, Any] = {"user_agent": "my-relay/3.1", "headers": {"X-Tenant": "north"}}
-        read(server.url, 1, proxy_url=proxy.url(), ca_certs=tls.write_authority(tmp_path), **config)
+        read(server.url, 1, proxy_url=proxy.url, ca_certs=tls.write_authority(tmp_path), **config)
         assert {"authorization", "x-tenant", "last-event-id"}.isdisjoint(proxy.requests[0].headers)
 
 
 def test_a_redirect_goes_through_the_proxy_too() -> None:
     moved = answer(302, {"Location": "/elsewhere", "Content-Length": "0", "Connection": "close"})
     with RawServer([moved, None], STREAM) as server, Proxy() as proxy:
-        assert read(server.url, 1, proxy_url=proxy.url()) == LINE
+        assert read(server.url, 1, proxy_url=proxy.url) == LINE
         assert [request.target for request in proxy.requests] == [server.url + TARGET, f"{server.url}/elsewhere"]
 
 
@@ -82,7 +82,7 @@ def test_a_tunnel_gives_events_at_once(tmp_path: Path) -> None:
     """Nothing waits for more bytes than there are, in two layers of TLS."""
     context = tls.server_context()
     with RawServer(STREAM, context=context) as server, Proxy(context=context) as proxy:
-        one = connector(server.url, proxy_url=proxy.url(), ca_certs=tls.write_authority(tmp_path))
+        one = connector(server.url, proxy_url=proxy.url, ca_certs=tls.write_authority(tmp_path))
         with one.connect("") as pieces:
             assert read_from(pieces, len(LINE)) == LINE
 
@@ -93,7 +93,7 @@ def test_a_tunnel_that_is_refused_is_a_failure(status: int, tmp_path: Path) -> N
     with RawServer(STREAM, context=tls.server_context()) as server, Proxy(refusal=status) as proxy:
         expected = f"proxy.* refused the connection with status {status}$"
         with pytest.raises(ConnectionFailedError, match=expected):
-            read(server.url, 1, proxy_url=proxy.url(), ca_certs=tls.write_authority(tmp_path))
+            read(server.url, 1, proxy_url=proxy.url, ca_certs=tls.write_authority(tmp_path))
         assert server.requests == []
 
 
@@ -101,7 +101,7 @@ def test_a_tunnel_that_is_refused_is_a_failure(status: int, tmp_path: Path) -> N
 def test_a_forwarding_proxy_that_refuses_is_a_failure(status: int) -> None:
     with RawServer(STREAM) as server, Proxy(refusal=status) as proxy:
         with pytest.raises(UnexpectedStatusError) as caught:
-            read(server.url, 1, proxy_url=proxy.url())
+            read(server.url, 1, proxy_url=proxy.url)
         assert caught.value.status == status
         assert server.requests == []
 
@@ -111,7 +111,7 @@ def test_a_proxy_may_be_trusted_by_any_of_several_authorities(scheme: str, tmp_p
     trusted = [tls.write_authority(tmp_path, tls.stranger()), tls.write_authority(tmp_path)]
     context = tls.server_context()
     with RawServer(STREAM, context=context) as server, Proxy(context=context) as proxy:
-        assert read(f"{scheme}://127.0.0.1:{server.port}", 1, proxy_url=proxy.url(), ca_certs=trusted) == LINE
+        assert read(f"{scheme}://127.0.0.1:{server.port}", 1, proxy_url=proxy.url, ca_certs=trusted) == LINE
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
@@ -124,13 +124,13 @@ def test_a_proxy_whose_certificate_is_not_trusted_gets_nothing(scheme: str, give
     with RawServer(STREAM, context=context) as server, Proxy(context=context) as proxy:
         url = f"{scheme}://127.0.0.1:{server.port}"
         with pytest.raises(ConnectionFailedError, match="the certificate is not accepted"):
-            read(url, 1, proxy_url=proxy.url("user:word"), **config)
+            read(url, 1, proxy_url=proxy.url_for("user:word"), **config)
         assert proxy.requests == []
 
 
 def test_a_proxy_that_is_not_there_is_a_failure() -> None:
     with Proxy() as proxy:
-        url = proxy.url()
+        url = proxy.url
     with RawServer(STREAM) as server:
         with pytest.raises(ConnectionFailedError, match="Connection refused"):
             read(server.url, 1, proxy_url=url)

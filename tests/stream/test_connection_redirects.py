@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from stream.connecting import KEY, read
 from support import tls
-from support.connecting import KEY, read
 from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig import KeyRejectedError

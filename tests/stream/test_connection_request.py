@@ -6,7 +6,7 @@ import platform
 from typing import Any
 
 import pytest
-from support.connecting import KEY, read
+from stream.connecting import KEY, read
 from support.raw_server import RawServer, answer
 
 import autoconfig

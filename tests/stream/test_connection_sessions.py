@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from support.connecting import KEY, WatchfulToken, connector, read, read_from
+from stream.connecting import KEY, WatchfulToken, connector, read, read_from
 from support.raw_server import RawServer, Step, answer, redirect
 
 from autoconfig.exceptions import ConnectionFailedError, StreamEndedError, UnexpectedStatusError
@@ -138,7 +138,7 @@ def test_the_answer_that_came_through_an_own_adapter_can_be_interrupted() -> Non
             reader.start()
             assert not ended.wait(0.05)
             token.cancel()
-            assert ended.wait(5)
+            assert ended.wait(30)
             reader.join()
 
 

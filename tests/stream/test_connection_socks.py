@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from stream.connecting import WatchfulToken, connector, promptly, read
+from stream.socks import SocksProxy
 from support import tls
-from support.connecting import WatchfulToken, connector, promptly, read
 from support.raw_server import RawServer, Step, answer
-from support.socks import SocksProxy
 
 from autoconfig.exceptions import ConnectionFailedError
 
@@ -64,7 +64,7 @@ def test_an_answer_that_does_not_come_through_it_is_interrupted() -> None:
     gate = threading.Event()
     with RawServer([gate]) as server, SocksProxy() as proxy:
         one = connector(server.url, token, proxy_url=f"socks5://{proxy.address}", read_timeout=60.0)
-        canceller = threading.Thread(target=lambda: (token.asked.wait(5), token.cancel()))
+        canceller = threading.Thread(target=lambda: (token.asked.wait(30), token.cancel()))
         canceller.start()
         with promptly(), pytest.raises(ConnectionFailedError), one.connect(""):
             pass

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stream.connecting import read
 from support import tls
-from support.connecting import read
 from support.proxies import Proxy
 from support.raw_server import RawServer, Step, answer
 
@@ -135,7 +135,7 @@ def test_every_context_demands_tls_1_2_and_a_certificate(
     monkeypatch.setattr(ssl.SSLContext, "wrap_socket", spy)
     context = tls.server_context()
     with RawServer(STREAM, context=context) as server, Proxy(context=context if through == "https" else None) as proxy:
-        config = {"proxy_url": proxy.url()} if through else {}
+        config = {"proxy_url": proxy.url} if through else {}
         if given:
             assert read(server.url, 1, ca_certs=tls.write_authority(tmp_path), **config) == LINE
         else:

@@ -45,7 +45,7 @@ def test_a_reconnect_event_ends_the_connection_at_once(event: bytes) -> None:
 
 
 def test_an_incomplete_event_is_not_handed_over() -> None:
-    assert Run([PUT + patch_bytes("e1")[:-1]], [PUT]).handed_over == [[put()], [put()]]
+    assert Run([PUT + patch_bytes("e1")[:-1]], [patch_bytes("e2")]).handed_over == [[put()], [patch("e2", 1)]]
 
 
 def test_an_event_above_the_limit_ends_the_connection() -> None:
@@ -63,10 +63,10 @@ def test_a_full_queue_makes_the_reader_wait() -> None:
     token, batches = PatientToken(), SignallingQueue(1)
     thread = threading.Thread(target=make_reader(StubConnector(token, [THREE]), batches, token).run, daemon=True)
     thread.start()
-    assert batches.waited_for.wait(5)
+    assert batches.waited_for.wait(30)
     assert thread.is_alive()
-    assert [batches.get(timeout=5) for _ in range(3)] == [[patch(id, 1)] for id in ("e1", "e2", "e3")]
-    thread.join(5)
+    assert [batches.get(timeout=30) for _ in range(3)] == [[patch(id, 1)] for id in ("e1", "e2", "e3")]
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -75,10 +75,10 @@ def test_cancelling_and_making_room_frees_a_reader_that_waits() -> None:
     token, batches = PatientToken(), SignallingQueue(1)
     thread = threading.Thread(target=make_reader(StubConnector(token, [THREE] * 3), batches, token).run, daemon=True)
     thread.start()
-    assert batches.waited_for.wait(5)
+    assert batches.waited_for.wait(30)
     token.cancel()
     assert batches.get_nowait() == [patch("e1", 1)]
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
     assert batches.get_nowait() == [patch("e2", 1)]
     assert batches.empty()

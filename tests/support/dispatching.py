@@ -16,7 +16,7 @@ from autoconfig.dispatch.calls import HandlerCalls
 from autoconfig.dispatch.dispatcher import Dispatcher
 from autoconfig.messages import Batch, Message
 from autoconfig.safe_logger import Logger
-from autoconfig.status import StatusTracker
+from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream.cancel import CancelToken
 
 Call = tuple[str, Any]

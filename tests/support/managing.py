@@ -39,7 +39,7 @@ def library_threads() -> dict[str, threading.Thread]:
     return {thread.name: thread for thread in threading.enumerate() if thread.name.startswith("autoconfig")}
 
 
-class Acting(Recorder):
+class CallingBack(Recorder):
     """
     A handler that calls its manager in its first ``add_environment``.
 

@@ -1,126 +1,100 @@
-"""A real HTTP proxy on plain sockets: it forwards requests to http URLs and tunnels CONNECT."""
+"""A real HTTP proxy: it forwards requests to http URLs, tunnels CONNECT, and can demand a password or refuse all."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import select
 import socket
 import ssl
-import threading
-import time
 from urllib.parse import urlsplit
 
-from support.scripted_server import Request, head, read_request
+from support.loopback import LIMIT, LoopbackServer, Request, head, pump, read_request, wait_for_bytes
 
-LIMIT = 10.0  # seconds that close() gives the threads
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+NO_BODY = {"Content-Length": "0"}
+UNAUTHENTICATED = head(407, {"Proxy-Authenticate": 'Basic realm="loopback"', **NO_BODY})
 
 
-class Proxy:
+class Proxy(LoopbackServer):
     """
     Passes bytes on between its clients and the servers that they ask for, and records the requests made to itself.
 
     Args:
+        credentials: User and password to demand; without them everyone may pass.
         refusal: A status to answer every request with, instead of passing it on.
         context: Makes it a proxy that is itself spoken to over TLS.
+
+    Attributes:
+        requests: What clients asked of the proxy, refused requests included; what goes through a tunnel is not here.
     """
 
-    def __init__(self, *, refusal: int | None = None, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        credentials: tuple[str, str] | None = None,
+        *,
+        refusal: int | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.requests: list[Request] = []
+        self._expected = basic(*credentials) if credentials else None
         self._refusal = refusal
-        self._context = context
-        self._stopping = False
-        self._lock = threading.Lock()  # guards requests, _sockets and _threads
-        self._sockets: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.scheme = "https" if context else "http"
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept, name="proxy", daemon=True)]
-        self._threads[0].start()
+        super().__init__(context)
 
-    def __enter__(self) -> Proxy:
-        return self
+    def url_for(self, userinfo: str) -> str:
+        """Return the proxy's URL with a user and a password, percent-encoded as they stand here."""
+        return self.url.replace("://", f"://{userinfo}@")
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def wait_for_requests(self, count: int, timeout: float = LIMIT) -> None:
+        """Wait until so many requests have come; raises ``AssertionError`` at the timeout."""
+        self.wait_for(lambda: len(self.requests) >= count, f"{count} requests", timeout)
 
-    def url(self, userinfo: str = "") -> str:
-        """Return the proxy's URL, with credentials as they stand there."""
-        return f"{self.scheme}://{userinfo and userinfo + '@'}{self.address}"
+    def serve(self, connection: socket.socket) -> None:
+        while request := read_request(connection):
+            with self.changed:
+                self.requests.append(request)
+                self.changed.notify_all()
+            if self._refusal:
+                connection.sendall(head(self._refusal, {**NO_BODY, "Connection": "close"}))
+                return
+            if self._expected and request.headers.get("proxy-authorization") != self._expected:
+                connection.sendall(UNAUTHENTICATED)
+            elif not self._pass_on(connection, request):
+                return
 
-    def close(self) -> None:
-        """End every connection and thread; one that does not end in time is an ``AssertionError``."""
-        deadline = time.monotonic() + LIMIT
-        self._stopping = True
-        with contextlib.suppress(OSError):
-            socket.create_connection(self._listener.getsockname(), LIMIT).close()  # wakes accept()
-        with self._lock:
-            for connection in self._sockets:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self._listener.close()
-        assert not any(thread.is_alive() for thread in threads), "the proxy did not stop"
-
-    def _accept(self) -> None:
-        while True:
-            client, _ = self._listener.accept()
-            with self._lock:
-                if self._stopping:
-                    client.close()
-                    return
-                self._sockets.add(client)
-                thread = threading.Thread(target=self._serve, args=(client,), name="proxy-connection", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, plain: socket.socket) -> None:
-        client = plain
-        with contextlib.suppress(OSError):  # the client left, refused the certificate, or close() was called
-            if self._context:
-                client = self._context.wrap_socket(plain.dup(), server_side=True)
-            if request := read_request(client):
-                self._pass_on(client, request)
-        with self._lock:
-            self._sockets.discard(plain)
-            client.close()
-            plain.close()
-
-    def _pass_on(self, client: socket.socket, request: Request) -> None:
-        with self._lock:
-            self.requests.append(request)
-        if self._refusal:
-            client.sendall(head(self._refusal, {"Content-Length": "0", "Connection": "close"}, ""))
-            return
+    def _pass_on(self, client: socket.socket, request: Request) -> bool:
+        """Carry out a request; return whether another may come on the same connection."""
         tunnel = request.method == "CONNECT"
         parts = urlsplit(f"//{request.target}" if tunnel else request.target)
-        assert parts.hostname
-        with socket.create_connection((parts.hostname, parts.port or 80), LIMIT) as server:
+        with contextlib.ExitStack() as stack:
+            try:
+                server = stack.enter_context(self.connected(parts.hostname or "", parts.port or 80))
+            except OSError:
+                client.sendall(head(502, NO_BODY))
+                return True
             if tunnel:
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            else:
-                server.sendall(origin_form(request))
-            relay(client, server)
+                client.sendall(ESTABLISHED)
+                pump(client, server)
+                return False
+            server.sendall(forwarded(request, f"{parts.path}?{parts.query}".rstrip("?")))
+            return relay(server, client)
 
 
-def origin_form(request: Request) -> bytes:
-    """Return a request as a proxy sends it on to the server: without what was meant for the proxy alone."""
-    parts = urlsplit(request.target)
-    target = parts.path + (f"?{parts.query}" if parts.query else "")
-    own = {name: value for name, value in request.headers.items() if not name.startswith("proxy-")}
-    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in own.items()), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
+def relay(server: socket.socket, client: socket.socket) -> bool:
+    """Carry an answer until the client has another request, or leaves; return ``False`` if the answer ends before."""
+    while client not in wait_for_bytes(client, server):
+        data = server.recv(65536)
+        if not data:
+            return False
+        client.sendall(data)
+    return True
 
 
-def relay(client: socket.socket, server: socket.socket) -> None:
-    """Pass bytes on in both directions until one side ends."""
-    ends = {client: server, server: client}
-    while True:
-        for source in select.select(list(ends), [], [])[0]:
-            piece = source.recv(65536)
-            if isinstance(source, ssl.SSLSocket) and source.pending():
-                piece += source.recv(source.pending())
-            if not piece:
-                return
-            ends[source].sendall(piece)
+def basic(user: str, password: str) -> str:
+    """Return the header value that Basic authentication makes of a user and a password."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def forwarded(request: Request, target: str) -> bytes:
+    """Return a request as the origin gets it: without what was meant for the proxy."""
+    headers = [f"{name}: {value}" for name, value in request.headers.items() if not name.startswith("proxy-")]
+    return "\r\n".join([f"{request.method} {target} HTTP/1.1", *headers, "", ""]).encode("latin-1")

@@ -1,4 +1,4 @@
-"""A handler that records its calls and lets a test wait for them."""
+"""Handlers that record their calls and let a test wait for them; some act, fail or wait inside a call."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from autoconfig.environments import EnvironmentParams, FilterParams
 from autoconfig.identifiers import EnvironmentID, FilterID
+
+LIMIT = 30.0  # seconds for anything that a test waits for
 
 
 class Recorder:
@@ -48,7 +50,7 @@ class Recorder:
         """The names of all calls so far."""
         return [name for name, _ in self.calls]
 
-    def wait_for(self, name: str, timeout: float = 30.0, matching: Callable[[Any], bool] | None = None) -> Any:
+    def wait_for(self, name: str, timeout: float = LIMIT, matching: Callable[[Any], bool] | None = None) -> Any:
         """
         Take calls off the queue until one has the name (and an argument that matches), and return its argument.
 
@@ -64,7 +66,7 @@ class Recorder:
             if called == name and (matching is None or matching(argument)):
                 return argument
 
-    def wait_for_calls(self, count: int, timeout: float = 30.0) -> None:
+    def wait_for_calls(self, count: int, timeout: float = LIMIT) -> None:
         """Wait until there have been so many calls in all; leaves the queue alone."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.calls) >= count, timeout)
@@ -76,3 +78,66 @@ class Recorder:
             self.calls.append(call)
             self._changed.notify_all()
         self.queue.put(call)
+
+
+class Acting(Recorder):
+    """
+    Records calls, and does something inside each.
+
+    Args:
+        act: Is given the name and the argument of each call, after it was recorded; what it raises, the call raises.
+    """
+
+    def __init__(self, act: Callable[[str, Any], object]) -> None:
+        super().__init__()
+        self.act = act
+
+    def _record(self, name: str, argument: Any) -> None:
+        super()._record(name, argument)
+        self.act(name, argument)
+
+
+class Failing(Acting):
+    """
+    Records calls, and raises in some of them.
+
+    Args:
+        fails: Is given the name and the argument of each call; returns what to raise, or ``None``.
+
+    Attributes:
+        returned: The calls that did not raise.
+    """
+
+    def __init__(self, fails: Callable[[str, Any], BaseException | None]) -> None:
+        super().__init__(self._fail)
+        self.returned: list[tuple[str, Any]] = []
+        self._fails = fails
+
+    def _fail(self, name: str, argument: Any) -> None:
+        error = self._fails(name, argument)
+        if error is not None:
+            raise error
+        self.returned.append((name, argument))
+
+
+class Holding(Acting):
+    """
+    Records calls; those of one method, or all, return when the test lets them.
+
+    Args:
+        name: The method's name; "" for all calls.
+
+    Attributes:
+        inside: Set when such a call has begun.
+        released: The test sets it to let them return.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(self._hold)
+        self.inside, self.released = threading.Event(), threading.Event()
+        self._name = name
+
+    def _hold(self, name: str, argument: Any) -> None:
+        if self._name in ("", name):
+            self.inside.set()
+            assert self.released.wait(LIMIT), "nobody let the call return"

@@ -9,7 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
-_DEADLINE = 20.0  # seconds
+from support.addresses import free_port
+
+_DEADLINE = 60.0  # seconds
 
 
 class RedisServer:
@@ -62,11 +64,3 @@ class RedisServer:
             self._process.terminate()
             self._process.wait(_DEADLINE)
             self._process = None
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

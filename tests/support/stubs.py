@@ -15,7 +15,7 @@ import pytest
 from autoconfig import KeyRejectedError, RetryPolicy
 from autoconfig.exceptions import StreamEndedError
 from autoconfig.messages import Batch, Message
-from autoconfig.status import StatusTracker
+from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream import failures, reader
 from autoconfig.stream.cancel import CancelToken
 from autoconfig.stream.connection import Connector

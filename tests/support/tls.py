@@ -42,13 +42,22 @@ def write_authority(folder: Path, ca: trustme.CA | None = None) -> str:
     return str(path)
 
 
+def write_server(folder: Path, name: str = HOST) -> tuple[str, str]:
+    """Write a server's certificate chain and its private key to two files; return their paths."""
+    return _write(folder, "server", name)
+
+
 def write_client(folder: Path) -> tuple[str, str]:
     """Write a client's certificate and its private key to two files; return their paths."""
-    issued = authority().issue_cert("client.example")
-    certificate, key = folder / "client.pem", folder / "client-key.pem"
-    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    return _write(folder, "client", "client.example")
+
+
+def _write(folder: Path, whose: str, name: str) -> tuple[str, str]:
+    issued = authority().issue_cert(name)
+    chain, key = folder / f"{whose}.pem", folder / f"{whose}-key.pem"
+    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(key))
-    return str(certificate), str(key)
+    return str(chain), str(key)
 
 
 def write_hashed(folder: Path) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-import trustme
+from support.tls import authority, write_server
 from testing.plain_client import PlainClient
 
 from autoconfig.testing import Emulator
@@ -17,26 +16,16 @@ Connect = Callable[..., PlainClient]
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The emulator's certificate chain and private key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    issued = authority.issue_cert("127.0.0.1")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    return chain, key
+    return write_server(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="session")
-def trust(authority: trustme.CA) -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """A client's context that trusts the emulator's certificate."""
     context = ssl.create_default_context()
-    authority.configure_trust(context)
+    authority().configure_trust(context)
     return context
 
 
@@ -49,7 +38,7 @@ def closing() -> Iterator[ExitStack]:
 
 @pytest.fixture(params=["http", "https"])
 def served(
-    request: pytest.FixtureRequest, certificate: tuple[Path, Path], trust: ssl.SSLContext, closing: ExitStack
+    request: pytest.FixtureRequest, certificate: tuple[str, str], trust: ssl.SSLContext, closing: ExitStack
 ) -> tuple[Emulator, Connect]:
     """A running emulator and a function that connects to it, over http and over https."""
     tls = request.param == "https"

@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from autoconfig.testing import DEMO_KEY
 
-TIMEOUT = 5.0  # seconds for anything that a test waits for
+PATH = "/relay_auto_config"
+TIMEOUT = 30.0  # seconds for anything that a test waits for
+SILENCE = 0.05  # seconds after which something that was held back would have come
 EVENT = re.compile(rb"event: ([^\r\n]+)\n((?:data: [^\r\n]*\n)+)\n|:\n")
 
 
@@ -24,7 +28,7 @@ class PlainClient:
         uri: str,
         *,
         key: str | None = DEMO_KEY,
-        target: str = "/relay_auto_config?rpacProtocolVersion=2",
+        target: str = f"{PATH}?rpacProtocolVersion=2",
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         version: str = "HTTP/1.1",
@@ -35,7 +39,7 @@ class PlainClient:
         self._request = f"{method} {target} {version}\r\nHost: {urlsplit(uri).netloc}\r\n"
         for name, value in {**({"Authorization": key} if key is not None else {}), **(headers or {})}.items():
             self._request += f"{name}: {value}\r\n"
-        self.socket = connect(uri, trust, receive_buffer)
+        self.socket = connected_socket(uri, trust, receive_buffer)
         self.ask()
 
     def __enter__(self) -> PlainClient:
@@ -52,11 +56,15 @@ class PlainClient:
     def read_until(self, marker: bytes) -> bytes:
         """Read until these bytes have come; return everything since the request."""
         while marker not in self.received:
-            piece = self.socket.recv(65536)
-            if not piece:
-                raise EOFError(f"the end came before {marker!r}")
-            self.received += piece
+            self._receive(repr(marker))
         return self.received
+
+    def read_stream(self, marker: bytes) -> bytes:
+        """Read a chunked stream up to the event that holds a marker; return it from its beginning, without chunks."""
+        self.read_until(marker)
+        while not self.received.endswith(b"\n\n\r\n"):
+            self._receive("the end of the event")
+        return dechunk(self.body)[0]
 
     def read_rest(self) -> bytes:
         """Read to the end of the connection; return everything since the request."""
@@ -69,8 +77,21 @@ class PlainClient:
         head = self.read_until(b"\r\n\r\n").partition(b"\r\n\r\n")[0]
         length = int(re.search(rb"\r\nContent-Length: (\d+)", head).group(1))
         while len(self.received) < len(head) + 4 + length:
-            self.received += self.socket.recv(65536)
+            self._receive("the end of the answer")
         return self.received
+
+    def assert_silent(self) -> None:
+        """Wait a moment, in which nothing may come."""
+        self.socket.settimeout(SILENCE)
+        with pytest.raises(TimeoutError):
+            self.socket.recv(1)
+        self.socket.settimeout(TIMEOUT)
+
+    def _receive(self, what: str) -> None:
+        piece = self.socket.recv(65536)
+        if not piece:
+            raise EOFError(f"the end came before {what}")
+        self.received += piece
 
     @property
     def head(self) -> bytes:
@@ -81,7 +102,7 @@ class PlainClient:
         return self.received.partition(b"\r\n\r\n")[2]
 
 
-def connect(uri: str, trust: ssl.SSLContext | None = None, receive_buffer: int | None = None) -> socket.socket:
+def connected_socket(uri: str, trust: ssl.SSLContext | None = None, receive_buffer: int | None = None) -> socket.socket:
     """Return a connected socket; over TLS if there is a context for it."""
     address = urlsplit(uri)
     plain = socket.socket()
@@ -123,6 +144,11 @@ def events(stream: bytes) -> list[tuple[str, str]]:
         found.append(((match[1] or b":").decode(), "\n".join(line.removeprefix("data: ") for line in lines)))
         position = match.end()
     return found
+
+
+def names(stream: bytes) -> list[str]:
+    """Return the names of the events; that of a heartbeat is ``":"``."""
+    return [name for name, _ in events(stream)]
 
 
 def messages(stream: bytes) -> list[tuple[str, Any]]:

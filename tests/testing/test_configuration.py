@@ -1,4 +1,4 @@
-"""What the emulator writes, byte by byte, and what it reads."""
+"""What the emulator serves: what it writes, byte by byte, what it reads, and how versions grow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from testing.plain_client import PlainClient, messages
 
 from autoconfig.testing import (
@@ -19,7 +20,6 @@ from autoconfig.testing import (
     KeyRep,
     SDKKeyRep,
     configuration_from_json,
-    event_bytes,
 )
 from autoconfig.testing.configuration import Configuration
 
@@ -145,9 +145,7 @@ def test_a_configuration_is_read_without_loss(text: str) -> None:
 
 @given(st.lists(ENVIRONMENTS, max_size=3, unique_by=lambda rep: rep.env_id), FILTERS)
 def test_what_a_put_says_can_be_read(environments: list[EnvironmentRep], filters: dict[str, FilterRep]) -> None:
-    configuration = Configuration()
-    configuration.replace(environments, filters)
-    data = configuration.put_event(True).decode().removeprefix("event: put\ndata: ")
+    data = Configuration(environments, filters).put_event(True).decode().removeprefix("event: put\ndata: ")
     assert configuration_from_json(data) == (environments, filters)
 
 
@@ -199,16 +197,42 @@ def test_the_error_about_json_does_not_carry_the_text_along() -> None:
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("data", ["one\ntwo", "one\rtwo", "one\r\ntwo"])
-def test_each_line_of_the_data_gets_a_line_of_its_own(data: str) -> None:
-    assert event_bytes("custom", data) == b"event: custom\ndata: one\ndata: two\n\n"
+def test_versions_only_grow() -> None:
+    emulator = Emulator([PRODUCTION])
+    assert emulator.set_environment(PRODUCTION).version == 8
+    assert emulator.set_environment(EnvironmentRep("env-1", version=20)).version == 20
+    emulator.delete_environment("env-1")
+    assert emulator.environments == {}
+    assert emulator.set_environment(PRODUCTION).version == 22
+    assert emulator.environments == {"env-1": replace(PRODUCTION, version=22)}
 
 
-def test_only_the_line_ends_of_event_streams_count_as_such() -> None:
-    assert event_bytes("e", "a\u2028b\x85c\x0bd") == "event: e\ndata: a\u2028b\x85c\x0bd\n\n".encode()
+def test_an_unknown_environment_keeps_its_version() -> None:
+    assert Emulator().set_environment(EnvironmentRep("env-1", version=-3)).version == -3
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\rb"])
-def test_an_events_name_is_one_line(name: str) -> None:
-    with pytest.raises(ValueError, match="name must be one line"):
-        event_bytes(name, "")
+def test_the_versions_of_filters_only_grow() -> None:
+    emulator = Emulator(filters={"f-1": EUROPE})
+    assert emulator.set_filter("f-1", EUROPE).version == 4
+    emulator.delete_filter("f-1")
+    assert emulator.filters == {}
+    assert emulator.set_filter("f-1", EUROPE) == replace(EUROPE, version=6)
+    assert emulator.filters == {"f-1": replace(EUROPE, version=6)}
+
+
+def test_a_rotation_changes_the_list_of_keys_too() -> None:
+    keys = KeyRep("default", "sdk-1"), KeyRep("other", "sdk-9"), KeyRep("next", "sdk-new")
+    rep = Emulator([replace(PRODUCTION, sdk_keys=keys)]).rotate_sdk_key("env-1", "sdk-new")
+    expiry = rep.sdk_key.expiring.timestamp
+    assert rep.sdk_keys == (KeyRep("default", "sdk-new"), KeyRep("default", "sdk-1", expiry), KeyRep("other", "sdk-9"))
+    assert rep.contradiction() is None
+
+
+def test_the_first_key_of_an_environment_replaces_none() -> None:
+    assert Emulator([EnvironmentRep("env-1")]).rotate_sdk_key("env-1", "sdk-new").sdk_key == SDKKeyRep("sdk-new")
+
+
+def test_replace_takes_a_higher_version_of_the_same() -> None:
+    emulator = Emulator([PRODUCTION])
+    emulator.replace([replace(PRODUCTION, version=9)])
+    assert emulator.environments["env-1"].version == 9

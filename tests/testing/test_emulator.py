@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import queue
 import re
-import socket
-import struct
 import threading
 import time
 from contextlib import ExitStack
@@ -15,28 +11,16 @@ from pathlib import Path
 
 import pytest
 import requests
-from msgspec.structs import replace
+from support.addresses import free_port
 from testing.conftest import Connect
-from testing.plain_client import TIMEOUT, PlainClient, dechunk, events, messages
+from testing.plain_client import PATH, TIMEOUT, PlainClient, messages
 
-from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, KeyRep, SDKKeyRep, answer
-from autoconfig.testing.answer import Answer
+from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, SDKKeyRep
 
 SHOP = {"proj_key": "shop", "proj_name": "Shop"}
 PRODUCTION = EnvironmentRep("env-1", "production", "Production", "mob-1", **SHOP, sdk_key=SDKKeyRep("sdk-1"), version=5)
 STAGING = EnvironmentRep("env-2", "staging", "Zürich", "mob-2", **SHOP, sdk_key=SDKKeyRep("sdk-2"), version=2)
 MOBILE = FilterRep("shop", "mobile", 3)
-PATH = "/relay_auto_config"
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger
-
-
-def stream_of(client: PlainClient, marker: str) -> list[tuple[str, object]]:
-    """Read a chunked stream up to a marker; return all its messages."""
-    client.read_until(marker.encode())
-    client.read_until(b"\n\n\r\n")
-    while not client.received.endswith(b"\n\n\r\n"):
-        client.received += client.socket.recv(65536)
-    return messages(dechunk(client.body)[0])
 
 
 # What a client gets
@@ -51,7 +35,7 @@ def test_a_stream_begins_with_everything_and_goes_on_with_changes(served: tuple[
     emulator.set_environment(STAGING)
     emulator.delete_environment("env-1")
     emulator.delete_filter("f-1")
-    assert stream_of(client, "/filters/f-1") == [
+    assert messages(client.read_stream(b"/filters/f-1")) == [
         (
             "put",
             {
@@ -66,34 +50,6 @@ def test_a_stream_begins_with_everything_and_goes_on_with_changes(served: tuple[
         ("delete", {"path": "/environments/env-1", "version": 6}),
         ("delete", {"path": "/filters/f-1", "version": 4}),
     ]
-
-
-def test_the_head_says_event_stream_in_chunks(served: tuple[Emulator, Connect]) -> None:
-    client = served[1]()
-    client.read_until(b"\r\n\r\n")
-    assert client.head.decode().split("\r\n") == [
-        "HTTP/1.1 200 OK",
-        "Content-Type: text/event-stream",
-        "Cache-Control: no-cache",
-        "Transfer-Encoding: chunked",
-    ]
-
-
-def test_a_stream_without_chunks_ends_with_the_connection() -> None:
-    with Emulator([PRODUCTION], framing="close") as emulator, PlainClient(emulator.uri) as client:
-        client.read_until(b"\n\n")
-        emulator.send_heartbeat()
-        emulator.drop_connections("eof")
-        client.read_rest()
-    assert b"Transfer-Encoding" not in client.head
-    assert b"Connection: close" in client.head
-    assert [name for name, _ in events(client.body)] == ["put", ":"]
-
-
-def test_a_client_of_http_1_0_gets_no_chunks() -> None:
-    with Emulator() as emulator, PlainClient(emulator.uri, version="HTTP/1.0") as client:
-        client.read_until(b"\n\n")
-    assert [name for name, _ in events(client.body)] == ["put"]
 
 
 def test_requests_can_read_it(closing: ExitStack) -> None:
@@ -126,7 +82,7 @@ def test_only_the_second_protocol_version_is_told_of_filters(query: str, told: b
         emulator.set_filter("f-2", MOBILE)
         emulator.delete_filter("f-1")
         emulator.set_environment(PRODUCTION)
-        found = stream_of(client, "/environments/env-1")
+        found = messages(client.read_stream(b"/environments/env-1"))
     assert ("filters" in found[0][1]["data"]) is told
     assert [name for name, _ in found] == (["put", "patch", "delete", "patch"] if told else ["put", "patch"])
 
@@ -136,7 +92,7 @@ def test_several_clients_get_the_same(served: tuple[Emulator, Connect]) -> None:
     clients = [connect() for _ in range(5)]
     emulator.wait_for_connections(5)
     emulator.set_environment(PRODUCTION)
-    found = [stream_of(client, "/environments/env-1") for client in clients]
+    found = [messages(client.read_stream(b"/environments/env-1")) for client in clients]
     assert [name for name, _ in found[0]] == ["put", "patch"]
     assert all(one == found[0] for one in found)
 
@@ -146,7 +102,7 @@ def test_a_big_configuration_arrives_whole(served: tuple[Emulator, Connect]) -> 
     environments = [EnvironmentRep(f"env-{n}", env_name="n" * 1000, version=1) for n in range(3000)]
     emulator.replace(environments)
     client = connect()
-    [(name, data)] = stream_of(client, "env-2999")
+    [(name, data)] = messages(client.read_stream(b"env-2999"))
     assert name == "put"
     assert data["data"]["environments"] == {rep.env_id: rep.to_json() for rep in environments}
 
@@ -170,46 +126,9 @@ def test_no_change_is_lost_or_sent_twice_around_a_connect(closing: ExitStack) ->
         changer.join()
     last = emulator.set_environment(PRODUCTION).version
     for client in clients:
-        (_, put), *patches = stream_of(client, f'"version":{last}}}')
+        (_, put), *patches = messages(client.read_stream(f'"version":{last}}}'.encode()))
         known = put["data"]["environments"].get("env-1", {"version": 4})["version"]
         assert [patch["data"]["version"] for _, patch in patches] == list(range(known + 1, last + 1))
-
-
-@pytest.mark.parametrize("framing", ["chunked", "close"])
-def test_heartbeats_come_by_themselves(framing: str) -> None:
-    before = time.monotonic()
-    with Emulator(heartbeat_interval=0.02, framing=framing) as emulator, PlainClient(emulator.uri) as client:
-        end = b":\n\r\n" if framing == "chunked" else b":\n"
-        for _ in range(3):
-            client.read_until(end)
-            client.received = client.received.replace(end, b"", 1)
-        assert time.monotonic() - before >= 0.06
-
-
-def test_a_heartbeat_interval_may_be_endless() -> None:
-    with Emulator(heartbeat_interval=math.inf) as emulator, PlainClient(emulator.uri) as client:
-        client.read_until(b"event: put")
-
-
-def test_an_idle_stream_sleeps_until_its_next_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    timeouts: list[float | None] = []
-
-    class Queue(queue.SimpleQueue):
-        def get(self, block: bool = True, timeout: float | None = None) -> object:
-            timeouts.append(timeout)
-            return super().get(block, timeout)
-
-    monkeypatch.setattr(answer.queue, "SimpleQueue", Queue)
-    with Emulator(heartbeat_interval=100) as emulator, PlainClient(emulator.uri) as client:
-        client.read_until(b"event: put")
-        emulator.send_heartbeat()
-        client.read_until(b":\n")
-        client.socket.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            client.socket.recv(1)
-    waits = [timeout for timeout in timeouts if timeout is not None]
-    assert 0 < len(waits) < 20
-    assert min(waits) > 90
 
 
 # Requests that get no stream
@@ -236,30 +155,6 @@ def test_other_methods_are_not_allowed(method: str) -> None:
         assert emulator.requests[0].method == method
 
 
-def test_the_answer_to_head_has_no_body(closing: ExitStack) -> None:
-    emulator = closing.enter_context(Emulator())
-    session = closing.enter_context(requests.Session())
-    assert session.head(emulator.uri + PATH, timeout=TIMEOUT).status_code == 405
-    assert session.head(emulator.uri + PATH, timeout=TIMEOUT).status_code == 405
-
-
-def test_a_body_is_read_and_the_connection_used_again(closing: ExitStack) -> None:
-    emulator = closing.enter_context(Emulator())
-    client = closing.enter_context(PlainClient(emulator.uri, method="POST", headers={"Content-Length": "3"}))
-    client.socket.sendall(b"abc")
-    client.read_answer()
-    client.ask()
-    client.socket.sendall(b"abc")
-    assert client.read_answer().startswith(b"HTTP/1.1 405 ")
-
-
-def test_the_connection_ends_after_a_body_of_unknown_length() -> None:
-    chunked = {"Transfer-Encoding": "chunked"}
-    with Emulator() as emulator, PlainClient(emulator.uri, method="POST", headers=chunked) as client:
-        assert client.read_rest().startswith(b"HTTP/1.1 405 ")
-        assert b"Connection: close" in client.head
-
-
 @pytest.mark.parametrize("key", [None, "", "rel-other", f"Bearer {DEMO_KEY}", DEMO_KEY.upper(), f"{DEMO_KEY}x"])
 def test_a_wrong_key_is_refused(key: str | None) -> None:
     with Emulator() as emulator, PlainClient(emulator.uri, key=key) as client:
@@ -279,15 +174,6 @@ def test_a_new_key_counts_from_the_next_request_on(closing: ExitStack) -> None:
     assert emulator.key == "rel-new"
 
 
-def test_what_is_not_http_is_refused_without_repeating_it(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), Emulator() as emulator, PlainClient(emulator.uri) as client:
-        client.read_until(b"event: put")
-        with PlainClient(emulator.uri, method=f"Authorization: {DEMO_KEY} and more") as broken:
-            assert broken.read_rest().startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert DEMO_KEY.encode() not in broken.received
-    assert DEMO_KEY not in caplog.text
-
-
 # What the caller is told
 
 
@@ -304,7 +190,7 @@ def test_requests_are_recorded(closing: ExitStack) -> None:
 
 
 def test_the_newest_requests_are_kept(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.testing.streams._KEPT", 3)
+    monkeypatch.setattr("autoconfig.testing.emulator._KEPT", 3)
     emulator = closing.enter_context(Emulator())
     session = closing.enter_context(requests.Session())
     for number in range(5):
@@ -319,7 +205,7 @@ def test_the_newest_requests_are_kept(closing: ExitStack, monkeypatch: pytest.Mo
 
 
 def test_a_request_that_waits_keeps_its_place(closing: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoconfig.testing.streams._KEPT", 2)
+    monkeypatch.setattr("autoconfig.testing.emulator._KEPT", 2)
     emulator = closing.enter_context(Emulator())
     emulator.stall()
     clients = []
@@ -355,27 +241,6 @@ def test_nothing_is_printed_and_no_key_logged(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_client_that_leaves_an_idle_stream_is_noticed(served: tuple[Emulator, Connect], how: str) -> None:
-    emulator, connect = served
-    client = connect()
-    client.read_until(b"event: put")
-    assert emulator.connections == 1
-    if how == "reset":
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    client.socket.close()
-    emulator.wait_for_connections(0)
-
-
-def test_a_tls_client_that_says_goodbye_is_noticed(certificate: tuple[Path, Path], trust: object) -> None:
-    with Emulator(certificate=certificate) as emulator, PlainClient(emulator.uri, trust=trust) as client:
-        client.read_until(b"event: put")
-        client.socket.settimeout(0)
-        with contextlib.suppress(OSError):
-            client.socket.unwrap()  # sends close_notify, and does not wait for the other side's
-        emulator.wait_for_connections(0)
-
-
 @pytest.mark.parametrize("what", ["connections", "requests"])
 def test_a_wait_that_takes_too_long_says_what_for(what: str) -> None:
     noun = "open streams" if what == "connections" else what
@@ -385,29 +250,6 @@ def test_a_wait_that_takes_too_long_says_what_for(what: str) -> None:
 
 
 # Changes
-
-
-def test_versions_only_grow() -> None:
-    emulator = Emulator([PRODUCTION])
-    assert emulator.set_environment(PRODUCTION).version == 6
-    assert emulator.set_environment(EnvironmentRep("env-1", version=20)).version == 20
-    emulator.delete_environment("env-1")
-    assert emulator.environments == {}
-    assert emulator.set_environment(PRODUCTION).version == 22
-    assert emulator.environments == {"env-1": replace(PRODUCTION, version=22)}
-
-
-def test_an_unknown_environment_keeps_its_version() -> None:
-    assert Emulator().set_environment(EnvironmentRep("env-1", version=-3)).version == -3
-
-
-def test_the_versions_of_filters_only_grow() -> None:
-    emulator = Emulator(filters={"f-1": MOBILE})
-    assert emulator.set_filter("f-1", MOBILE).version == 4
-    emulator.delete_filter("f-1")
-    assert emulator.filters == {}
-    assert emulator.set_filter("f-1", MOBILE) == FilterRep("shop", "mobile", 6)
-    assert emulator.filters == {"f-1": FilterRep("shop", "mobile", 6)}
 
 
 @pytest.mark.parametrize(
@@ -428,25 +270,13 @@ def test_a_rotated_key_expires_after_the_grace_period() -> None:
     with Emulator([PRODUCTION]) as emulator, PlainClient(emulator.uri) as client:
         emulator.wait_for_connections(1)
         rep = emulator.rotate_sdk_key("env-1", "sdk-new", grace=timedelta(minutes=2))
-        assert stream_of(client, "sdk-new")[-1][1]["data"] == rep.to_json()
+        assert messages(client.read_stream(b"sdk-new"))[-1][1]["data"] == rep.to_json()
     after = time.time_ns() // 1_000_000
     assert rep.version == 6
     assert rep.sdk_key.value == "sdk-new"
     assert rep.sdk_key.expiring.value == "sdk-1"
     assert before + 120_000 <= rep.sdk_key.expiring.timestamp <= after + 120_000
     assert emulator.environments["env-1"] == rep
-
-
-def test_a_rotation_changes_the_list_of_keys_too() -> None:
-    keys = KeyRep("default", "sdk-1"), KeyRep("other", "sdk-9"), KeyRep("next", "sdk-new")
-    rep = Emulator([replace(PRODUCTION, sdk_keys=keys)]).rotate_sdk_key("env-1", "sdk-new")
-    expiry = rep.sdk_key.expiring.timestamp
-    assert rep.sdk_keys == (KeyRep("default", "sdk-new"), KeyRep("default", "sdk-1", expiry), KeyRep("other", "sdk-9"))
-    assert rep.contradiction() is None
-
-
-def test_the_first_key_of_an_environment_replaces_none() -> None:
-    assert Emulator([EnvironmentRep("env-1")]).rotate_sdk_key("env-1", "sdk-new").sdk_key == SDKKeyRep("sdk-new")
 
 
 def test_replace_sends_one_put_with_new_versions_for_what_differs(closing: ExitStack) -> None:
@@ -456,18 +286,12 @@ def test_replace_sends_one_put_with_new_versions_for_what_differs(closing: ExitS
         emulator.wait_for_connections(1)
         emulator.replace([EnvironmentRep("env-0", version=1), EnvironmentRep("env-1", "new"), STAGING], {"f-2": MOBILE})
         emulator.send_event("last", "{}")
-        _, (name, data), _ = stream_of(client, "event: last")
+        _, (name, data), _ = messages(client.read_stream(b"event: last"))
     assert name == "put"
     versions = {id: value["version"] for id, value in data["data"]["environments"].items()}
     assert versions == {"env-0": 5, "env-1": 6, "env-2": 6}
     assert data["data"]["filters"] == {"f-2": MOBILE.to_json()}
     assert emulator.set_filter("f-1", MOBILE).version == 5  # above its deletion
-
-
-def test_replace_takes_a_higher_version_of_the_same() -> None:
-    emulator = Emulator([PRODUCTION])
-    emulator.replace([replace(PRODUCTION, version=9)])
-    assert emulator.environments["env-1"].version == 9
 
 
 def test_what_is_handed_out_are_copies() -> None:
@@ -482,7 +306,7 @@ def test_a_put_can_be_sent_again() -> None:
         emulator.wait_for_connections(1)
         emulator.send_put()
         emulator.send_event("last", "{}")
-        first, second, _ = stream_of(client, "event: last")
+        first, second, _ = messages(client.read_stream(b"event: last"))
     assert first == second
 
 
@@ -490,9 +314,9 @@ def test_a_put_can_be_sent_again() -> None:
 
 
 def test_it_listens_only_while_it_runs() -> None:
-    emulator = Emulator([PRODUCTION])
     with pytest.raises(RuntimeError, match="not started"):
-        _ = emulator.uri
+        _ = Emulator([PRODUCTION]).uri
+    emulator = Emulator([PRODUCTION], port=free_port())
     with emulator:
         with pytest.raises(RuntimeError, match="is running"):
             emulator.start()
@@ -549,18 +373,3 @@ def test_an_impossible_host_is_an_error_at_once(host: str) -> None:
 def test_a_certificate_is_read_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Emulator(certificate=(tmp_path / "none.pem", tmp_path / "none.key"))
-
-
-def test_a_bug_in_a_connections_thread_is_logged_as_one(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: object) -> bool:
-        raise LookupError("a bug")
-
-    monkeypatch.setattr(Answer, "run", fail)
-    with Emulator() as emulator, PlainClient(emulator.uri) as client:
-        with pytest.raises((EOFError, ConnectionError)):
-            client.read_until(b"event: put")
-        emulator.wait_for_connections(0)
-    assert "A connection's thread failed" in caplog.text
-    assert "LookupError: a bug" in caplog.text

@@ -1,50 +1,20 @@
+"""What tests do to an emulator's clients: failures, dropped connections, stalls, and events of their own."""
+
 from __future__ import annotations
 
 import contextlib
-import logging
-import queue
-import resource
 import socket
 import ssl
-import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import requests
 import urllib3
+from support.waiting import wait_until
 from testing.conftest import Connect
-from testing.plain_client import TIMEOUT, PlainClient, dechunk, events
-from testing.plain_client import connect as plain_connection
+from testing.plain_client import PATH, SILENCE, TIMEOUT, PlainClient, connected_socket, dechunk, events, names
 
-from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, event_bytes
-from autoconfig.testing import server as server_module
-from autoconfig.testing.answer import Answer
-from autoconfig.testing.server import StreamServer
-
-PATH = "/relay_auto_config"
-PROMPT = 1.0  # seconds that close() may take
-SILENCE = 0.05  # seconds after which something that was held back would have come
-DESCRIPTORS = 2500  # for both ends of a thousand connections
-BACKLOG = 32 * 2**20  # bytes, more than all buffers between the emulator and a client hold
-
-
-def names(client: PlainClient, marker: bytes) -> list[str]:
-    """Read a chunked stream up to the event that holds a marker; return the names of all events."""
-    client.read_until(marker)
-    while not client.received.endswith(b"\n\n\r\n"):
-        client.received += client.socket.recv(65536)
-    return [name for name, _ in events(dechunk(client.body)[0])]
-
-
-def assert_silent(client: PlainClient) -> None:
-    client.socket.settimeout(SILENCE)
-    with pytest.raises(TimeoutError):
-        client.socket.recv(1)
-    client.socket.settimeout(TIMEOUT)
-
+from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep
 
 # Answers
 
@@ -117,7 +87,7 @@ def test_anything_can_be_sent(served: tuple[Emulator, Connect]) -> None:
     emulator.send_raw(b"data: whole\n\n")
     emulator.send_malformed()
     client.read_until(b"event: patch")
-    names(client, b"event: patch")
+    client.read_stream(b"event: patch")
     found = events(dechunk(client.body)[0])
     assert [name for name, _ in found] == ["put", "reconnect", "custom", "half", "patch"]
     assert found[2:] == [("custom", "one\ntwo"), ("half", "whole"), ("patch", '{"path": "/environments/')]
@@ -136,7 +106,7 @@ def test_eof_ends_the_answer_and_keeps_the_connection(served: tuple[Emulator, Co
     client.read_until(b"0\r\n\r\n")
     stream, ended = dechunk(client.body)
     assert ended
-    assert [name for name, _ in events(stream)] == ["put", ":"]
+    assert names(stream) == ["put", ":"]
     client.ask()
     client.read_until(b"event: put")
 
@@ -150,10 +120,10 @@ def test_eof_ends_the_connection_of_a_client_that_asked_for_it(served: tuple[Emu
     assert dechunk(client.body)[1]
 
 
-def test_eof_ends_tls_too(certificate: tuple[Path, Path], trust: ssl.SSLContext) -> None:
+def test_eof_ends_tls_too(certificate: tuple[str, str], trust: ssl.SSLContext) -> None:
     """Without a close_notify, the end of a stream without chunks could be an attacker's."""
     with Emulator(certificate=certificate, framing="close") as emulator:
-        plain = plain_connection(emulator.uri)
+        plain = connected_socket(emulator.uri)
         with trust.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False) as client:
             client.sendall(f"GET {PATH} HTTP/1.1\r\nAuthorization: {DEMO_KEY}\r\n\r\n".encode())
             emulator.wait_for_connections(1)
@@ -197,23 +167,6 @@ def test_requests_sees_the_three_ends_too(closing: ExitStack, how: str, error: s
             response.raw.read1(65536)
 
 
-@pytest.mark.parametrize("how", ["abrupt", "reset"])
-def test_a_client_that_does_not_read_can_be_dropped(served: tuple[Emulator, Connect], how: str) -> None:
-    emulator, connect = served
-    unread(emulator, connect)
-    emulator.drop_connections(how)
-    wait_until(lambda: len(emulator_threads()) == 1)  # only the one that listens
-
-
-def test_a_client_that_has_sent_its_last_is_not_waited_for() -> None:
-    """Even if a send to it is blocked, which nothing else would end."""
-    with Emulator() as emulator, PlainClient(emulator.uri, receive_buffer=4096) as client:
-        emulator.wait_for_connections(1)
-        emulator.send_raw(b"x" * BACKLOG)
-        client.socket.shutdown(socket.SHUT_WR)
-        emulator.wait_for_connections(0)
-
-
 def test_all_streams_are_dropped_and_new_ones_served(served: tuple[Emulator, Connect]) -> None:
     emulator, connect = served
     for _ in range(3):
@@ -235,7 +188,7 @@ def test_a_stalled_emulator_answers_nothing_until_it_resumes(served: tuple[Emula
     emulator.wait_for_requests(2)
     assert [request.status for request in emulator.requests] == [None, None]
     for client in clients:
-        assert_silent(client)
+        client.assert_silent()
     emulator.set_environment(EnvironmentRep("env-1"))
     emulator.resume()
     assert b"env-1" in clients[0].read_until(b"\n\n")
@@ -247,14 +200,14 @@ def test_a_stalled_stream_gets_its_changes_later_and_in_order(served: tuple[Emul
     emulator, connect = served
     client = connect()
     client.read_until(b"event: put")
-    names(client, b"event: put")
+    client.read_stream(b"event: put")
     emulator.stall()
     emulator.set_environment(EnvironmentRep("env-1"))
     emulator.delete_environment("env-1")
     emulator.send_reconnect()
-    assert_silent(client)
+    client.assert_silent()
     emulator.resume()
-    assert names(client, b"event: reconnect") == ["put", "patch", "delete", "reconnect"]
+    assert names(client.read_stream(b"event: reconnect")) == ["put", "patch", "delete", "reconnect"]
 
 
 def test_a_stalled_stream_gets_no_heartbeats() -> None:
@@ -264,7 +217,7 @@ def test_a_stalled_stream_gets_no_heartbeats() -> None:
         with contextlib.suppress(TimeoutError):
             client.socket.settimeout(SILENCE)
             client.socket.recv(65536)  # what was on its way
-        assert_silent(client)
+        client.assert_silent()
         client.received = b""
         emulator.resume()
         client.read_until(b":\n\r\n")
@@ -272,11 +225,11 @@ def test_a_stalled_stream_gets_no_heartbeats() -> None:
 
 def test_a_stream_that_was_ended_during_a_stall_ends_after_it() -> None:
     with Emulator() as emulator, PlainClient(emulator.uri) as client:
-        names(client, b"event: put")
+        client.read_stream(b"event: put")
         emulator.stall()
         emulator.send_heartbeat()
         assert emulator.drop_connections("eof") == 1
-        assert_silent(client)
+        client.assert_silent()
         emulator.resume()
         client.read_until(b":\n\r\n0\r\n\r\n")
 
@@ -286,7 +239,7 @@ def test_that_holds_without_chunks_too_where_the_end_is_no_bytes() -> None:
         client.read_until(b"\n\n")
         emulator.stall()
         emulator.drop_connections("eof")
-        assert_silent(client)
+        client.assert_silent()
         emulator.resume()
         client.read_rest()
 
@@ -294,7 +247,7 @@ def test_that_holds_without_chunks_too_where_the_end_is_no_bytes() -> None:
 @pytest.mark.parametrize("how", ["abrupt", "reset"])
 def test_a_stall_does_not_keep_a_connection_from_being_dropped(how: str) -> None:
     with Emulator() as emulator, PlainClient(emulator.uri) as client:
-        names(client, b"event: put")
+        client.read_stream(b"event: put")
         emulator.stall()
         emulator.send_heartbeat()
         emulator.drop_connections(how)
@@ -318,7 +271,7 @@ def test_an_environment_that_json_cannot_hold_changes_nothing(closing: ExitStack
         emulator.set_environment(unsendable)
     emulator.resume()
     for client in clients:
-        assert names(client, b"event: put") == ["put"]
+        assert names(client.read_stream(b"event: put")) == ["put"]
     emulator.stall()
     emulator.resume()
     emulator.close()
@@ -340,206 +293,3 @@ def test_a_client_that_leaves_during_a_stall_is_noticed(served: tuple[Emulator, 
     wait_until(lambda: not emulator._waiting)
     emulator.resume()
     assert emulator.requests[1].status is None
-
-
-# Clients that do not do as they should
-
-
-def test_a_client_that_does_not_read_blocks_nobody(served: tuple[Emulator, Connect]) -> None:
-    emulator, connect = served
-    lazy = connect(receive_buffer=4096)
-    eager = connect()
-    emulator.wait_for_connections(2)
-    events_to_send = [event_bytes(f"event-{n}", "x" * 2**20) for n in range(BACKLOG // 2**20)]
-    # In a thread, because one that had to wait for the lazy client would wait for ever.
-    caller = threading.Thread(target=lambda: [emulator.send_raw(event) for event in events_to_send], daemon=True)
-    caller.start()
-    caller.join(TIMEOUT)
-    assert not caller.is_alive()
-    eager.read_until(b"event: put")
-    received, last = 0, b""
-    while f"event-{BACKLOG // 2**20 - 1}".encode() not in last:
-        piece = eager.socket.recv(2**20)
-        assert piece
-        last = last[-100:] + piece
-        received += len(piece)
-    assert received > BACKLOG - 2**21
-    assert emulator.connections == 2
-    lazy.read_until(b"event: event-0")
-
-
-def test_a_slow_reader_gets_everything_in_the_end(served: tuple[Emulator, Connect]) -> None:
-    """Over TLS, a send that was put off has to be taken up again with the same bytes."""
-    emulator, connect = served
-    client = connect(receive_buffer=4096, headers={"Connection": "close"})
-    emulator.wait_for_connections(1)
-    for n in range(40):
-        emulator.send_event(f"event-{n}", "x" * 100_000)
-    emulator.drop_connections("eof")
-    client.read_rest()
-    stream, ended = dechunk(client.body)
-    assert ended
-    assert [name for name, _ in events(stream)] == ["put", *(f"event-{n}" for n in range(40))]
-
-
-def test_a_client_that_sends_something_during_the_stream_cannot_use_the_connection_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    taken = threading.Event()
-
-    class Noting(Answer):
-        def __setattr__(self, name: str, value: object) -> None:
-            super().__setattr__(name, value)
-            if name == "_strayed" and value:
-                taken.set()
-
-    monkeypatch.setattr(server_module, "Answer", Noting)
-    with Emulator() as emulator, PlainClient(emulator.uri) as client:
-        client.read_until(b"event: put")
-        client.socket.sendall(b"x")
-        assert taken.wait(5)
-        emulator.drop_connections("eof")
-        client.read_rest()
-    assert client.received.endswith(b"0\r\n\r\n")
-
-
-def test_a_client_that_does_not_wait_for_the_answer_gets_that_one_only(served: tuple[Emulator, Connect]) -> None:
-    emulator, connect = served
-    client = connect(method="GET / HTTP/1.1\r\nHost: emulator\r\n\r\nGET")
-    client.read_rest()
-    assert client.received.startswith(b"HTTP/1.1 404 ")
-    assert client.received.count(b"HTTP/1.1") == 1
-    assert b"Connection: close" in client.head
-    assert emulator.request_count == 1
-
-
-def test_a_thousand_streams_are_served() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < DESCRIPTORS:
-        pytest.skip("this process may not open enough files")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, DESCRIPTORS), hard))
-    try:
-        with Emulator() as emulator, ExitStack() as clients:
-            opened = [clients.enter_context(PlainClient(emulator.uri)) for _ in range(1000)]
-            emulator.wait_for_connections(1000, timeout=60)
-            emulator.set_environment(EnvironmentRep("env-1"))
-            for client in opened:
-                assert names(client, b"event: patch") == ["put", "patch"]
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_a_handshake_that_never_comes_holds_nobody_up(
-    certificate: tuple[Path, Path], trust: ssl.SSLContext, closing: ExitStack
-) -> None:
-    emulator = closing.enter_context(Emulator(certificate=certificate))
-    closing.enter_context(plain_connection(emulator.uri))
-    closing.enter_context(PlainClient(emulator.uri, trust=trust)).read_until(b"event: put")
-
-
-def test_a_client_that_does_not_trust_the_certificate_leaves_no_trace(
-    certificate: tuple[Path, Path], trust: ssl.SSLContext, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with Emulator(certificate=certificate) as emulator:
-        with pytest.raises(ssl.SSLCertVerificationError):
-            PlainClient(emulator.uri, trust=ssl.create_default_context())
-        with PlainClient(emulator.uri, trust=trust) as client:
-            client.read_until(b"event: put")
-    assert capfd.readouterr().err == ""
-
-
-def test_a_shortage_of_descriptors_is_logged_once_and_waited_out(
-    closing: ExitStack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    accepting: queue.SimpleQueue[float] = queue.SimpleQueue()
-    accept = StreamServer._accept
-
-    def noted(server: StreamServer) -> None:
-        accepting.put(time.monotonic())
-        accept(server)
-
-    monkeypatch.setattr(StreamServer, "_accept", noted)
-    emulator = closing.enter_context(Emulator())
-    client = closing.enter_context(socket.socket())
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # so this process can open nothing more
-    try:
-        client.connect(("127.0.0.1", int(emulator.uri.rpartition(":")[2])))
-        attempts = [accepting.get(timeout=TIMEOUT) for _ in range(4)]
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert attempts[-1] - attempts[0] > 0.25
-    client.settimeout(TIMEOUT)
-    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-    assert client.recv(100).startswith(b"HTTP/1.1 404 ")
-    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.getMessage().startswith("The emulator cannot serve all connections: Too many open files")
-
-
-# Closing
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.005)
-
-
-def emulator_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("autoconfig-emulator")]
-
-
-def idle(emulator: Emulator, connect: Connect) -> None:
-    connect().read_until(b"event: put")
-
-
-def stalled(emulator: Emulator, connect: Connect) -> None:
-    connect().read_until(b"event: put")
-    emulator.stall()
-    emulator.set_environment(EnvironmentRep("env-1"))
-    connect()
-    emulator.wait_for_requests(2)
-
-
-def unread(emulator: Emulator, connect: Connect) -> None:
-    connect(receive_buffer=4096)
-    emulator.wait_for_connections(1)
-    emulator.send_raw(b"x" * BACKLOG)
-
-
-def half_a_request(emulator: Emulator, connect: Connect) -> None:
-    client = connect(target="/elsewhere")
-    client.read_answer()
-    client.socket.sendall(b"GET /relay_auto")
-
-
-def kept_alive(emulator: Emulator, connect: Connect) -> None:
-    connect(target="/elsewhere").read_answer()
-
-
-def busy(emulator: Emulator, connect: Connect) -> None:
-    for _ in range(20):
-        connect()
-        emulator.send_put()
-
-
-@pytest.mark.parametrize("state", [idle, stalled, unread, half_a_request, kept_alive, busy])
-def test_close_is_prompt_in_every_state(
-    served: tuple[Emulator, Connect], state: Callable[[Emulator, Connect], None]
-) -> None:
-    emulator, connect = served
-    state(emulator, connect)
-    before = time.monotonic()
-    emulator.close()
-    assert time.monotonic() - before < PROMPT
-    assert emulator_threads() == []
-    assert emulator.connections == 0
-
-
-def test_close_is_prompt_during_a_handshake(certificate: tuple[Path, Path]) -> None:
-    with Emulator(certificate=certificate) as emulator, plain_connection(emulator.uri):
-        before = time.monotonic()
-        emulator.close()
-    assert time.monotonic() - before < PROMPT

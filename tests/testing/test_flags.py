@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import http.client
 import json
+import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from support.waiting import LIMIT, wait_until
+from testing.plain_client import TIMEOUT, PlainClient, messages
 
 from autoconfig.testing.flags import FlagService
 
 KEY = "sdk-1"
+CUT = (EOFError, ConnectionError)  # what a client gets that is cut off
+
+Ask = Callable[..., PlainClient]
 
 
 @pytest.fixture
@@ -23,165 +30,187 @@ def flags() -> Iterator[FlagService]:
         yield service
 
 
-class Stream:
-    """A client's stream, read event by event."""
+@pytest.fixture
+def ask(flags: FlagService, closing: ExitStack) -> Ask:
+    """Sends a request, for a stream unless told otherwise."""
 
-    def __init__(self, service: FlagService, key: str = KEY, query: str = "") -> None:
-        self._connection = http.client.HTTPConnection(service.uri.removeprefix("http://"), timeout=5)
-        self._connection.request("GET", f"/all{query}", headers={"Authorization": key})
-        self.answer = self._connection.getresponse()
+    def send(key: str = KEY, target: str = "/all", **options: Any) -> PlainClient:
+        return closing.enter_context(PlainClient(flags.uri, key=key, target=target, **options))
 
-    def values(self) -> dict[str, Any]:
-        """Return the value of each flag in the next event; nothing at the end of the stream."""
-        lines = [self.answer.readline() for _ in range(3)]
-        if not lines[0]:
-            return {}
-        assert lines[0] == b"event: put\n"
-        found = json.loads(lines[1].removeprefix(b"data: "))
-        return {
-            key: flag["variations"][flag["fallthrough"]["variation"]] for key, flag in found["data"]["flags"].items()
-        }
-
-    def close(self) -> None:
-        self.answer.close()
-        self._connection.close()
+    return send
 
 
-def post(service: FlagService, path: str, body: bytes, **headers: str) -> int:
-    connection = http.client.HTTPConnection(service.uri.removeprefix("http://"), timeout=5)
-    connection.request("POST", path, body, {"Authorization": KEY, **headers})
-    status = connection.getresponse().status
-    connection.close()
-    return status
+@pytest.fixture
+def post(ask: Ask) -> Callable[..., int]:
+    """Posts a body, and returns the status of the answer."""
+
+    def send(path: str, body: bytes, **headers: str) -> int:
+        client = ask(target=path, method="POST", headers={"Content-Length": str(len(body)), **headers})
+        client.socket.sendall(body)
+        return status(client)
+
+    return send
 
 
-def test_a_stream_has_the_flags_and_their_changes(flags: FlagService) -> None:
-    stream = Stream(flags)
-    assert stream.answer.status == 200
-    assert stream.values() == {"color": "blue"}
+def status(client: PlainClient) -> int:
+    return int(client.read_until(b"\r\n\r\n").split()[1])
+
+
+def values(client: PlainClient, marker: bytes = b"event: put") -> list[dict[str, Any]]:
+    """Read up to the event that holds a marker; return the value of each flag in each event."""
+    found = []
+    for name, message in messages(client.read_stream(marker)):
+        assert (name, message["path"]) == ("put", "/")
+        served = message["data"]["flags"].items()
+        found.append({key: flag["variations"][flag["fallthrough"]["variation"]] for key, flag in served})
+    return found
+
+
+def test_a_stream_has_the_flags_and_their_changes(flags: FlagService, ask: Ask) -> None:
+    stream = ask()
+    assert status(stream) == 200
+    flags.wait_for_streams(KEY)
     flags.set_flag("color", "red")
     flags.set_flag("size", {"cm": 3}, sdk_key=KEY)
-    assert stream.values() == {"color": "red"}
-    assert stream.values() == {"color": "red", "size": {"cm": 3}}
-    stream.close()
+    assert values(stream, b"size") == [{"color": "blue"}, {"color": "red"}, {"color": "red", "size": {"cm": 3}}]
 
 
-def test_the_most_particular_value_wins(flags: FlagService) -> None:
+def test_the_most_particular_value_wins(flags: FlagService, ask: Ask) -> None:
     flags.set_flag("color", "red", sdk_key=KEY)
     flags.set_flag("color", "green", sdk_key=KEY, filter_key="europe")
-    streams = [Stream(flags), Stream(flags, query="?filter=europe"), Stream(flags, "sdk-2")]
-    assert [stream.values()["color"] for stream in streams] == ["red", "green", "blue"]
+    streams = [ask(), ask(target="/all?filter=europe"), ask("sdk-2")]
+    assert [values(stream) for stream in streams] == [[{"color": color}] for color in ("red", "green", "blue")]
     assert flags.streams == {(KEY, ""): 1, (KEY, "europe"): 1, ("sdk-2", ""): 1}
     for stream in streams:
-        stream.close()
+        stream.socket.close()
     flags.wait_for_streams()
     with pytest.raises(ValueError, match="needs an sdk_key"):
         flags.set_flag("color", "red", filter_key="europe")
 
 
-def test_a_poll_has_the_flags(flags: FlagService) -> None:
-    connection = http.client.HTTPConnection(flags.uri.removeprefix("http://"), timeout=5)
-    connection.request("GET", "/sdk/latest-all", headers={"Authorization": KEY})
-    assert list(json.loads(connection.getresponse().read())["flags"]) == ["color"]
-    connection.request("GET", "/other")
-    assert connection.getresponse().status == 404
-    connection.close()
+def test_a_value_that_json_cannot_hold_changes_nothing(flags: FlagService, ask: Ask) -> None:
+    stream = ask()
+    values(stream)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        flags.set_flag("color", b"red")
+    flags.set_flag("color", "green")
+    assert values(stream, b"green") == [{"color": "blue"}, {"color": "green"}]
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        FlagService({"color": {"red"}})
 
 
-def test_a_key_is_refused_as_often_as_said(flags: FlagService) -> None:
+def test_a_client_that_does_not_read_holds_nobody_up(flags: FlagService, ask: Ask) -> None:
+    ask("sdk-lazy", receive_buffer=4096)
+    eager = ask()
+    flags.wait_for_streams("sdk-lazy", KEY)
+
+    def change() -> None:
+        for number in range(8):  # eight events, of one to eight of these values
+            flags.set_flag(f"text-{number}", "x" * 2**20, sdk_key="sdk-lazy")
+        flags.set_flag("color", "green")
+
+    # In a thread, because one that had to wait for the first client would wait for ever.
+    caller = threading.Thread(target=change, daemon=True)
+    caller.start()
+    caller.join(LIMIT)
+    assert not caller.is_alive()
+    assert values(eager, b"green")[-1] == {"color": "green"}
+
+
+def test_a_poll_has_the_flags(ask: Ask) -> None:
+    poll = ask(target="/sdk/latest-all")
+    poll.read_answer()
+    assert list(json.loads(poll.body)["flags"]) == ["color"]
+    assert status(ask(target="/other")) == 404
+
+
+def test_a_key_is_refused_as_often_as_said(flags: FlagService, ask: Ask) -> None:
     flags.refuse(KEY, 2)
     flags.refuse("sdk-2", status=403)
-    statuses = []
-    for key in (KEY, KEY, KEY, "sdk-2", "sdk-2"):
-        stream = Stream(flags, key)
-        statuses.append(stream.answer.status)
-        stream.close()
+    statuses = [status(ask(key)) for key in (KEY, KEY, KEY, "sdk-2", "sdk-2")]
     assert statuses == [401, 401, 200, 403, 403]
     assert flags.refusals == {KEY: 2, "sdk-2": 2}
     flags.refuse("sdk-2", 0)
-    stream = Stream(flags, "sdk-2")
-    assert stream.answer.status == 200
-    stream.close()
+    assert status(ask("sdk-2")) == 200
+    with pytest.raises(ValueError, match="status: must be from 200 to 599"):
+        flags.refuse(KEY, status=0)
 
 
-def test_streams_are_cut_by_key(flags: FlagService) -> None:
-    streams = [Stream(flags), Stream(flags, "sdk-2")]
-    for stream in streams:
-        stream.values()
+def test_streams_are_cut_by_key(flags: FlagService, ask: Ask) -> None:
+    for key in KEY, "sdk-2":
+        values(ask(key))
     flags.disconnect(KEY)
     flags.wait_for_streams("sdk-2")
     flags.disconnect()
     flags.wait_for_streams()
-    for stream in streams:
-        stream.close()
 
 
-def test_in_an_outage_nothing_is_answered(flags: FlagService) -> None:
-    stream = Stream(flags)
-    stream.values()
+def test_in_an_outage_nothing_is_answered(flags: FlagService, ask: Ask, post: Callable[..., int]) -> None:
+    stream = ask()
+    values(stream)
     with flags.outage():
         flags.wait_for_streams()
-        with pytest.raises(http.client.RemoteDisconnected):
-            Stream(flags)
-        with pytest.raises(http.client.RemoteDisconnected):
-            post(flags, "/bulk", b"[]")
-    stream.close()
-    stream = Stream(flags)
-    assert stream.values() == {"color": "blue"}
-    stream.close()
+        with pytest.raises(CUT):
+            stream.read_until(b"more")
+        with pytest.raises(CUT):
+            status(ask())
+        with pytest.raises(CUT):
+            post("/bulk", b"[]")
+    assert values(ask()) == [{"color": "blue"}]
 
 
-def test_a_delay_is_one_before_the_answer(flags: FlagService) -> None:
+def test_a_delay_is_one_before_the_answer(flags: FlagService, ask: Ask) -> None:
     flags.set_delay(0.1)
     began = time.monotonic()
-    stream = Stream(flags)
+    assert status(ask()) == 200
     assert time.monotonic() - began >= 0.1
-    stream.close()
 
 
-def test_events_are_kept_and_diagnostics_are_not(flags: FlagService) -> None:
-    events = [{"kind": "index"}, {"kind": "custom", "key": "bought"}]
-    assert post(flags, "/bulk", json.dumps(events).encode()) == 202
-    assert post(flags, "/diagnostic", b'{"kind":"diagnostic"}') == 202
+def test_events_are_kept_and_diagnostics_are_not(flags: FlagService, post: Callable[..., int]) -> None:
+    events = [{"kind": "index", "long": "x" * 2**20}, {"kind": "custom", "key": "bought"}]
+    assert post("/bulk", json.dumps(events).encode()) == 202
+    assert post("/diagnostic", b'{"kind":"diagnostic"}') == 202
     body = gzip.compress(b'[{"kind":"custom","key":"paid"}]')
-    assert post(flags, "/bulk", body, **{"Content-Encoding": "gzip"}) == 202
+    assert post("/bulk", body, **{"Content-Encoding": "gzip"}) == 202
     assert [(event.sdk_key, event.kind) for event in flags.events] == [(KEY, "index"), (KEY, "custom"), (KEY, "custom")]
     assert flags.wait_for_event("custom", "paid").data == {"kind": "custom", "key": "paid"}
-    with pytest.raises(TimeoutError, match=r"an event 'summary'; there are 0 streams .* \{'index': 1, 'custom': 2\}"):
+    with pytest.raises(
+        TimeoutError, match=r"waited 0 s for an event 'summary'; there are 0 streams .* \{'index': 1, 'custom': 2\}"
+    ):
         flags.wait_for_event("summary", timeout=0)
 
 
-def test_events_hang_until_the_end_of_the_block(flags: FlagService) -> None:
+def test_a_client_that_leaves_in_the_middle_of_its_events_is_no_error(
+    flags: FlagService, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "autoconfig.testing"):
+        client = ask(target="/bulk", method="POST", headers={"Content-Length": "10"})
+        client.socket.sendall(b"[")
+        client.socket.close()
+        wait_until(lambda: caplog.messages)
+    assert caplog.messages == ["A connection ended: ConnectionResetError"]
+
+
+def test_events_hang_until_the_end_of_the_block(flags: FlagService, post: Callable[..., int]) -> None:
     answered: list[int] = []
-    sending = threading.Thread(target=lambda: answered.append(post(flags, "/bulk", b"[]")))
+    sending = threading.Thread(target=lambda: answered.append(post("/bulk", b"[]")))
     with flags.hanging_events():
         sending.start()
         sending.join(0.1)
         assert not answered
-    sending.join(5)
+    sending.join(TIMEOUT)
     assert answered == [202]
 
 
-def test_close_ends_whatever_hangs() -> None:
-    service = FlagService()
-    service.set_delay(60)
-    threads = [threading.Thread(target=lambda: _failing(lambda: Stream(service)))]
-    hanging = service.hanging_events()
-    hanging.__enter__()
-    threads.append(threading.Thread(target=lambda: _failing(lambda: post(service, "/bulk", b"[]"))))
-    for thread in threads:
-        thread.start()
-    service.close()
-    for thread in threads:
-        thread.join(5)
-        assert not thread.is_alive()
-
-
-def _failing(call: Any) -> None:
-    try:
-        call()
-    except OSError:
-        return
+def test_close_ends_whatever_hangs(flags: FlagService, ask: Ask, closing: ExitStack) -> None:
+    flags.set_delay(60)
+    closing.enter_context(flags.hanging_events())
+    waiting = [ask(), ask(target="/bulk", method="POST", headers={"Content-Length": "0"})]
+    flags.close()
+    for client in waiting:
+        with contextlib.suppress(ConnectionError):
+            assert client.read_rest() == b""
+    flags.close()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

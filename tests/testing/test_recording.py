@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 from msgspec.structs import replace
+from support.samples import environment
 
 from autoconfig import (
     AcceptedKey,
@@ -25,10 +26,6 @@ from autoconfig.testing import Emulator, EnvironmentRep, KeyRep, RecordedCall, R
 
 ONE, TWO = EnvironmentID("env-1"), EnvironmentID("env-2")
 MOBILE = FilterParams("shop", FilterID("f-1"), FilterKey("mobile"))
-
-
-def environment(id: str, version: int = 1) -> EnvironmentRep:
-    return EnvironmentRep(EnvironmentID(id), env_name=f"v{version}", sdk_key=SDKKeyRep(f"sdk-{id}"), version=version)
 
 
 def following(emulator: Emulator, handler: MessageHandler) -> StreamManager:
@@ -108,7 +105,7 @@ def test_records_a_refusal() -> None:
 def test_waits_for_a_call_that_is_still_to_come() -> None:
     handler = RecordingHandler()
     waiting = threading.Event()
-    caller = threading.Thread(target=lambda: waiting.wait(5) and handler.add_environment(params(TWO)))
+    caller = threading.Thread(target=lambda: waiting.wait(30) and handler.add_environment(params(TWO)))
     caller.start()
     handler.add_environment(params(ONE))
 

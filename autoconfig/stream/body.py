@@ -1,0 +1,245 @@
+"""
+The body of an answer: its bytes as they come, until a deadline.
+
+A socket's own timeout begins anew with each byte, so that a trickle of bytes, in a header or in the size of a chunk,
+would keep a dead connection alive for ever. So a class of ours reads the answers and keeps a deadline, whatever the
+socket below it is: plain, TLS, TLS within TLS, gevent's.
+
+A class of ours takes the chunks apart, too. ``read1()`` of ``http.client`` returns one chunk a call, and each call
+gives the other threads a turn: a burst of events, each in a chunk of its own, would take three times as long.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import time
+from collections.abc import Iterator
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
+from functools import partial
+from http.client import HTTPResponse, IncompleteRead
+from typing import Any, Protocol
+
+from ..exceptions import StreamEndedError
+from .cancel import CancelToken
+from .failures import ExplainedError, describe
+
+READ = 65536
+"""How many bytes are read at most at a time; larger reads are not faster."""
+
+_TOLERANCE = 0.99  # a timeout may be longer than what is left by so much
+_MOST_INTERIM_ANSWERS = 100
+_BAD_HEADERS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
+
+_SIZE = rb"[ \t]*0*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
+_PART = rb"[ \t]*0*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
+_FIRST, _FIRST_PART = re.compile(_SIZE), re.compile(_PART)
+_NEXT = re.compile(rb"\r?\n" + _SIZE)  # the line end of the chunk before, and the size of this one
+_NEXT_PART = re.compile(rb"\r?(?:\n" + _PART + rb")?")
+_LONGEST_LINE = 8192  # bytes of a size with its extensions
+
+
+class Deadline:
+    """
+    When a connection counts as dead unless it has made progress by then.
+
+    Args:
+        seconds: How long it may be without progress.
+
+    Attributes:
+        at: When, in monotonic time.
+        seconds: How long it may be without progress.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.at = math.inf
+        self.seconds = seconds
+
+    def renew(self) -> None:
+        """Start the time anew, because there was progress."""
+        self.at = time.monotonic() + self.seconds
+
+    @property
+    def passed(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self.at
+
+
+def pieces(raw: Any, deadline: Deadline, token: CancelToken) -> Iterator[bytes]:
+    """
+    Yield the bytes of an endless body as they come, until the token is cancelled.
+
+    Args:
+        raw: The response, as urllib3 has it.
+        deadline: Is renewed at each complete line.
+        token: Ends it.
+
+    Raises:
+        StreamEndedError: The answer ended, broke off or was silent for too long.
+    """
+    deadline.renew()
+    read = partial(raw.read1, decode_content=True)
+    unfinished = 0  # bytes since the last sign of life
+    while not token.cancelled:
+        piece, reason = b"", "the service ended the stream"
+        try:
+            piece = read(READ)
+        except Exception as error:  # urllib3's, http.client's, OSError, ValueError, AttributeError
+            reason = describe(error)
+        # A few bytes are no sign of life: a dead stream may trickle. Many are: a large event on a slow line.
+        unfinished += len(piece)
+        if b"\n" in piece or b"\r" in piece or unfinished >= READ:
+            deadline.renew()
+            unfinished = 0
+        elif deadline.passed:
+            raise StreamEndedError(f"no complete line for {deadline.seconds:g} s")
+        if not piece:
+            raise StreamEndedError(reason)
+        yield piece
+
+
+class Answer(HTTPResponse):
+    """
+    An answer that is read until a deadline. The headers are, too.
+
+    Args:
+        sock: The connection.
+        deadline: When to give up reading.
+        arguments: As for the base class.
+        options: As for the base class.
+    """
+
+    def __init__(self, sock: Any, *arguments: Any, deadline: Deadline, **options: Any) -> None:
+        super().__init__(_Readable(sock, deadline), *arguments, **options)  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        """Read the headers. Interim answers are skipped; ``http.client`` skips those of status 100 only."""
+        super().begin()
+        interim = 0
+        while 100 <= self.status < 200 and self.status != 101:
+            interim += 1
+            if interim > _MOST_INTERIM_ANSWERS:
+                raise ExplainedError("there are interim answers without end")
+            self.headers = None  # type: ignore[assignment]  # else it does nothing
+            super().begin()
+        if any(isinstance(defect, _BAD_HEADERS) for defect in self.headers.defects):
+            raise ExplainedError("a line among the answer's headers is no header")
+        if self.chunked:  # http.client's own method returns one chunk at a time
+            self.read1 = ChunkedBody(self.fp).read1  # type: ignore[assignment, method-assign]
+
+
+class _Readable:
+    """A socket as far as ``http.client`` reads from it."""
+
+    def __init__(self, sock: Any, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(SocketReader(self._sock, self._deadline))
+
+
+class SocketReader(io.RawIOBase):
+    """
+    The bytes of a socket until a deadline; :class:`TimeoutError` then.
+
+    Args:
+        sock: The socket. Its own timeout bounds each read, too.
+        deadline: When to give up.
+    """
+
+    def __init__(self, sock: Any, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        self._file = sock.makefile("rb", 0)  # keeps the descriptor open when http.client has closed the socket
+        own = sock.gettimeout()
+        self._own = self._timeout = math.inf if own is None else own
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read. The socket's timeout is changed only if it is longer than what is left, which is so in a trickle."""
+        while True:
+            allowed = min(self._deadline.at - time.monotonic(), self._own)
+            if allowed <= 0:
+                raise TimeoutError("the deadline has passed")
+            if allowed < self._timeout * _TOLERANCE:
+                self._set_timeout(allowed)
+            try:
+                return int(self._sock.recv_into(buffer))
+            except TimeoutError:
+                if allowed <= self._timeout:
+                    raise
+                self._set_timeout(allowed)  # it was shortened before there was progress
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return int(self._sock.fileno())
+
+    def close(self) -> None:
+        """Let the descriptor go."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def _set_timeout(self, seconds: float) -> None:
+        self._sock.settimeout(seconds)
+        self._timeout = seconds
+
+
+class Source(Protocol):
+    """The bytes of a connection."""
+
+    def read1(self, size: int = ..., /) -> bytes:
+        """Return what has come; wait only if nothing has."""
+
+
+class ChunkedBody:
+    """
+    Takes chunks apart.
+
+    Args:
+        source: The bytes of the connection after the headers.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._pending = b""  # the beginning of a size
+        self._left = 0  # bytes of the present chunk that are still to come
+        self._size, self._part = _FIRST, _FIRST_PART
+        self._ended = False
+        self._broken = False  # the next call raises it, so that what came before is not lost
+
+    def read1(self, size: int) -> bytes:
+        """
+        Return what has come, at most so many bytes of it; wait only if nothing has. ``b""`` is the regular end.
+
+        Raises:
+            IncompleteRead: The connection was closed inside the body, or the chunks are wrong.
+            OSError: Reading failed.
+        """
+        found: list[bytes] = []
+        while not found and not self._ended:
+            more = b"" if self._broken else self._source.read1(size)
+            if not more:
+                raise IncompleteRead(b"")
+            data, place = self._pending + more, 0
+            self._pending = b""
+            while place < len(data) and not self._ended:
+                if self._left:
+                    found.append(data[place : place + self._left])
+                    place += len(found[-1])
+                    self._left -= len(found[-1])
+                elif line := self._size.match(data, place):
+                    self._size, self._part = _NEXT, _NEXT_PART
+                    place = line.end()
+                    self._left = int(line[1], 16)
+                    self._ended = not self._left  # it was the last chunk; trailers are ignored
+                else:
+                    self._pending = data[place:]
+                    self._broken = len(self._pending) > _LONGEST_LINE or not self._part.fullmatch(self._pending)
+                    break
+        return b"".join(found)
