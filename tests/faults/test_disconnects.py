@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import threading
 
 import pytest
-import trustme
 from faults.events import HEALTHY, SMALL, Event, patch
 from faults.server import FaultServer, Play, Wire, healthy, sending, stream
 from faults.table import (
@@ -34,6 +32,7 @@ from faults.table import (
 )
 from support.loopback import read_request
 from support.recorder import Recorder
+from support.tls import server_context, stranger
 
 NEXT = patch("elm", 1).wire
 PLACES: dict[str, tuple[Event | bytes, ...]] = {
@@ -120,11 +119,9 @@ def test_a_handshake_that_fails(fault: Fault, secure: Tls) -> None:
 
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["another_name", "untrusted"])
-def test_a_certificate_that_is_wrong(trusted: bool, authority: trustme.CA, secure: Tls) -> None:
+def test_a_certificate_that_is_wrong(trusted: bool, secure: Tls) -> None:
     """The reason is in the line; once the certificate is right, everything is well."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    issuer = authority if trusted else trustme.CA()
-    issuer.issue_cert("example.invalid" if trusted else "127.0.0.1").configure_cert(context)
+    context = server_context("example.invalid") if trusted else server_context(issuer=stranger())
     reason = "IP address mismatch" if trusted else "unable to get local issuer certificate"
     fault = Fault("certificate", healthy, reason)
     recorder, lines = Recorder(), Lines()
