@@ -34,6 +34,7 @@ from support.loopback import read_request
 from support.recorder import Recorder
 from support.tls import server_context, stranger
 
+CUT = "broke off in the middle of the answer's headers"
 NEXT = patch("elm", 1).wire
 PLACES: dict[str, tuple[Event | bytes, ...]] = {
     "before_events": (),
@@ -83,10 +84,10 @@ TYPE = b"Content-Type: text/event-stream\r\n"
     Fault("half_a_status_line", sending(b"HTTP/1.1 20", Wire.fin), f"{NO_HTTP}|unexpected HTTP status 20"),
     Fault("no_status", sending(b"HTTP/1.1 abc OK\r\n\r\n", Wire.fin), NO_HTTP),
     Fault("an_endless_status_line", lambda wire: wire.flood([b"HTTP/1.1 200 " + b"x" * 200_000], raw=True), NO_HTTP),
-    Fault("no_headers", sending(OK, Wire.fin), "no Content-Type"),
-    Fault("half_a_header", sending(OK + TYPE[:30], Wire.fin), "not an event stream but 'text/event-stre"),
-    Fault("headers_without_their_end", sending(OK + TYPE, Wire.fin), ENDED),
-    Fault("headers_without_their_end_reset", sending(OK + TYPE, Wire.reset), f"{RESET}|{ENDED}"),
+    Fault("no_headers", sending(OK, Wire.fin), CUT),
+    Fault("half_a_header", sending(OK + TYPE[:30], Wire.fin), CUT),
+    Fault("headers_without_their_end", sending(OK + TYPE, Wire.fin), CUT),
+    Fault("headers_without_their_end_reset", sending(OK + TYPE, Wire.reset), f"{RESET}|{CUT}"),
     Fault("an_endless_header", lambda wire: wire.flood([OK, b"X: " + b"x" * 200_000], raw=True), NO_HTTP),
     Fault("endless_headers", lambda wire: wire.flood([OK, *[b"X: y\r\n"] * 1000], raw=True), NO_HTTP),
     Fault(
