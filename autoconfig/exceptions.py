@@ -6,7 +6,7 @@ The exception tree: one base, so that one ``except AutoConfigError`` suffices.
     AutoConfigError
     ├── KeyRejectedError          the service refused the key (401, 403); ends the stream
     ├── ClosedError               the manager was closed
-    ├── ForkedError               what was started before a fork runs in the parent process
+    ├── ForkedError               used in a forked child, but started in the parent process
     ├── NotReadyError             no full configuration came in time; a TimeoutError, too
     └── StreamError               errors that are logged and retried; never raised into the application
         ├── ConnectionFailedError     no usable answer: network, TLS, proxy, redirect, content type
@@ -46,7 +46,7 @@ class ClosedError(AutoConfigError):
 
 
 class ForkedError(AutoConfigError):
-    """It was started before a fork: its threads run in the parent process only, so this one needs its own."""
+    """It was started before a fork, and its threads run in the parent process only; make a new one in the child."""
 
     def __init__(self) -> None:
         super().__init__("what was started before a fork runs in the parent process only; make and start a new one")
@@ -57,9 +57,9 @@ class ForkedError(AutoConfigError):
 
 class NotReadyError(AutoConfigError, TimeoutError):
     """
-    No full configuration has come within the timeout; the stream goes on.
+    No full configuration has come within the timeout; the stream continues.
 
-    It is a built-in ``TimeoutError``, too. The text says how the stream is doing, and what the last error was.
+    It is a built-in ``TimeoutError``, too. The text has the state of the stream and its last error.
     """
 
 

@@ -15,7 +15,7 @@ KeySource = str | os.PathLike[str] | Callable[[], str]
 
 
 class BadKeyError(ValueError, TypeError):
-    """What was read is no key. The text names the rule and shows nothing of what was read."""
+    """The source did not return a key. The text names the broken rule, and shows nothing of what was returned."""
 
 
 def key_reader(source: KeySource) -> Callable[[], str]:

@@ -68,14 +68,15 @@ class StreamManager:
         logger: A :class:`logging.Logger` or an adapter of one; default ``logging.getLogger("autoconfig")``.
         retry_policy: How the delay between attempts grows; default :class:`RetryPolicy`.
         on_rejected_key: What to do when the service refuses the key (401, 403): ``"stop"`` ends the stream, ``"retry"``
-            tries again after 5 minutes, growing to 1 hour (with the default policy).
+            retries after 5 minutes, growing to 1 hour (with the default policy).
         handler_errors: What to do after a call of the handler that raised; default :class:`HandlerErrors`.
         slow_callback: Log a WARNING after each call of the handler that took longer than this many seconds; ``None``
             turns that off.
-        cache: Keeps the last known configuration, such as :class:`autoconfig.cache.FileStore`. The handler gets what it
-            has until the service sends its own configuration, which replaces it, whatever the versions; also when the
-            key is refused. A third thread loads it and saves what the stream brings, at most five times a second. The
-            stream never waits for it. ``StreamStatus.content`` says what the handler has.
+        cache: A store of the last known configuration, such as :class:`autoconfig.cache.FileStore`. The handler gets
+            its content if the service does not answer first, also when the key is refused. The service's first full
+            configuration replaces it, without regard to versions. A third thread loads it, and saves the changes of
+            the stream at most five times a second. The stream never waits for it. ``StreamStatus.content`` says where
+            the handler's configuration comes from.
 
     Raises:
         TypeError: An argument has the wrong type, or the handler is missing or lacks a method; the text names it.
@@ -243,11 +244,11 @@ class StreamManager:
         """
         Stop everything; after it has returned, no method of the handler is called.
 
-        May be called from any thread, from a signal handler, from inside a callback (which then is the last), before
-        :meth:`start`, and again. It interrupts the network at once. It waits for a running callback, unless it is the
-        caller; and up to 0.75 s for what nothing can interrupt: the look-up of a name, decoding a message of many
-        megabytes, a function of yours that the reader calls, a log handler. After Ctrl-C in this call the stream is off
-        all the same. In a forked child it does nothing.
+        May be called from any thread, from a signal handler, from inside a callback (then the last one), before
+        :meth:`start`, and more than once. It interrupts the network at once. It waits for a running callback, unless
+        the callback is the caller. It waits up to 0.75 s for work that nothing can interrupt: the look-up of a name,
+        decoding a message of many megabytes, a function of yours that the reader calls, a log handler. After Ctrl-C in
+        this call the stream is off as well. In a forked child it does nothing.
 
         Args:
             timeout: How many seconds to wait for a running callback, and for unsaved changes to be saved to the cache.
@@ -315,7 +316,7 @@ class StreamManager:
 
     @property
     def status(self) -> StreamStatus:
-        """A snapshot of how the stream is doing; from any thread, without blocking."""
+        """A snapshot of the stream's state; may be read from any thread, and does not block."""
         self._is_forked()
         return self._status.status
 
@@ -350,7 +351,7 @@ class StreamManager:
 
         Raises:
             RuntimeError: The manager was not started, or the call comes from inside a callback and would have to wait.
-            TypeError: The state is no :class:`StreamState`.
+            TypeError: The state is not a :class:`StreamState`.
         """
         check_instance("state", state, StreamState)
         self._check_wait("wait_for", timeout, inside=self._status.status.state is state)

@@ -53,7 +53,7 @@ class RegistryChange:
 
 
 RegistryListener = Callable[[RegistryChange], object]
-"""What is called after each change."""
+"""A function that is called after each change."""
 
 
 class EnvironmentRegistry(ReadyMadeHandler):
@@ -71,8 +71,9 @@ class EnvironmentRegistry(ReadyMadeHandler):
     finds the one that was added or changed last. Keys that are limited to views of an environment are not found.
 
     A registry belongs to one manager at a time. It may be given to another one after the first was closed, or in a
-    forked process. Then it is not ready until the new manager's first full configuration, and deletes at that moment
-    what this did not contain. While the first manager is running, ``start()`` of another one raises ``RuntimeError``.
+    forked process. Then it is not ready until the new manager's first full configuration. At that moment it deletes
+    everything that the configuration does not contain. While the first manager is running, ``start()`` of another one
+    raises ``RuntimeError``.
     """
 
     def __init__(self) -> None:

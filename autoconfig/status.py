@@ -97,19 +97,19 @@ class StreamStatus:
         last_error: The last error, also after recovery; ``None`` if there was none.
         connected_since: When the present connection was made; ``None`` without one.
         failed_attempts: How many attempts have failed since the last event.
-        next_retry_at: When the next attempt begins; ``None`` unless one is being waited for.
-        last_byte_at: When something was last received, heartbeats included.
+        next_retry_at: When the next attempt begins; ``None`` unless the stream is waiting for it.
+        last_byte_at: When the last byte was received, which may be that of a heartbeat.
         connections: How many connections have been made.
         events: How many events were received, by name: ``put``, ``patch``, ``delete``, ``reconnect``, and ``other`` for
             those whose name is unknown.
         errors: How many errors there were, by kind.
         content: Where the configuration that the handler has comes from.
-        content_at: When the last full configuration was handed over; one from a cache is as old as it was saved.
+        content_at: When the last full configuration was handed over; for one from a cache, when it was saved.
         refused: The environments that the service sends in a form that cannot be used.
         queued_batches: How many batches of messages are waiting for the handler, or being handled.
         lag: How many seconds ago the oldest of them was received.
         failed_callbacks: How many calls of the handler have raised.
-        pending_retries: How many items wait for a failed call to be made again.
+        pending_retries: How many items wait for the retry of a failed call.
     """
 
     state: StreamState
@@ -141,7 +141,7 @@ class StreamStatus:
 
 
 StatusListener = Callable[[StreamStatus], object]
-"""What is called with each new status."""
+"""A function that is called with each new status."""
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from support import limits
 from support.recorder import Recorder
 
@@ -22,8 +22,10 @@ DESCRIPTORS = Path("/proc/self/fd")
 MAX_SKIPPED = os.environ.get("MAX_SKIPPED")  # .ci/run knows how many tests cannot run there
 
 # Here, because the settings of a test are made from the profile that is loaded when its module is imported.
-settings.register_profile("ci", derandomize=True, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+# Without a limit on how long an example takes: a busy machine needs any time for it.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "local"))
 
 
 limits.unhurried()  # for all tests but those that use the fixture real_limits

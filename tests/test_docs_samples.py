@@ -140,7 +140,7 @@ def test_samples_run_as_they_stand(page: Path, folder: Path) -> None:
         }
         command = [sys.executable, "-c", RUNNER, json.dumps([sample.text for sample in programs])]
         environment = os.environ | variables
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     errors = [json.loads(line) for line in done.stdout.splitlines()]
     for sample, error in zip(programs, errors, strict=True):

@@ -181,7 +181,7 @@ def test_a_call_that_fails_after_it_has_closed_the_stream_is_not_to_be_made_agai
         managed(emulator.uri, Failing(close), handler_errors=errors) as manager,
     ):
         manager.start()
-        assert manager.join(5)
+        assert manager.join(30)
         assert manager.close()
     assert [failure.next_attempt_in for failure in told] == [None]
     assert manager.status.pending_retries == 0
@@ -203,6 +203,6 @@ def test_what_is_pending_does_not_hold_up_the_end(ending: str) -> None:
             emulator.drop_connections()
             with pytest.raises(KeyRejectedError):
                 manager.join(30)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 30
         assert handler.names.count("add_environment") == 1
         assert manager.status.pending_retries == 0

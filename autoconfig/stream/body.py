@@ -111,7 +111,8 @@ class Answer(HTTPResponse):
     """
 
     def __init__(self, sock: Any, *arguments: Any, deadline: Deadline, **options: Any) -> None:
-        super().__init__(_Readable(sock, deadline), *arguments, **options)  # type: ignore[arg-type]
+        self._socket_reader = SocketReader(sock, deadline)
+        super().__init__(_Readable(self._socket_reader), *arguments, **options)  # type: ignore[arg-type]
 
     def begin(self) -> None:
         """Read the headers. Interim answers are skipped; ``http.client`` skips those of status 100 only."""
@@ -123,6 +124,8 @@ class Answer(HTTPResponse):
                 raise ExplainedError("there are interim answers without end")
             self.headers = None  # type: ignore[assignment]  # else it does nothing
             super().begin()
+        if self._socket_reader.ended:  # for http.client, that is the end of the headers
+            raise ExplainedError("the connection broke off in the middle of the answer's headers")
         if any(isinstance(defect, _BAD_HEADERS) for defect in self.headers.defects):
             raise ExplainedError("a line among the answer's headers is no header")
         if self.chunked:  # http.client's own method returns one chunk at a time
@@ -132,12 +135,11 @@ class Answer(HTTPResponse):
 class _Readable:
     """A socket as far as ``http.client`` reads from it."""
 
-    def __init__(self, sock: Any, deadline: Deadline) -> None:
-        self._sock = sock
-        self._deadline = deadline
+    def __init__(self, reader: SocketReader) -> None:
+        self._reader = reader
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(SocketReader(self._sock, self._deadline))
+        return io.BufferedReader(self._reader)
 
 
 class SocketReader(io.RawIOBase):
@@ -147,9 +149,13 @@ class SocketReader(io.RawIOBase):
     Args:
         sock: The socket. Its own timeout bounds each read, too.
         deadline: When to give up.
+
+    Attributes:
+        ended: Whether the other side has closed the connection.
     """
 
     def __init__(self, sock: Any, deadline: Deadline) -> None:
+        self.ended = False
         self._sock = sock
         self._deadline = deadline
         self._file = sock.makefile("rb", 0)  # keeps the descriptor open when http.client has closed the socket
@@ -169,7 +175,9 @@ class SocketReader(io.RawIOBase):
             if allowed < self._timeout * _TOLERANCE:
                 self._set_timeout(allowed)
             try:
-                return int(self._sock.recv_into(buffer))
+                received = int(self._sock.recv_into(buffer))
+                self.ended = not received
+                return received
             except TimeoutError:
                 if allowed <= self._timeout:
                     raise

@@ -251,9 +251,10 @@ def _no_target(response: requests.Response) -> None:
 
 def _check(response: requests.Response) -> None:
     _check_status(response)
-    content_types = _values(response, "Content-Type")
+    # A proxy may have made one header of two.
+    content_types = [one for one in ",".join(_values(response, "Content-Type")).split(",") if one.strip()]
     if {one.partition(";")[0].strip().lower() for one in content_types} != {EVENT_STREAM}:
-        found = " and ".join(show(one) for one in content_types[:3]) or "something that names no Content-Type"
+        found = " and ".join(show(one.strip()) for one in content_types[:3]) or "something that names no Content-Type"
         raise ConnectionFailedError(f"the answer is not an event stream but {found}")
     _check_codings(response)
 

@@ -276,7 +276,6 @@ WRITER = """
 import sys
 from autoconfig.cache import FileStore
 from support.samples import put
-from support.waiting import wait_until
 content = put({f"e{n}": n for n in range(int(sys.argv[3]))})
 store = FileStore(sys.argv[1], scope="s", encryption_key=sys.argv[2] or None)
 store.save(content)

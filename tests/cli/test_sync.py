@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -271,6 +273,42 @@ def test_a_signal_ends_a_hanging_command_too(start: Start, tmp_path: Path, numbe
         assert time.monotonic() - begin < 30
     assert "Traceback" not in running.stderr
     assert_gone(int((tmp_path / "pid").read_text()))
+
+
+NEW_PIDS = "unshare --user --map-root-user --pid --fork --kill-child=SIGKILL"
+UNSHARED = """
+import os, sys
+os.execvp("unshare", [*sys.argv[1].split(), sys.executable, "-m", "autoconfig", *sys.argv[2:]])
+"""
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run([*NEW_PIDS.split(), "true"], check=False).returncode != 0,
+    reason="needs unshare, and a kernel that permits it",
+)
+def test_as_process_1_it_ends_on_sigterm_and_leaves_no_zombies(start: Start, tmp_path: Path) -> None:
+    """As in a container: nobody else collects what a command has left behind, and signals have no default."""
+    runs, names = tmp_path / "runs", itertools.count()
+    with Emulator([rep("e1", "one")], key=KEY) as service:
+        running = start(
+            "sync", "--exec", "(exec sleep 0.01) & echo >>runs",
+            program=("-c", UNSHARED, NEW_PIDS), STREAM_URI=service.uri, AUTO_CONFIG_KEY=KEY,
+        )  # fmt: skip
+        wait_until(lambda: len(lines(runs)) >= 2)
+        (sync,) = children(running.process.pid)
+
+        def collected() -> bool:
+            service.set_environment(rep("e1", f"name-{next(names)}"))
+            return len(lines(runs)) > 8 and len(children(sync)) < 4
+
+        wait_until(collected)
+        os.kill(sync, signal.SIGTERM)
+        assert running.ended() == 0
+    assert running.stderr == ""
 
 
 def test_a_slow_command_while_changes_pour_in(start: Start, tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from closing.run import MakeRun, Run, Serve, descriptors
+from support import tls
 from support.peer import Peer, Script
 from support.recorder import Recorder
 
@@ -18,24 +17,15 @@ from autoconfig import HTTPConfig
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def certificate(authority: trustme.CA) -> ssl.SSLContext:
+def certificate() -> ssl.SSLContext:
     """A server's context with a certificate for 127.0.0.1."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
+    return tls.server_context()
 
 
 @pytest.fixture(scope="session")
-def trust(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trust(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file with the certificate to trust."""
-    path = tmp_path_factory.mktemp("trust") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
+    return tls.write_authority(tmp_path_factory.mktemp("trust"))
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +54,7 @@ def serve(closing: ExitStack, certificate: ssl.SSLContext) -> Serve:
 
 
 @pytest.fixture
-def make_run(closing: ExitStack, trust: Path, request: pytest.FixtureRequest) -> MakeRun:
+def make_run(closing: ExitStack, trust: str, request: pytest.FixtureRequest) -> MakeRun:
     """Makes runs that trust the peers; ``close()``'s times go into the report of ``--junitxml``."""
 
     def make(url: str, handler: Recorder | None = None, http: dict[str, Any] | None = None, **options: Any) -> Run:

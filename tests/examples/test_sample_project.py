@@ -10,7 +10,7 @@ from pathlib import Path
 
 from examples.conftest import EXAMPLES
 
-DEADLINE = 60.0  # seconds for a run of pytest
+DEADLINE = 180.0  # seconds for a run of pytest
 
 
 def test_its_tests_pass_as_they_stand(tmp_path: Path) -> None:

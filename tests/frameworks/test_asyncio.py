@@ -19,7 +19,7 @@ from autoconfig import HandlerErrors, RetryPolicy, StreamState
 from autoconfig.testing import Emulator
 
 PAGE = "asyncio.md"
-WAITING = 30.0
+WAITING = 60.0
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "on")
 METHODS = ("add_environment", "update_environment", "delete_environment", "add_filter", "delete_filter")
 
@@ -137,7 +137,7 @@ def test_a_coroutine_that_hangs_is_cancelled_and_has_failed(aio: ModuleType, ser
             while not handler.calls:
                 await asyncio.sleep(0.01)
             begin = time.monotonic()
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 15
         assert cancelled == ["add_environment"]
         assert len(handler.calls) == 1
         assert manager.status.failed_callbacks == 1

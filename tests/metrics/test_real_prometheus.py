@@ -71,7 +71,7 @@ def prometheus(target: int, closing: ExitStack, tmp_path: Path) -> str:
     rules = (FOLDER / "alerts.yml").read_text("utf-8")
     (tmp_path / "alerts.yml").write_text(re.sub(r"for: \d+m", "for: 1s", rules))
     scraping = {"job_name": "program", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-    times = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
+    times = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "500ms"}
     configuration = {"global": times, "rule_files": ["alerts.yml"], "scrape_configs": [scraping]}
     (tmp_path / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
     address = f"127.0.0.1:{free_port()}"
@@ -102,7 +102,7 @@ def test_the_alert_of_an_interrupted_stream_and_the_dashboard(prometheus: str, s
         return not missing
 
     wait_until(all_answer, lambda: f"without an answer: {missing}", pause=LOOK)
-    assert alerts(prometheus) == {}
+    wait_until(lambda: alerts(prometheus) == {}, lambda: str(alerts(prometheus)), pause=LOOK)
     scraped = urllib.request.urlopen(f"http://127.0.0.1:{target}/metrics", timeout=WAITING).read().decode()
     for text in (*expressions, *rules(prometheus)):
         assert set(re.findall(r"autoconfig_\w+", text)) <= set(re.findall(r"^autoconfig_\w+", scraped, re.MULTILINE))

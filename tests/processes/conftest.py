@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import trustme
 from processes.control import Agents
+from support.tls import write_authority, write_server
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,12 +22,9 @@ def linux() -> None:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Files: ``ca``, which clients have to trust, and ``chain`` and ``key`` of a server."""
-    folder, authority = tmp_path_factory.mktemp("certificates"), trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    blobs = {"ca": authority.cert_pem, "chain": issued.cert_chain_pems[0], "key": issued.private_key_pem}
-    for name, blob in blobs.items():
-        blob.write_to_path(str(folder / name))
-    return {name: str(folder / name) for name in blobs}
+    folder = tmp_path_factory.mktemp("certificates")
+    chain, key = write_server(folder)
+    return {"ca": write_authority(folder), "chain": chain, "key": key}
 
 
 @pytest.fixture

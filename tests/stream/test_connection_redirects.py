@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from stream.connecting import KEY, read
+from stream.connecting import KEY, LONG, promptly, read
 from support import tls
 from support.raw_server import RawServer, Step, answer, redirect
 
@@ -184,8 +184,8 @@ def test_a_redirect_to_what_is_no_url_of_a_stream_is_a_failure(location: str) ->
 def test_the_body_of_a_redirect_is_not_read() -> None:
     """It never comes, and the connection stays open; waiting for it would take the read timeout."""
     head = answer(302, {"Location": "/elsewhere", "Content-Length": "1000"})
-    with RawServer([head], STREAM) as server:
-        assert read(server.url, 1, read_timeout=1.0) == LINE
+    with RawServer([head], STREAM) as server, promptly():
+        assert read(server.url, 1, read_timeout=LONG) == LINE
         assert server.connections == 2
 
 

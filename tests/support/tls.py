@@ -21,14 +21,14 @@ def authority() -> trustme.CA:
 
 @cache
 def stranger() -> trustme.CA:
-    """Return an authority that has issued nothing."""
+    """Return an authority that clients do not trust."""
     return trustme.CA()
 
 
-def server_context(name: str = HOST, *, wants_client: bool = False) -> ssl.SSLContext:
+def server_context(name: str = HOST, *, wants_client: bool = False, issuer: trustme.CA | None = None) -> ssl.SSLContext:
     """Return a server's context with a certificate for the name; it may insist on a client's too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert(name).configure_cert(context)
+    (issuer or authority()).issue_cert(name).configure_cert(context)
     if wants_client:
         authority().configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED

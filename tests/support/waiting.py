@@ -9,7 +9,7 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-LIMIT = 30.0  # seconds for anything; nearly all takes milliseconds
+LIMIT = 60.0  # seconds for anything; nearly all takes milliseconds
 
 
 def wait_until(

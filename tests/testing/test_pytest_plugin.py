@@ -15,7 +15,7 @@ import autoconfig.testing.recording
 
 pytest_plugins = ["pytester"]
 
-DEADLINE = 60.0  # seconds for a run of pytest
+DEADLINE = 180.0  # seconds for a run of pytest
 FIXTURES = [
     "autoconfig_emulator",
     "autoconfig_emulator_options",

@@ -245,7 +245,7 @@ def test_a_client_that_sends_something_during_the_stream_cannot_use_the_connecti
     with Emulator() as emulator, PlainClient(emulator.uri) as client:
         client.read_until(b"event: put")
         client.socket.sendall(b"x")
-        assert taken.wait(5)
+        assert taken.wait(TIMEOUT)
         emulator.drop_connections("eof")
         client.read_rest()
     assert client.received.endswith(b"0\r\n\r\n")
