@@ -39,7 +39,7 @@ DELETE_EVENT = "delete"
 """Name of the event that takes one item away."""
 
 RECONNECT_EVENT = "reconnect"
-"""Name of the event that asks for a new connection. Its data is not looked at."""
+"""Name of the event that asks for a new connection. Its data is ignored."""
 
 _MAX_UNSIGNED = 2**64 - 1
 _SDK_NAMES = "sdkKeys", "sdkKey.value"  # of a list of keys, and of what it has to hold

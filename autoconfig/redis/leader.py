@@ -51,7 +51,7 @@ class Leader:
     nothing: it raises :class:`ForkedError` on use, its status says so, and the first use logs one WARNING.
 
     Nobody takes over while Redis may evict the configuration (``maxmemory-policy allkeys-…``). If that is set later,
-    the one that leads reports it, in its status and at ERROR, and goes on: what is evicted is written again.
+    the one that leads reports it, in its status and at ERROR, and continues: it writes evicted items again.
 
     Args:
         url: Of Redis; see :class:`RedisSource`.
@@ -189,7 +189,7 @@ class Leader:
                 try:
                     with linked(self._url, self._token, max(1.0, self._lease)) as link:
                         self._serve(link)
-                except Exception as error:  # any error: the thread goes on and retries
+                except Exception as error:  # any error: the thread continues and retries
                     if self._is_closing():
                         break
                     self._failed(error)
@@ -343,7 +343,7 @@ class Leader:
         return True
 
     def _check_eviction_again(self, link: Link) -> None:
-        """Report if Redis may evict the configuration by now. Leading goes on: what is evicted is written again."""
+        """Report if Redis may evict the configuration by now. It continues to lead, and writes evicted items again."""
         if time.monotonic() < self._next_eviction_check:
             return
         self._next_eviction_check = time.monotonic() + _EVICTION_CHECKS

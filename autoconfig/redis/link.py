@@ -111,7 +111,7 @@ def check_redis_url(url: str) -> None:
     Check a URL.
 
     Raises:
-        TypeError: It is no string.
+        TypeError: It is not a string.
         ValueError: It is none that :class:`Link` takes. The text does not hold the URL.
     """
     if not isinstance(url, str):

@@ -127,7 +127,7 @@ class Emulator:
 
     @property
     def uri(self) -> str:
-        """The base URI, to be given to a client. With port 0 there is none before the first start."""
+        """The base URI for a client. With port 0 there is none before the first start."""
         if not self._port:
             raise RuntimeError("the emulator was not started, so its port is not known")
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -226,7 +226,7 @@ class Emulator:
         self.send_event(RECONNECT_EVENT, "{}")
 
     def send_heartbeat(self) -> None:
-        """Send a heartbeat now, besides the regular ones."""
+        """Send a heartbeat now, in addition to the regular ones."""
         self.send_raw(HEARTBEAT)
 
     def send_malformed(self) -> None:
@@ -245,7 +245,7 @@ class Emulator:
 
     def fail_next(self, status: int, times: int = 1, headers: Mapping[str, str] | None = None) -> None:
         """
-        Answer the next requests to the stream with a status instead, whatever their key.
+        Answer the next requests to the stream with a status instead, with any key.
 
         Further calls add to what is still to come.
 
@@ -294,7 +294,7 @@ class Emulator:
                 self._waiting[stream] = stream.resume
 
     def resume(self) -> None:
-        """Go on after :meth:`stall`: open streams get what was held back, in order; waiting requests are answered."""
+        """End a :meth:`stall`: open streams get the events that were held back; waiting requests are answered."""
         with self._changed:
             self._stalled = False
             waiting, self._waiting = self._waiting, {}
@@ -304,7 +304,7 @@ class Emulator:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, whatever their answer, as a copy of the list. Only the 10,000 newest are kept."""
+        """All requests so far, as a copy of the list. Only the 10,000 newest are kept."""
         return self.requests_since(0)[0]
 
     @property
