@@ -355,8 +355,8 @@ def _to_json(record: Record) -> dict[str, Any]:
             continue
         if isinstance(value, Record):
             value = _to_json(value)
-        elif isinstance(value, tuple):
-            value = [_to_json(key) for key in value]
+        elif isinstance(value, tuple | list):
+            value = [_to_json(key) if isinstance(key, Record) else key for key in value]
         document[wire_name] = value
     return document
 

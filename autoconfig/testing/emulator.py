@@ -49,7 +49,8 @@ class Emulator:
         framing: ``"chunked"``, or ``"close"`` for streams that are not sent in chunks and end with the connection.
 
     Raises:
-        ValueError: The heartbeat interval is not above zero, or the host cannot be a host's name or address.
+        ValueError: The heartbeat interval is not above zero, the framing is another word, the host cannot be a host's
+            name or address, or a field of an environment or filter has the wrong type.
         OSError: A certificate cannot be read; :class:`ssl.SSLError` if it is none.
     """
 
@@ -68,6 +69,8 @@ class Emulator:
         check_host(host)
         if not heartbeat_interval > 0:
             raise ValueError("heartbeat_interval: must be above zero")
+        if framing not in ("chunked", "close"):
+            raise ValueError(f"framing: must be 'chunked' or 'close', not {framing!r}")
         self._host, self._port = host, port
         self._context = certificate and tls_context(*certificate)
         self._lifecycle = threading.Lock()  # guards _server and _port
@@ -157,13 +160,13 @@ class Emulator:
 
     def set_environment(self, rep: EnvironmentRep) -> EnvironmentRep:
         """
-        Add or replace an environment, and send the ``patch``.
+        Add or replace an environment, and send the ``patch``. A field of the wrong type is a ``ValueError``.
 
         Returns:
             What was sent. A version that is not above that of the known (or deleted) environment becomes one above it.
         """
         with self._changed:
-            rep = self._configuration.environments.set(rep.env_id, rep)
+            rep = self._configuration.set_environment(rep)
             self.send_raw(self._configuration.environments.patch(rep.env_id))
             return rep
 
@@ -196,7 +199,7 @@ class Emulator:
             What was sent, with a version as :meth:`set_environment` chooses it.
         """
         with self._changed:
-            rep = self._configuration.filters.set(FilterID(id), rep)
+            rep = self._configuration.set_filter(FilterID(id), rep)
             self._send_of_filters(self._configuration.filters.patch(FilterID(id)))
             return rep
 
@@ -271,6 +274,8 @@ class Emulator:
                 :meth:`resume`. ``"abrupt"`` closes the connection in the middle of the answer, and ``"reset"`` does so
                 with a TCP RST; both may lose what was sent just before.
         """
+        if how not in ("eof", "abrupt", "reset"):
+            raise ValueError(f"how: must be 'eof', 'abrupt' or 'reset', not {how!r}")
         with self._changed:
             streams, self._streams = self._streams, {}
             for stream in streams:
