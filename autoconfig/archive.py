@@ -86,7 +86,7 @@ def fetch_archive(
     http_config: HTTPConfig | None = None,
 ) -> int:
     """
-    Download the archive, and put it in the place of a file once its checksum is right; blocks until then.
+    Download the archive, verify its checksum, and replace a file with it; blocks until this is done.
 
     Args:
         key: The auto-configuration key, a file that holds it, or a function that returns it.
@@ -156,7 +156,7 @@ class _ArchiveStream:
 
     @contextmanager
     def connect(self) -> Iterator[Iterator[Received]]:
-        """Read the archive; the iterator goes on with each one that replaces it."""
+        """Read the archive; the iterator continues with each file that replaces it."""
         # After a failure, the same file would only fail again.
         while self._signature() == self._signature_read and not self._token.wait(self._poll):
             pass

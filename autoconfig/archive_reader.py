@@ -91,7 +91,7 @@ def _unpack(file: IO[bytes], spool: IO[bytes], cancelled: Callable[[], bool]) ->
     file.seek(0)
     unpacked = gzip.GzipFile(fileobj=file) if compressed else file
     places: dict[str, _Place] = {}
-    # tarfile calls nothing but read(), seek() and tell().
+    # tarfile only calls read(), seek() and tell().
     with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as tar:  # type: ignore[call-overload]
         for number, member in enumerate(iter(tar.next, None)):
             tar.members.clear()  # else tarfile would keep them all

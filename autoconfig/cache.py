@@ -36,7 +36,7 @@ for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # a FIFO wo
 
 class FileStore:
     """
-    Keeps the last known configuration in a file, to be given to ``StreamManager(…, cache=…)``.
+    Keeps the last known configuration in a file, for ``StreamManager(…, cache=…)``.
 
     The file is replaced in one step, and only its owner can read it. It is read only if it is a regular file of this
     user or of root. A file that is damaged, cut, written for another scope or with another key is ignored, with a

@@ -93,7 +93,7 @@ class CacheThread:
         store: The store.
         batches: The dispatcher's queue.
         token: Cancelled when the stream is being closed.
-        status: Is told of what is handed over.
+        status: Gets the time and the kind of what is handed over.
         logger: For one line when calls of the store begin to fail, and one when they succeed again.
 
     Attributes:

@@ -166,8 +166,8 @@ class HTTPConfig:
     What is not set here comes from the environment: ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE`` and so on.
 
     Attributes:
-        proxy_url: The URL of a proxy, ``http://`` or ``https://``, which is used whatever the environment says. It may
-            hold a user and a password (percent-encoded), and is masked in the repr. A SOCKS proxy needs the extra
+        proxy_url: The URL of a proxy, ``http://`` or ``https://``. It overrides the environment. It may hold
+            a user and a password (percent-encoded), and is masked in the repr. A SOCKS proxy needs the extra
             ``socks``: ``socks5://``, or ``socks5h://`` if the proxy has to look up the name.
         ca_certs: A file of CA certificates (PEM) or a directory of them, or several. They are trusted instead of the
             default ones.

@@ -17,7 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
 
 NO_EXTRA = FrozenDict()
-"""What ``extra`` is without unknown fields."""
+"""The value of ``extra`` if there are no unknown fields."""
 
 
 class EnvIdentifiers(Record, frozen=True, gc=False):
@@ -79,7 +79,7 @@ class ViewKey(Record, frozen=True, gc=False):
     """
     A key that gives access to views of an environment only, and so to a part of it.
 
-    It is no accepted key, and no look-up finds an environment by it.
+    It is not an accepted key, and no look-up finds an environment by it.
 
     Attributes:
         value: The key. Masked in the repr.
@@ -101,7 +101,7 @@ class KeyRep(
     An entry of ``sdkKeys`` or ``mobileKeys``, in which the service lists all keys of an environment.
 
     Attributes:
-        name: ``key``, which is the key's name and no secret.
+        name: ``key``, the key's name, which is not secret.
         value: ``value``, which is the key itself. Masked in the repr.
         expiry: ``expiry``: when it expires, in milliseconds since 1970-01-01 UTC; ``None`` if it does not expire.
         has_views: ``hasViews``: whether the key gives access to views of the environment only.

@@ -22,7 +22,7 @@ from .safe_logger import SafeLogger
 KeyKind = Literal["sdk", "mobile"]
 _STALE = 64  # outdated entries that the heap may always hold; removing fewer costs more than it saves
 _LONGEST_WAIT = 3600.0  # seconds, because a wait does not notice when the wall clock is set
-_PAUSE = 60.0  # seconds before the thread goes on after an unexpected error
+_PAUSE = 60.0  # seconds before the thread continues after an unexpected error
 _log = SafeLogger(logging.getLogger("autoconfig"))
 _numbers = itertools.count(1)
 
@@ -171,7 +171,7 @@ class ExpiryCallbacks:
             self._schedule_all()
 
     def start(self) -> None:
-        """Go on after :meth:`stop`."""
+        """Continue after :meth:`stop`."""
         if self._callbacks:
             self._begin_anew_after_fork()
             with self._changed:
@@ -239,7 +239,7 @@ class ExpiryCallbacks:
                 if expired is None:
                     return
                 self._report(expired)
-            except BaseException:  # most likely the clock's; the thread goes on, because each key needs it
+            except BaseException:  # most likely the clock's; the thread continues, because each key needs it
                 _log.exception("Cannot tell which keys have expired; trying again in %.0f s", _PAUSE)
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped, _PAUSE)

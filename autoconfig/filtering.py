@@ -1,4 +1,4 @@
-"""``FilterExpander``: hands each environment on unfiltered, and once more for each payload filter."""
+"""``FilterExpander``: passes each environment on unfiltered, and once more for each payload filter."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _METHODS = [name for name in vars(FilteredHandler) if not name.startswith("_")]
 
 class FilterExpander(ReadyMadeHandler):
     """
-    Hands each environment on unfiltered, and also once for each payload filter of its project.
+    Passes each environment on unfiltered, and also once for each payload filter of its project.
 
     It is a :class:`MessageHandler` to give to a :class:`StreamManager`, and does what LaunchDarkly's relay does. In a
     project with the filters ``a`` and ``b``, the inner handler gets each environment three times, with the
@@ -94,11 +94,11 @@ class FilterExpander(ReadyMadeHandler):
         self._unfinished_filters: dict[FilterID, dict[FilterParams, None]] = {}
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        """Hand an environment on, unfiltered and through its project's filters."""
+        """Pass an environment on, unfiltered and through its project's filters."""
         self._replace_environment(params.env_id, params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Hand the new state on. With another project, the environment gets the filters of that."""
+        """Pass the new state on. In another project, the environment gets the filters of that project."""
         self._replace_environment(params.env_id, params)
 
     def delete_environment(self, id: EnvironmentID) -> None:
@@ -106,22 +106,22 @@ class FilterExpander(ReadyMadeHandler):
         self._replace_environment(id, None)
 
     def add_filter(self, params: FilterParams) -> None:
-        """Hand every environment of the filter's project on through it."""
+        """Pass every environment of the filter's project on through it."""
         self._replace_filter(params.id, params)
 
     def delete_filter(self, id: FilterID) -> None:
-        """Delete what was handed on through the filter."""
+        """Delete the environments that were passed on through the filter."""
         self._replace_filter(id, None)
 
     def received_all_environments(self) -> None:
-        """Hand this on."""
+        """Pass this on."""
         errors: list[BaseException] = []
         self._delete_old_items(errors)
         self._hand_on(self._handler.received_all_environments, errors)
         raise_first(errors)
 
     def environment_refused(self, id: EnvironmentID, reason: str) -> None:
-        """Hand this on once, whatever the filters are, if the inner handler has this method."""
+        """Pass this on once, without regard to filters, if the inner handler has this method."""
         errors: list[BaseException] = []
         self._hand_on_refusal(self._handler, id, reason, errors)
         raise_first(errors)

@@ -46,7 +46,7 @@ class MessageHandler(Protocol):
         Note that a full configuration has been delivered.
 
         Called after every ``put``. The service sends one on each connection, and may send more. A call that failed
-        before it may still be waiting to be tried again; see :class:`HandlerErrors`.
+        before it may still wait for its retry; see :class:`HandlerErrors`.
         """
         return
 

@@ -1,4 +1,4 @@
-"""Several handlers in the place of one; what :meth:`EnvironmentRegistry.wrap` returns."""
+"""Several handlers as one; :meth:`EnvironmentRegistry.wrap` returns this."""
 
 from __future__ import annotations
 

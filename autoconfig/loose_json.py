@@ -41,6 +41,10 @@ class Members(list[tuple[str, Any]]):
     """The members of a JSON object in their order, those of one name included."""
 
 
+_OBJECTS = dict, Members
+_CONTAINERS = dict, list  # Members is a list
+
+
 def load(data: Buffer) -> Any:
     """
     Return a JSON document, objects as :class:`Members`.
@@ -145,7 +149,7 @@ def _fields_of(document: Any, cls: type[msgspec.Struct], extra: dict[str, Any] |
     """Return an object's known members under their exact names, nulls left out; put the unknown ones into ``extra``."""
     if document is None:
         return {}
-    if not isinstance(document, dict | Members):
+    if not isinstance(document, _OBJECTS):
         return document  # of the wrong type, as msgspec will say
     shape = _shape(cls)
     found: dict[str, Any] = {}
@@ -166,9 +170,9 @@ def _fields_of(document: Any, cls: type[msgspec.Struct], extra: dict[str, Any] |
 def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None) -> Any:
     if container is tuple and isinstance(value, Members):
         return dict(value)  # an object is no array, even without members
-    if container is tuple and isinstance(value, list | tuple) and inner:
+    if container is tuple and isinstance(value, (list, tuple)) and inner:
         return [_fields_of(one, inner) for one in value]
-    if container is dict and isinstance(value, dict | Members):
+    if container is dict and isinstance(value, _OBJECTS):
         return {name: _fields_of(one, inner) if inner else one for name, one in _items(value)}
     return value if container or inner is None else _fields_of(value, inner)
 
@@ -185,8 +189,8 @@ def freeze(members: dict[str, Any]) -> FrozenDict:
         container = left.pop()
         base: Any = dict if isinstance(container, dict) else list  # its methods still change what is frozen
         for place, value in container.items() if base is dict else enumerate(container):
-            if isinstance(value, dict | list):
-                frozen = FrozenDict(value) if isinstance(value, dict | Members) else FrozenList(value)
+            if isinstance(value, _CONTAINERS):
+                frozen = FrozenDict(value) if isinstance(value, _OBJECTS) else FrozenList(value)
                 base.__setitem__(container, place, frozen)
                 left.append(frozen)
     return root

@@ -155,7 +155,7 @@ class StreamManager:
         cache: ConfigurationStore | None = None,
         stop_on_rejection: bool = True,
     ) -> None:
-        """Make the parts and connect them: what all managers have in common, whatever the source."""
+        """Make the parts and connect them: what all managers have in common, with any source."""
         check_handler(handler)
         errors = instance_or_default("handler_errors", handler_errors, HandlerErrors)
         slow_after = math.inf if slow_callback is None else check_seconds("slow_callback", slow_callback)

@@ -39,7 +39,7 @@ DELETE_EVENT = "delete"
 """Name of the event that takes one item away."""
 
 RECONNECT_EVENT = "reconnect"
-"""Name of the event that asks for a new connection. Its data is not looked at."""
+"""Name of the event that asks for a new connection. Its data is ignored."""
 
 _MAX_UNSIGNED = 2**64 - 1
 _SDK_NAMES = "sdkKeys", "sdkKey.value"  # of a list of keys, and of what it has to hold
@@ -355,8 +355,8 @@ def _to_json(record: Record) -> dict[str, Any]:
             continue
         if isinstance(value, Record):
             value = _to_json(value)
-        elif isinstance(value, tuple):
-            value = [_to_json(key) for key in value]
+        elif isinstance(value, tuple | list):
+            value = [_to_json(key) if isinstance(key, Record) else key for key in value]
         document[wire_name] = value
     return document
 

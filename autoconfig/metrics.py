@@ -38,7 +38,7 @@ class TimedHandler(ReadyMadeHandler):
     """
     Measures how long each call of a handler takes, and counts those that raise.
 
-    Give it to the :class:`StreamManager` in the handler's place, and to a :class:`StreamCollector` to have it scraped.
+    Give it to the :class:`StreamManager` instead of the handler, and to a :class:`StreamCollector` to have it scraped.
     It passes each call to the handler, in the same thread, and raises what the handler raises.
 
     Args:

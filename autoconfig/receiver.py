@@ -63,7 +63,7 @@ class MessageReceiver(Generic[T]):
         Record that the item exists in the given version.
 
         Returns:
-            ``INSERT`` if the id is unknown, whatever the version, or a tombstone of a lower version; ``UPDATE`` if it
+            ``INSERT`` if the id is unknown, or a tombstone of a lower version; ``UPDATE`` if it
             is known in a lower version; else ``NOOP``.
         """
         known = self._versions.get(id)

@@ -12,7 +12,7 @@ from ldclient.interfaces import DataSourceErrorKind, DataSourceState
 # Seconds that the constructor may wait for flags. With none, the SDK warns that each client is not initialized. With
 # many, a refused key would hold up a thread, because newer SDKs wait until the time is over.
 _CONSTRUCTION = 1.0
-_AGAIN = 1.0  # seconds after which a client whose stream goes on is closed again
+_AGAIN = 1.0  # seconds after which a client is closed again, if its stream still runs
 _CLOSINGS = 10  # the SDK gives a connection ten seconds to be made
 _RETRIED = (400, 408, 429)  # statuses below 500 after which the SDK retries
 
@@ -73,7 +73,7 @@ class Client:
         """
         Close the client; blocks while it sends its last events.
 
-        The stream of a client that is closed while it connects may go on for ever. So the client is closed again each
+        The stream of a client that is closed while it connects may run for ever. So the client is closed again each
         second while its stream runs and ``again()`` is true.
         """
         self.sdk.close()  # type: ignore[no-untyped-call]

@@ -49,8 +49,8 @@ class ClientPool(MessageHandler):
             threads; it may block. What it raises is logged, and it is called again later.
         lazy: Whether to make a client only when it is first asked for.
         parallel: How many clients may start at the same time.
-        start_wait: Seconds after which a client that has no flags yet makes room for the next one to start. It goes on
-            connecting.
+        start_wait: Seconds after which a client that has no flags yet makes room for the next one to start. It
+            continues to connect.
         linger: Seconds that a replaced client stays open, for those who got it without borrowing it.
         max_retired: How many replaced clients of one environment may linger; beyond that the oldest is closed.
         closers: How many clients are closed at the same time.
@@ -191,7 +191,7 @@ class ClientPool(MessageHandler):
             timeout: How many seconds to wait for clients that are starting, sending events or borrowed.
 
         Returns:
-            Whether all clients are closed. If not, a WARNING says so; the threads are daemons and go on closing them.
+            Whether all clients are closed. If not, a WARNING says so, and the daemon threads continue to close them.
         """
         deadline = time.monotonic() + check_seconds("timeout", timeout, zero=True)
         if self._process not in (None, os.getpid()):

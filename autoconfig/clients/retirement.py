@@ -63,7 +63,7 @@ class Retirement:
         self._close_unborrowed(key, client)
 
     def close(self, deadline: float) -> bool:
-        """Close all without lingering; return whether all are closed. If not, the threads go on with it."""
+        """Close all without lingering; return whether all are closed. If not, the threads continue."""
         with self._changed:
             self._ending = True
             for key, clients in list(self._retired.items()):

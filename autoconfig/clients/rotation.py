@@ -18,7 +18,7 @@ from .retirement import Retirement
 from .slot import Key, Slot
 from .workers import Workers
 
-_FIRST_DELAY = 1.0  # seconds before a refused key is tried again
+_FIRST_DELAY = 1.0  # seconds before a refused key is retried
 _MOST_DOUBLINGS = 64  # beyond any longest delay, and far from where a float overflows
 
 

@@ -1,4 +1,4 @@
-"""Who leads a fleet: one of several candidates, for as long as its beats come in time."""
+"""Decides which of several candidates leads a fleet. It leads as long as its beats come in time."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from . import scripts
 from .form import META_FIELDS, Form, Picture, summary
 from .link import Link
 
-_BEATS = 3  # in a lease; candidates look for them as often
+_BEATS = 3  # beats in a lease; candidates check for a beat as often
 
 
 class Candidate:
     """
-    One of those that may lead a fleet. The leader's thread alone uses it.
+    A process that may lead a fleet. Only the thread of its :class:`~autoconfig.redis.leader.Leader` uses it.
 
-    The scripts in Redis decide: each makes sure that its caller leads. Clocks of different machines are not compared. A
-    candidate takes over when it has seen no beat of the leader for the time of a lease, by its own clock.
+    The scripts in Redis decide: each checks first that its caller leads. Clocks of different machines are not compared.
+    A candidate takes over when it has seen no beat of the leader for the time of a lease, by its own clock.
 
     Args:
         form: Names the keys in Redis.
-        lease: For how many seconds a leader stays the leader without a beat.
+        lease: How many seconds without a beat a leader stays the leader.
 
     Attributes:
         term: The last term in which it led; 0 before the first one.
-        pause: Seconds between two beats, and between two looks for them.
+        pause: Seconds between two beats, and between two checks for a beat.
     """
 
     def __init__(self, form: Form, lease: float) -> None:
@@ -50,14 +50,14 @@ class Candidate:
         return f"{socket.gethostname()}:{os.getpid()}:{self._number}"
 
     def reconnected(self) -> None:
-        """Note that nothing was seen and no beat was made for a while."""
+        """Forget when the last check and beat were, because there was no connection."""
         self._looked_at = self._next_beat = 0.0
 
     def look(self, link: Link) -> tuple[Picture, bool]:
-        """Look who leads; return the picture without its items, and whether there is a new beat of another leader."""
+        """Read who leads; return the picture without its items, and whether there is a new beat of another leader."""
         begin = time.monotonic()
         found = self._ask(link)
-        # If this process or Redis was stopped, the leader may have had no chance to make a beat.
+        # If this process or Redis was paused, the leader may have had no chance to make a beat.
         was_stopped = begin - self._looked_at > self._lease or time.monotonic() - begin > self.pause
         self._looked_at = time.monotonic()
         beat = (found.term, found.beat)
@@ -68,7 +68,7 @@ class Candidate:
         return found, is_new and not is_first and bool(found.owner)
 
     def may_take_over(self, found: Picture) -> bool:
-        """Return whether nobody led at the last look, as far as can be seen, and this candidate need not wait."""
+        """Return whether nobody seemed to lead at the last check, and this candidate need not wait."""
         now = self._looked_at
         return (self._is_free(found) or now - self._beat_seen_at >= self._lease) and now >= self._waits_until
 
@@ -91,7 +91,7 @@ class Candidate:
         return max(0.0, self._next_beat - time.monotonic())
 
     def beat(self, link: Link) -> tuple[int, bytes] | None:
-        """Make a beat; return sequence and birth of the picture, or ``None`` if this candidate leads no more."""
+        """Make a beat; return sequence and birth of the picture, or ``None`` if this candidate no longer leads."""
         self._next_beat = time.monotonic() + self.pause
         answer = self.run(link, scripts.BEAT, 1, self.owner, self.term)
         return None if answer is None else (int(answer[0]), answer[1])
@@ -104,7 +104,7 @@ class Candidate:
         return found if self._is_free(found) else None
 
     def release(self, link: Link, wait: float = 0.0) -> None:
-        """Let another candidate lead, and wait for so many seconds before this one does again."""
+        """Let another candidate lead, and do not lead again for this many seconds."""
         self.run(link, scripts.RELEASE, 1, self.owner, self.term)
         self._waits_until = time.monotonic() + wait
 

@@ -69,7 +69,7 @@ class Form:
         secret: Encrypts and authenticates each value together with its place; ``None`` for plain JSON.
 
     Raises:
-        TypeError: An argument is no string.
+        TypeError: An argument is not a string.
         ValueError: The name or the secret is empty, or the name has a brace.
         ImportError: There is a secret, and the package ``cryptography`` is not installed.
     """

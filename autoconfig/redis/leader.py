@@ -38,29 +38,31 @@ _EVICTION_CHECKS = 30.0  # seconds between two checks, while this one leads, of 
 
 class Leader:
     """
-    Leads a fleet, if no other one does: it follows the service's stream and mirrors that into Redis.
+    Leads a fleet unless another leader does: it follows the service's stream and copies it into Redis.
 
-    Run two or more, in different processes. One leads. Another one takes over when it has seen no beat of the leader
-    for the time of a lease, or within a third of that when the leader is closed. Clocks are not compared. A script in
-    Redis makes each write if its caller leads, so a leader that was stopped and continues can do no harm.
+    Run two or more, in different processes. One of them leads. Another one takes over when it has seen no beat (sign of
+    life) for the time of a lease, or within a third of a lease after the leader was closed. Clocks of machines are not
+    compared. Each write is a script in Redis that first checks who leads, so a paused leader that continues does no
+    harm.
 
     :meth:`start` creates one daemon thread, and the manager has its own. Errors of Redis are never raised: they are
     logged, shown in :attr:`status`, and retried. Needs the extra ``redis``.
 
-    A leader may be made before a fork and started after it. In a child of the process in which it was started it leads
-    nothing: it raises :class:`ForkedError` on use, its status says so, and the first use logs one WARNING.
+    A leader may be made before a fork and started after it. A child that was forked after the start does not lead: each
+    use raises :class:`ForkedError`, the status has this error, and the first use logs one WARNING.
 
     Nobody takes over while Redis may evict the configuration (``maxmemory-policy allkeys-…``). If that is set later,
-    the one that leads reports it, in its status and at ERROR, and goes on: what is evicted is written again.
+    the leader reports it in its status and at ERROR, and continues: it writes evicted items again.
 
     Args:
-        url: Of Redis; see :class:`RedisSource`.
-        name: Of the fleet. One for each auto-configuration profile.
+        url: The address of Redis; see :class:`RedisSource`.
+        name: The fleet's name, one for each auto-configuration profile.
         make_manager: Called in the leader's thread at the beginning of a term, with a handler that does nothing.
             Returns a manager, not started, of this handler or of one that calls it:
             ``lambda handler: StreamManager(key, handler=handler)``. The manager must not follow a fleet.
-        secret: Encrypts and authenticates what Redis keeps (AES-256-GCM). All members of a fleet have the same.
-        lease: Seconds, at most 10. A short one costs more commands, and a hand-over when a server is slow for a moment.
+        secret: Encrypts and authenticates what Redis keeps (AES-256-GCM). All members of a fleet need the same.
+        lease: Seconds, at most 10. With a short lease there are more commands, and another one takes over as soon as a
+            server is slow for a moment.
         logger: Default ``logging.getLogger("autoconfig.fleet")``.
 
     Raises:
@@ -189,7 +191,7 @@ class Leader:
                 try:
                     with linked(self._url, self._token, max(1.0, self._lease)) as link:
                         self._serve(link)
-                except Exception as error:  # any error: the thread goes on and retries
+                except Exception as error:  # any error: the thread continues and retries
                     if self._is_closing():
                         break
                     self._failed(error)
@@ -343,7 +345,7 @@ class Leader:
         return True
 
     def _check_eviction_again(self, link: Link) -> None:
-        """Report if Redis may evict the configuration by now. Leading goes on: what is evicted is written again."""
+        """Report if Redis may evict the configuration by now. It continues to lead, and writes evicted items again."""
         if time.monotonic() < self._next_eviction_check:
             return
         self._next_eviction_check = time.monotonic() + _EVICTION_CHECKS

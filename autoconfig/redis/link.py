@@ -1,4 +1,4 @@
-"""One connection to a Redis server, made by redis-py, which a cancel token interrupts whatever it is doing."""
+"""One connection to a Redis server, made by redis-py, which a cancel token interrupts in every state."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def check_redis_url(url: str) -> None:
     Check a URL.
 
     Raises:
-        TypeError: It is no string.
-        ValueError: It is none that :class:`Link` takes. The text does not hold the URL.
+        TypeError: It is not a string.
+        ValueError: :class:`Link` does not take such a URL. The text does not hold it.
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a string, not {type(url).__name__}")

@@ -1,4 +1,4 @@
-"""Collects what the leader's stream brings until it is written to Redis."""
+"""Collects the changes of the leader's stream until they are written to Redis."""
 
 from __future__ import annotations
 

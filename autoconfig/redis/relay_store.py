@@ -22,7 +22,7 @@ _KINDS = {"environment": "env:", "filter": "filter:"}
 
 class RelayStore:
     """
-    Keeps the last known configuration in Redis or Valkey, to be given to ``StreamManager(…, cache=…)``.
+    Keeps the last known configuration in Redis or Valkey, for ``StreamManager(…, cache=…)``.
 
     The form is the Relay Proxy's own, so that relays and programs can share one cache: a hash with a field for each
     environment and filter, each encrypted with AES-256-GCM. It holds no time, so ``StreamStatus.content_at`` is the

@@ -1,4 +1,4 @@
-"""Followers: a source of messages that reads the picture and the log of changes in Redis."""
+"""The source of a follower's messages: it reads the picture and the log of changes in Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .form import META_FIELDS, Fields, Form, Picture, apply, decode_changes, mes
 from .link import Link, check_redis_url, linked, show_url
 from .status import LeaderSeen
 
-_IDLE = 2.0  # seconds that a read waits for a change, before the leader and the picture are checked
+_IDLE = 2.0  # seconds that a read waits for a change before it checks the leader and the picture
 _TIMEOUT = 5.0  # seconds; longer than a read waits
 _AT_ONCE = 100  # entries
 _LEADERLESS = 30.0  # seconds without a beat, after which the connection ends; three of the longest leases
@@ -28,16 +28,16 @@ _NO_CHANGE = Received((), [])
 
 class RedisSource:
     """
-    What a fleet's leader keeps in Redis. Follow it with ``StreamManager.from_source(RedisSource(…), handler)``.
+    A fleet in Redis. Follow it with ``StreamManager.from_source(RedisSource(…), handler)``.
 
-    It holds no connection, so several managers may share one. A manager that follows it behaves as one that follows the
-    service: the same calls, versions, retries and states. It is ``INTERRUPTED`` after 30 seconds without a beat of a
-    leader. Nothing is deleted because Redis is empty, unreachable or older than what was received. Needs the extra
-    ``redis``.
+    It holds no connection, so several managers may share one source. A manager that follows it behaves as one that
+    follows the service: the same calls, versions, retries and states. It is ``INTERRUPTED`` after 30 seconds without a
+    beat of a leader. Nothing is deleted because Redis is empty, unreachable or older than what was received. Needs the
+    extra ``redis``.
 
     Args:
-        url: Of Redis, as redis-py takes it: ``redis://``, ``rediss://`` (TLS), ``unix://``; any node of a cluster; and
-            ``redis+sentinel://user:password@host1:26379,host2/service/0``.
+        url: The address of Redis, as redis-py takes it: ``redis://``, ``rediss://`` (TLS), ``unix://``; any node of a
+            cluster; and ``redis+sentinel://user:password@host1:26379,host2/service/0``.
         name: The fleet's name, such as the name of the auto-configuration profile.
         secret: The leader's secret, with which values are encrypted and authenticated (AES-256-GCM).
 
@@ -66,7 +66,7 @@ class RedisSource:
 
     @property
     def leader(self) -> LeaderSeen:
-        """What a manager that follows this source last saw of the leader; may be read from any thread."""
+        """The leader as a manager that follows this source last saw it; may be read from any thread."""
         return self._leader
 
     def make(self, token: CancelToken, logger: Logger) -> FleetStream:
@@ -134,8 +134,8 @@ class FleetStream:
         """
         Read the picture and yield a put of it.
 
-        If there is none, a patient call waits for one. Another call raises, which ends the connection, so that the
-        status shows it; what was received stays.
+        If there is none, a patient call waits for one. Otherwise the call raises, which ends the connection, so that
+        the status shows it. What was received stays.
         """
         while True:
             picture = self._form.picture(link.call("HGETALL", self._form.state))
@@ -169,7 +169,7 @@ class FleetStream:
         return True
 
     def _is_elsewhere(self, now: Picture) -> bool:
-        """Return whether the picture is another one than that which was received."""
+        """Return whether Redis has another picture than the one that was received."""
         self._see(now)
         return (now.sequence, now.birth) != (self._sequence, self._birth)
 
@@ -183,7 +183,7 @@ class FleetStream:
         return answer[0][1] if answer else []
 
     def _follow(self, link: Link, entries: list[tuple[bytes, list[bytes]]]) -> Iterator[Received]:
-        """Yield the messages of log entries, or of the whole picture if an entry is missing before one of them."""
+        """Yield the messages of log entries; yield the whole picture if an earlier entry is missing."""
         names: list[str] = []
         messages: Batch = []
         for id, values in entries:
@@ -215,7 +215,7 @@ class FleetStream:
 
     def _see(self, picture: Picture) -> None:
         """
-        Note who leads, and whether there is a new beat.
+        Record who leads, and whether there is a new beat.
 
         Raises:
             StreamEndedError: There was no beat for a long time. The leader may use another server by now, for which the

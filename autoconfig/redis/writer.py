@@ -21,16 +21,16 @@ _CHANGES, _PUT, _READ_PICTURE = b"c", b"p", b"r"
 
 class Writer:
     """
-    Brings what Redis keeps in step with a mirror. The leader's thread alone uses it.
+    Keeps Redis in step with a mirror. Only the leader's thread uses it.
 
     Args:
-        form: How a configuration stands in Redis.
-        candidate: Who writes, in which term.
+        form: Encodes the items.
+        candidate: The candidate that writes, with its term.
 
     Attributes:
         sequence: The position of the last write, or a higher one that was seen.
         writes: How many writes there were.
-        in_step: Whether Redis has what was written last.
+        in_step: Whether Redis still has the last write.
     """
 
     def __init__(self, form: Form, candidate: Candidate) -> None:
@@ -43,7 +43,7 @@ class Writer:
         self._is_log_ahead = False  # of the picture, after only a part of Redis was restored
 
     def has_lost(self, sequence: int, birth: bytes) -> bool:
-        """Return whether Redis has lost writes: it has something else than what was written last."""
+        """Return whether Redis has lost writes: it does not have the last one."""
         if not self.in_step or (sequence, birth) == (self.sequence, self._birth):
             return False
         self.in_step = False
@@ -51,7 +51,7 @@ class Writer:
 
     def write(self, link: Link, mirror: Mirror) -> bool:
         """
-        Write what Redis lacks of a mirror that has a picture.
+        Write the changes that Redis lacks; the mirror must have a picture.
 
         Returns:
             Whether the candidate still leads. If :attr:`in_step` is false then, the next call compares everything.
@@ -68,7 +68,7 @@ class Writer:
         found = self._form.picture(link.call("HGETALL", self._form.state))
         wanted = mirror.take_all()
         stored = self._open(found)
-        # Above every position that Redis may have forgotten, because followers ignore one that is not above theirs.
+        # Above every position that Redis may have forgotten, because followers ignore positions up to their own.
         sequence = max(found.sequence + 1, self.sequence + 1, time.time_ns() // 1_000_000)
         if stored is None or self._is_log_ahead:
             self._is_log_ahead = False

@@ -1,7 +1,7 @@
 """
 The body of an answer: its bytes as they come, until a deadline.
 
-A socket's own timeout begins anew with each byte, so that a trickle of bytes, in a header or in the size of a chunk,
+A socket's own timeout restarts with each byte, so that a trickle of bytes, in a header or in the size of a chunk,
 would keep a dead connection alive for ever. So a class of ours reads the answers and keeps a deadline, whatever the
 socket below it is: plain, TLS, TLS within TLS, gevent's.
 
@@ -57,7 +57,7 @@ class Deadline:
         self.seconds = seconds
 
     def renew(self) -> None:
-        """Start the time anew, because there was progress."""
+        """Restart the time, because there was progress."""
         self.at = time.monotonic() + self.seconds
 
     @property

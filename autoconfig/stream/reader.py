@@ -72,7 +72,7 @@ class StreamReader:
                     connected_at = time.monotonic()
                     self._on_connected()
                     self._follow(stream)
-            except BaseException as error:  # any error: the thread goes on and retries
+            except BaseException as error:  # any error: the thread continues and retries
                 if isinstance(error, KeyRejectedError) and self._stop_on_rejection:
                     raise
                 failure = error.with_traceback(None)  # whose frames would keep the answer

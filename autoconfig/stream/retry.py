@@ -72,7 +72,7 @@ class RetryPlan:
 
     Args:
         initial_delay: The first delay, in seconds.
-        policy: The maximum, the jitter, and when the delays start anew.
+        policy: The maximum, the jitter, and when the delays start again.
         random: Returns a number from 0 to 1; for tests.
     """
 
@@ -85,7 +85,7 @@ class RetryPlan:
         self._slow: Backoff | None = None
         self._retry: int | None = None  # what the last `retry:` line said
         self._delivered = False  # on the present connection
-        self._good_for = 0.0  # seconds, of all connections since the delays last started anew
+        self._good_for = 0.0  # seconds, of all connections since the delays last started again
 
     def delivered(self) -> None:
         """Note that the present connection delivered a message that could be used."""
@@ -101,7 +101,7 @@ class RetryPlan:
             lasted: How many seconds it was there; 0 if it could not be made. It counts if it delivered a message; see
                 ``RetryPolicy.reset_after``.
             retry: What its last ``retry:`` line said, in milliseconds. A positive number that is not that of the line
-                before becomes the new first delay and starts the doubling anew; anything else is ignored.
+                before becomes the new first delay and starts the doubling again; anything else is ignored.
         """
         if self._delivered:
             self._delivered = False

@@ -19,6 +19,7 @@ from ..messages import (
     FilterRep,
     SDKKeyRep,
 )
+from ..validation import check_instance
 from .exchange import event_bytes
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
@@ -97,8 +98,18 @@ class Configuration:
 
     def replace(self, environments: Iterable[EnvironmentRep], filters: Filters | None) -> None:
         """Replace everything by what is given."""
-        self.environments.replace({rep.env_id: rep for rep in environments})
-        self.filters.replace({FilterID(id): rep for id, rep in (filters or {}).items()})
+        new_environments = {rep.env_id: rep for rep in map(_readable_environment, environments)}
+        new_filters = {FilterID(id): _readable_filter(id, rep) for id, rep in (filters or {}).items()}
+        self.environments.replace(new_environments)
+        self.filters.replace(new_filters)
+
+    def set_environment(self, rep: EnvironmentRep) -> EnvironmentRep:
+        """Add or replace an environment; return it with the version that it has now."""
+        return self.environments.set(_readable_environment(rep).env_id, rep)
+
+    def set_filter(self, id: FilterID, rep: FilterRep) -> FilterRep:
+        """Add or replace a filter; return it with the version that it has now."""
+        return self.filters.set(id, _readable_filter(id, rep))
 
     def put_event(self, with_filters: bool) -> bytes:
         """Return the ``put`` of everything. Clients of protocol version 1 get no filters."""
@@ -147,6 +158,18 @@ def configuration_from_json(
         [_environment(id, value) for id, value in environments.items()],
         {FilterID(id): _read(f"filters.{id}", FilterRep.from_json, value) for id, value in filters.items()},
     )
+
+
+def _readable_environment(rep: EnvironmentRep) -> EnvironmentRep:
+    """Return an environment that clients can read; a field of the wrong type is a ``ValueError`` that names it."""
+    document = check_instance("environment", rep, EnvironmentRep).to_json()
+    _read(f"environments.{rep.env_id}", EnvironmentRep.from_json, document)
+    return rep
+
+
+def _readable_filter(id: str, rep: FilterRep) -> FilterRep:
+    _read(f"filters.{id}", FilterRep.from_json, check_instance("filter", rep, FilterRep).to_json())
+    return rep
 
 
 def _environment(id: str, value: object) -> EnvironmentRep:

@@ -49,7 +49,8 @@ class Emulator:
         framing: ``"chunked"``, or ``"close"`` for streams that are not sent in chunks and end with the connection.
 
     Raises:
-        ValueError: The heartbeat interval is not above zero, or the host cannot be a host's name or address.
+        ValueError: The heartbeat interval is not above zero, the framing is another word, the host cannot be a host's
+            name or address, or a field of an environment or filter has the wrong type.
         OSError: A certificate cannot be read; :class:`ssl.SSLError` if it is none.
     """
 
@@ -68,6 +69,8 @@ class Emulator:
         check_host(host)
         if not heartbeat_interval > 0:
             raise ValueError("heartbeat_interval: must be above zero")
+        if framing not in ("chunked", "close"):
+            raise ValueError(f"framing: must be 'chunked' or 'close', not {framing!r}")
         self._host, self._port = host, port
         self._context = certificate and tls_context(*certificate)
         self._lifecycle = threading.Lock()  # guards _server and _port
@@ -127,7 +130,7 @@ class Emulator:
 
     @property
     def uri(self) -> str:
-        """The base URI, to be given to a client. With port 0 there is none before the first start."""
+        """The base URI for a client. With port 0 there is none before the first start."""
         if not self._port:
             raise RuntimeError("the emulator was not started, so its port is not known")
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -157,13 +160,13 @@ class Emulator:
 
     def set_environment(self, rep: EnvironmentRep) -> EnvironmentRep:
         """
-        Add or replace an environment, and send the ``patch``.
+        Add or replace an environment, and send the ``patch``. A field of the wrong type is a ``ValueError``.
 
         Returns:
             What was sent. A version that is not above that of the known (or deleted) environment becomes one above it.
         """
         with self._changed:
-            rep = self._configuration.environments.set(rep.env_id, rep)
+            rep = self._configuration.set_environment(rep)
             self.send_raw(self._configuration.environments.patch(rep.env_id))
             return rep
 
@@ -196,7 +199,7 @@ class Emulator:
             What was sent, with a version as :meth:`set_environment` chooses it.
         """
         with self._changed:
-            rep = self._configuration.filters.set(FilterID(id), rep)
+            rep = self._configuration.set_filter(FilterID(id), rep)
             self._send_of_filters(self._configuration.filters.patch(FilterID(id)))
             return rep
 
@@ -226,7 +229,7 @@ class Emulator:
         self.send_event(RECONNECT_EVENT, "{}")
 
     def send_heartbeat(self) -> None:
-        """Send a heartbeat now, besides the regular ones."""
+        """Send a heartbeat now, in addition to the regular ones."""
         self.send_raw(HEARTBEAT)
 
     def send_malformed(self) -> None:
@@ -245,7 +248,7 @@ class Emulator:
 
     def fail_next(self, status: int, times: int = 1, headers: Mapping[str, str] | None = None) -> None:
         """
-        Answer the next requests to the stream with a status instead, whatever their key.
+        Answer the next requests to the stream with a status instead, with any key.
 
         Further calls add to what is still to come.
 
@@ -271,6 +274,8 @@ class Emulator:
                 :meth:`resume`. ``"abrupt"`` closes the connection in the middle of the answer, and ``"reset"`` does so
                 with a TCP RST; both may lose what was sent just before.
         """
+        if how not in ("eof", "abrupt", "reset"):
+            raise ValueError(f"how: must be 'eof', 'abrupt' or 'reset', not {how!r}")
         with self._changed:
             streams, self._streams = self._streams, {}
             for stream in streams:
@@ -294,7 +299,7 @@ class Emulator:
                 self._waiting[stream] = stream.resume
 
     def resume(self) -> None:
-        """Go on after :meth:`stall`: open streams get what was held back, in order; waiting requests are answered."""
+        """End a :meth:`stall`: open streams get the events that were held back; waiting requests are answered."""
         with self._changed:
             self._stalled = False
             waiting, self._waiting = self._waiting, {}
@@ -304,7 +309,7 @@ class Emulator:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, whatever their answer, as a copy of the list. Only the 10,000 newest are kept."""
+        """All requests so far, as a copy of the list. Only the 10,000 newest are kept."""
         return self.requests_since(0)[0]
 
     @property

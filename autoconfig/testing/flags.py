@@ -13,15 +13,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import attrs
 
+from ..identifiers import mask
 from ..messages import PUT_EVENT
 from .exchange import Exchange, event_bytes
 from .server import StreamServer, check_answer
 
-__all__ = ["FlagService", "ReceivedEvent"]
+__all__ = ["FlagService", "ReceivedEvent", "URIs"]
 
 _HOST = "127.0.0.1"
 _STREAM_PATH = "/all"
@@ -48,6 +49,14 @@ class ReceivedEvent:
     sdk_key: str
     kind: str
     data: Mapping[str, Any]
+
+
+class URIs(TypedDict):
+    """Options of the SDK's ``Config``."""
+
+    base_uri: str
+    stream_uri: str
+    events_uri: str
 
 
 class FlagService:
@@ -81,8 +90,12 @@ class FlagService:
         self._server = StreamServer(self._handle, self._leave, _HOST, 0, name="autoconfig-flags")
         self.uri = f"http://{_HOST}:{self._server.port}"
 
+    def __repr__(self) -> str:
+        with self._changed:
+            return f"<{type(self).__name__} on {self.uri}: {len(self._streams)} streams, {len(self._events)} events>"
+
     @property
-    def uris(self) -> dict[str, str]:
+    def uris(self) -> URIs:
         """The addresses by the names that ``Config`` has for them: ``Config(key, **service.uris)``."""
         return {"base_uri": self.uri, "stream_uri": self.uri, "events_uri": self.uri}
 
@@ -187,7 +200,7 @@ class FlagService:
         Wait until there is one stream for each of these keys, and no other.
 
         Raises:
-            TimeoutError: There are others; the text says how many of how many different keys.
+            TimeoutError: There are others; the text says which ones, with their keys masked.
         """
         wanted = Counter(sdk_keys)
         self._wait(lambda: Counter(key for key, _ in self._streams.values()) == wanted, timeout, "these streams")
@@ -228,8 +241,9 @@ class FlagService:
             if found := self._changed.wait_for(condition, timeout):
                 return found
             kinds = Counter(event.kind for event in self._events)
-            open_ = f"{len(self._streams)} streams of {len(set(self._streams.values()))} keys and filters"
-            raise TimeoutError(f"waited {timeout:g} s for {what}; there are {open_} and the events {dict(kinds)}")
+            streams = Counter(" ".join([mask(key), *filter_key.split()]) for key, filter_key in self._streams.values())
+            text = f"there are the streams {dict(streams)} and the events {dict(kinds)}"
+            raise TimeoutError(f"waited {timeout:g} s for {what}; {text}")
 
     def _handle(self, exchange: Exchange) -> None:
         """Answer a request, in the thread of its connection."""

@@ -38,7 +38,7 @@ class RecordingHandler(MessageHandler):
     A :class:`MessageHandler` that records its calls. All methods may be called from any thread.
 
     Args:
-        handler: A handler to hand the calls on to, such as the one under test. A call is recorded when it has returned
+        handler: A handler that gets the calls, too, such as the one under test. A call is recorded when it has returned
             from there, so its work is done when :meth:`wait_for` returns. A call that raises is not recorded.
 
     Raises:

@@ -8,6 +8,7 @@ answers one command at a time, a line of JSON each way.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import multiprocessing
@@ -222,6 +223,7 @@ def _raised(call: Callable[[], object]) -> type[object]:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # what was imported is of no interest to the forks, whose last collections would look at all of it
     logging.basicConfig(
         handlers=[Unbuffered(sys.argv[2])], level=logging.INFO, format="%(process)d %(levelname)s %(message)s"
     )

@@ -83,7 +83,9 @@ service.close()
 """
 
 FORK_WHILE_CONTEXTS_ARE_MADE = """
+import gc
 from autoconfig import RetryPolicy
+gc.freeze()  # what was imported is of no interest to the children, whose last collections would look at all of it
 at_once = RetryPolicy(max_delay=0.001)
 manager = StreamManager(DEMO_KEY, "https://127.0.0.1:9", Handler(), retry_policy=at_once)
 manager.start()

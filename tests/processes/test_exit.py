@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from processes.programs import PROMPT, TERMINATED, run_to_end
+from processes.programs import PROMPT, TERMINATED, run_forks_to_end, run_to_end
 from processes.states import STATES, State, service
 
 BROKEN = ("Logging error", "closed file", "Fatal Python error", "Traceback", "Exception ignored")
@@ -55,8 +55,7 @@ def test_the_end_in_a_flood_twenty_times(
     state: State, debug: bool, certificates: dict[str, str], tmp_path: Path, seconds: list[float]
 ) -> None:
     """The threads can be anywhere at that moment, in the middle of writing a log line to stderr too."""
-    for _ in range(20):
-        ended = run_to_end(tmp_path, state, ca=certificates["ca"], debug=debug)
+    for ended in run_forks_to_end(tmp_path, state, 20, ca=certificates["ca"], debug=debug):
         seconds.append(ended.seconds)
         assert ended[:2] == (0, "")
         assert ended.seconds < PROMPT

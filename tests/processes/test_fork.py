@@ -56,23 +56,18 @@ def check_everything(fork: Agent, *, pending: bool) -> None:
     assert "has to make and start its own" in fork.warnings[0]
 
 
-@pytest.mark.parametrize("way", ["end", "exit_at_once"])
 @pytest.mark.parametrize(("state", "pending"), [(name, name in PENDING) for name in STATES], indirect=["state"])
-def test_a_fork_can_do_anything_and_leave(pending: bool, way: str, agents: Agents, parent: Agent) -> None:
+def test_a_fork_can_do_anything_and_leave(pending: bool, agents: Agents, parent: Agent) -> None:
     """Whatever the parent's manager is doing; the parent can then close it as ever."""
     before = parent.warnings
-    fork = agents.fork(parent)
-    check_everything(fork, pending=pending)
-    fork.send(way)
-    assert parent.ask("wait_for_end_of", fork.pid) == 0
+    for way in ("end", "exit_at_once"):
+        fork = agents.fork(parent)
+        assert fork.ask("sockets") == [], "neither that of the stream nor one that is being connected is the fork's"
+        check_everything(fork, pending=pending)
+        fork.send(way)
+        assert parent.ask("wait_for_end_of", fork.pid) == 0
     assert parent.ask("close") is True
     assert parent.warnings == before
-
-
-@pytest.mark.parametrize("state", STATES, indirect=True)
-def test_a_fork_has_no_socket_of_the_parent(agents: Agents, parent: Agent) -> None:
-    """Neither that of the stream nor one that is being connected."""
-    assert agents.fork(parent).ask("sockets") == []
 
 
 @pytest.mark.parametrize("state", ["flood", "TLS flood"], indirect=True)

@@ -236,3 +236,48 @@ def test_replace_takes_a_higher_version_of_the_same() -> None:
     emulator = Emulator([PRODUCTION])
     emulator.replace([replace(PRODUCTION, version=9)])
     assert emulator.environments["env-1"].version == 9
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ({"sdk_key": SECRET}, "sdkKey must be an object, not a string"),
+        ({"sdk_keys": [SECRET]}, "sdkKeys[0] must be an object, not a string"),
+        ({"default_ttl": "5"}, "defaultTtl must be a 64-bit integer, not a string"),
+        ({"version": 2**63}, "version must be a 64-bit integer"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_an_error_at_once(field: dict[str, Any], text: str) -> None:
+    """Not only in the client, which would reconnect for ever, and say so in its log."""
+    wrong = EnvironmentRep("env-1", **field)
+    emulator = Emulator([PRODUCTION], {"f-1": EUROPE})
+    for call in (
+        lambda: emulator.set_environment(wrong),
+        lambda: emulator.replace([EnvironmentRep("env-2"), wrong]),
+        lambda: Emulator([wrong]),
+    ):
+        with pytest.raises(ValueError, match=r"^environments\.") as caught:
+            call()
+        assert str(caught.value) == f"environments.env-1.{text}"
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert (emulator.environments, emulator.filters) == ({"env-1": PRODUCTION}, {"f-1": EUROPE})
+
+
+def test_keys_may_be_in_a_list() -> None:
+    rep = EnvironmentRep("env-1", sdk_key=SDKKeyRep("sdk-1"), sdk_keys=[KeyRep("default", "sdk-1")])  # type: ignore[arg-type]
+    with Emulator([rep]) as emulator:
+        [(_, put)] = messages(read_stream(emulator))
+    assert put["data"]["environments"]["env-1"]["sdkKeys"] == [{"key": "default", "value": "sdk-1"}]
+
+
+def test_what_is_no_environment_or_filter_is_an_error_at_once() -> None:
+    emulator = Emulator()
+    with pytest.raises(TypeError, match=r"environment must be EnvironmentRep, not dict"):
+        emulator.set_environment({"envId": "env-1"})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"environment must be EnvironmentRep, not EnvironmentParams"):
+        Emulator([PRODUCTION.to_params()])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="filter must be FilterRep, not FilterParams"):
+        emulator.set_filter("f-1", EUROPE.to_params("f-1"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^filters\.f-1\.version must be a 64-bit integer, not a string$"):
+        emulator.set_filter("f-1", FilterRep("shop", "europe", "3"))  # type: ignore[arg-type]
+    assert (emulator.environments, emulator.filters) == ({}, {})

@@ -364,6 +364,11 @@ def test_the_heartbeat_interval_is_above_zero(interval: float) -> None:
         Emulator(heartbeat_interval=interval)
 
 
+def test_another_framing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="framing: must be 'chunked' or 'close', not 'chunk'"):
+        Emulator(framing="chunk")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("host", ["ä" * 70, "a" * 70, "a..b", "a\0b"])
 def test_an_impossible_host_is_an_error_at_once(host: str) -> None:
     with pytest.raises(ValueError, match="host: must be a host's name or address"):

@@ -145,6 +145,18 @@ def test_streams_are_cut_by_key(flags: FlagService, ask: Ask) -> None:
     flags.wait_for_streams()
 
 
+def test_an_error_names_the_streams_without_their_keys(flags: FlagService, ask: Ask) -> None:
+    keys = ["sdk-0f8b2c4d-5b1e-4c57-9a3e-2f6d81c01000", "sdk-0f8b2c4d-5b1e-4c57-9a3e-2f6d81c01001"]
+    ask(keys[0])
+    flags.wait_for_streams(keys[0])
+    ask(keys[1], target="/all?filter=europe")
+    flags.wait_for_streams(*keys)
+    with pytest.raises(TimeoutError) as caught:
+        flags.wait_for_streams(timeout=0)
+    assert "{'sdk-…1000': 1, 'sdk-…1001 europe': 1}" in str(caught.value)
+    assert not [key for key in keys if key in f"{caught.value} {flags!r}"]
+
+
 def test_in_an_outage_nothing_is_answered(flags: FlagService, ask: Ask, post: Callable[..., int]) -> None:
     stream = ask()
     values(stream)
@@ -175,9 +187,10 @@ def test_events_are_kept_and_diagnostics_are_not(flags: FlagService, post: Calla
     assert [(event.sdk_key, event.kind) for event in flags.events] == [(KEY, "index"), (KEY, "custom"), (KEY, "custom")]
     assert flags.wait_for_event("custom", "paid").data == {"kind": "custom", "key": "paid"}
     with pytest.raises(
-        TimeoutError, match=r"waited 0 s for an event 'summary'; there are 0 streams .* \{'index': 1, 'custom': 2\}"
+        TimeoutError, match=r"^waited 0 s for an event 'summary'; .* and the events \{'index': 1, 'custom': 2\}$"
     ):
         flags.wait_for_event("summary", timeout=0)
+    assert repr(flags) == f"<FlagService on {flags.uri}: 0 streams, 3 events>"
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_events_is_no_error(
