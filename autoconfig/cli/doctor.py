@@ -127,17 +127,18 @@ class Examination:
 
     def checks(self) -> Iterator[Check]:
         """Yield the name of each check and the function that makes it."""
-        yield "configuration", self._check_configuration
+        yield "configuration", self.configuration
         yield "proxy", lambda: self._network.proxy()
         yield "dns", lambda: self._network.dns()
         yield "tcp", lambda: self._network.tcp()
         yield "tls", lambda: self._tls.certificate()
-        yield "http", self._check_http
-        yield "content type", self._check_content_type
-        yield "first put", self._check_first_put
-        yield "heartbeat", self._check_heartbeat
+        yield "http", self.http
+        yield "content type", self.content_type
+        yield "first put", self.first_put
+        yield "heartbeat", self.heartbeat
 
-    def _check_configuration(self) -> Finding:
+    def configuration(self) -> Finding:
+        """Check the options."""
         source: Connection = checked_source(self._options)
         self._source = source
         self._network = NetworkChecks(source, self._timeout)
@@ -149,7 +150,7 @@ class Examination:
             return Finding(text, _WRONG_KIND, "warn", details)
         return Finding(text, details=details)
 
-    def _check_http(self) -> Finding:
+    def http(self) -> Finding:
         """Make the request."""
         replies = self._replies
         patience = min(max(self._timeout, self._heartbeat or 0.0) + 60, _LONGEST)  # the checks' own limits come first
@@ -171,13 +172,14 @@ class Examination:
             return Finding(f"200{replies.detour}", fix, "warn", replies.details())
         return Finding("200", details=replies.details())
 
-    def _check_content_type(self) -> Finding:
+    def content_type(self) -> Finding:
+        """Check that the answer is a stream."""
         found = self._replies.content_type
         if not self._stream.is_connected:
             raise CheckFailedError(f"{show(found)} instead of {_STREAM_TYPE}", _NO_STREAM, {"content_type": found})
         return Finding(_STREAM_TYPE, details={"content_type": found})
 
-    def _check_first_put(self) -> Finding:
+    def first_put(self) -> Finding:
         """Wait for the full configuration."""
         self._wait(lambda: self._complete)
         if self._complete:
@@ -188,7 +190,7 @@ class Examination:
             raise self._unusable(refusals(self._stream.settle()), self._error.message)
         raise CheckFailedError(f"{self._error.message}, before a put", _HELD_BACK)
 
-    def _check_heartbeat(self) -> Finding:
+    def heartbeat(self) -> Finding:
         """Wait for the next sign of life."""
         if self._heartbeat is None:
             return Finding(f"not checked; use --heartbeat {_HEARTBEAT + 20} to wait for one", state="skip")

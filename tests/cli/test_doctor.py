@@ -69,13 +69,13 @@ def test_silence_for_longer_is_one(service: Emulator, examine: Examine, monkeypa
 
 
 def test_a_stream_that_ends_instead(service: Emulator, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    heartbeat = doctor.StreamChecks.heartbeat
+    heartbeat = doctor.Examination.heartbeat
 
-    def cut_and_wait(checks: doctor.StreamChecks) -> Any:
+    def cut_and_wait(checks: doctor.Examination) -> Any:
         service.drop_connections()
         return heartbeat(checks)
 
-    monkeypatch.setattr(doctor.StreamChecks, "heartbeat", cut_and_wait)
+    monkeypatch.setattr(doctor.Examination, "heartbeat", cut_and_wait)
     code, found = examine(*at(service), "--heartbeat", f"{DEADLINE}")
     assert (code, failed(found)[0]) == (1, "heartbeat")
 
