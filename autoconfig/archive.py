@@ -1,4 +1,4 @@
-"""The archive of the Relay Proxy's offline mode as a source of environments, for places without a network."""
+"""The archive of the Relay Proxy's offline mode as a source of environments, for machines without a connection."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class ArchiveSource(StreamManager):
 
     It is a :class:`StreamManager` with a file instead of a service: the same methods, the same status, and the same
     rules for a handler that fails. The file, a ``.tar.gz`` or ``.tar``, is checked every ``poll`` seconds. An
-    environment is updated when its version or the id of its flag data has changed; one that is no longer in the archive
-    is deleted. An archive has no payload filters. A file that is missing, cut, or has a wrong checksum is logged, and
-    changes nothing; the status is INTERRUPTED until it is replaced. Nothing is unpacked to disk under a name.
+    environment is updated when its version or the id of its flag data has changed. An environment that is no longer in
+    the archive is deleted. An archive has no payload filters. If the file is missing or damaged, that is logged and
+    changes nothing, and the status is INTERRUPTED until the file is replaced. The archive is unpacked in memory, or
+    into a temporary file without a name.
 
-    Replace the file in one step (``mv``). Otherwise it may be read half-written, which fails, and again when it is
+    Replace the file in one step (``mv``). Otherwise it may be read half-written, which fails, and then again when it is
     complete.
 
     Args:
@@ -99,7 +100,7 @@ def fetch_archive(
 
     Raises:
         KeyRejectedError: The service refused the key.
-        StreamError: It cannot be downloaded; or :class:`BadArchiveError`: what came cannot be used.
+        StreamError: It cannot be downloaded, or it cannot be used, which is a :class:`BadArchiveError`.
         OSError: The file cannot be written, or the directory of temporary files.
     """
     check_url("uri", uri)
@@ -118,7 +119,7 @@ def fetch_archive(
 
 
 class _Archive:
-    """Which archive to follow; a :class:`autoconfig.stream.source.SourceMaker`."""
+    """The archive to follow; a :class:`autoconfig.stream.source.SourceMaker`."""
 
     def __init__(self, path: Path, poll: float) -> None:
         self._path = path
@@ -185,7 +186,7 @@ class _ArchiveStream:
             with open(self._path, "rb") as file:
                 environments, data_ids = read_archive(file, lambda: self._token.cancelled)
         except OSError as error:
-            if not isinstance(self._signature_read, int):  # it is there, and may be readable the next time
+            if not isinstance(self._signature_read, int):  # it exists, and may be readable the next time
                 self._signature_read = None
             reason = error.strerror or type(error).__name__
             raise ConnectionFailedError(f"cannot read the archive {self._path}: {reason}") from None

@@ -18,12 +18,12 @@ from .messages import PUT_EVENT, EnvironmentRep
 
 _CHECKSUM = "checksum.md5"
 _MAX_FILE = 200 * 2**20  # bytes; the relay's limit
-_MAX_ENVIRONMENT = 2**20  # bytes of the file of one environment, which is read into memory; the service's have 1 KiB
+_MAX_ENVIRONMENT = 2**20  # bytes of the file of one environment, which is read into memory; the usual size is 1 KiB
 MAX_BYTES = 4 * 2**30  # bytes of the archive when it is unpacked
 _MAX_FILES = 250_000
 _MAX_HEADER = 2**20  # bytes that tarfile may want at a time
 _CHUNK = 2**16  # bytes
-_IN_MEMORY = 2**23  # bytes; what is larger goes to a temporary file that has no name
+_IN_MEMORY = 2**23  # bytes; a larger archive is unpacked into a temporary file that has no name
 
 
 class BadArchiveError(MalformedMessageError):
@@ -129,7 +129,7 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, spool: IO[bytes], cance
 
 
 def _chunks(file: IO[bytes], size: int, cancelled: Callable[[], bool]) -> Iterator[bytes]:
-    """Yield so many bytes of a file, in pieces."""
+    """Yield this many bytes of a file, in pieces."""
     while size:
         _check_cancelled(cancelled)
         chunk = file.read(min(_CHUNK, size))

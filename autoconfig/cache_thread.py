@@ -21,7 +21,7 @@ from .stream.retry import Backoff
 from .waiting import SignalSafeCondition
 
 _PAUSE = 0.2  # seconds; the shortest pause between two saves
-_SHARE = 4  # the pause after a save is so many times as long as the save: saving takes a fifth of a core at most
+_SHARE = 4  # the pause after a save, in durations of the save, so that saving takes a fifth of a core at most
 _FIRST_DELAY = 1.0  # seconds before a call that failed is retried for the first time
 _LONGEST_LOAD = 5.0  # seconds that the reader waits for the cache after the key was rejected
 _POLL = 0.02  # seconds between two checks whether the cache was loaded
@@ -29,7 +29,7 @@ _POLL = 0.02  # seconds between two checks whether the cache was loaded
 
 class AcceptedContent:
     """
-    The newest content of the stream, which is what has to be saved. It does not matter whether the handler raised.
+    The newest content of the stream, which has to be saved. It does not matter whether the handler raised.
 
     It is the dispatcher's observer; see :class:`autoconfig.dispatch.dispatcher.Observer`. Another thread may call
     :meth:`snapshot`.
@@ -87,13 +87,13 @@ class AcceptedContent:
 
 class CacheThread:
     """
-    Loads what a store has and hands it to the dispatcher, and saves the stream's content. The stream waits for neither.
+    Loads the content of a store for the dispatcher, and saves the stream's content. The stream waits for neither.
 
     Args:
         store: The store.
         batches: The dispatcher's queue.
         token: Cancelled when the stream is being closed.
-        status: Gets the time and the kind of what is handed over.
+        status: Records that the cache was handed over.
         logger: For one line when calls of the store begin to fail, and one when they succeed again.
 
     Attributes:
@@ -171,7 +171,7 @@ class CacheThread:
                 return
 
     def _load(self) -> None:
-        """Hand over what the store has. If loading fails, retry until the service has sent a full configuration."""
+        """Hand over the store's content. If loading fails, retry until the service has sent a full configuration."""
         while not self._finishing and not self.content.changes:
             try:
                 cached = self._store.load()
@@ -192,7 +192,7 @@ class CacheThread:
                 return
 
     def _save(self) -> float:
-        """Save the content; return for how many seconds to pause."""
+        """Save the content; return how many seconds to pause."""
         begin = time.monotonic()
         changes = self.content.changes  # read before the content, so that a later change counts as unsaved
         try:

@@ -1,4 +1,4 @@
-"""What can be measured of streams, registries, client pools and fleets, for any metrics library."""
+"""The measures of streams, registries, client pools and fleets, for any metrics library."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Measure(Generic[S]):
     Something that can be measured: a number, or several with labels.
 
     Attributes:
-        name: In lower case, with dots; the metric's names in each library are made of it.
+        name: A name in lower case, with dots, from which each library's name is made.
         kind: See :class:`Kind`.
-        unit: As OpenTelemetry spells units: ``s``, ``1``, or what is counted, in braces.
+        unit: The unit in OpenTelemetry's spelling: ``s``, ``1``, or the name of the counted things in braces.
         text: A sentence that describes it.
         read: Returns the current samples; none if the number is not known.
         labels: The names of the labels.
@@ -231,7 +231,7 @@ def _statuses(pool: ClientPool) -> list[ClientStatus] | None:
 
 
 def _clients(pool: ClientPool) -> Samples:
-    from .clients import ClientState  # needs another extra, which is there if there is a pool
+    from .clients import ClientState  # needs another extra, which is installed if there is a pool
 
     statuses = _statuses(pool)
     if statuses is None:

@@ -1,8 +1,8 @@
 """
 Streams, registries and client pools as metrics for Prometheus.
 
-Needs the extra ``prometheus``. Nothing is registered by itself. What is scraped is read at that moment, in the
-scraper's thread, without any call to the network.
+Needs the extra ``prometheus``. Register the collector yourself. A scrape reads the values in the scraper's thread, and
+never waits for the network.
 """
 
 from __future__ import annotations
@@ -67,31 +67,31 @@ class TimedHandler(ReadyMadeHandler):
         )
 
     def add_environment(self, params: EnvironmentParams) -> None:
-        """Hand the call on."""
+        """Pass the call on."""
         self._time("add_environment", self._handler.add_environment, params)
 
     def update_environment(self, params: EnvironmentParams) -> None:
-        """Hand the call on."""
+        """Pass the call on."""
         self._time("update_environment", self._handler.update_environment, params)
 
     def received_all_environments(self) -> None:
-        """Hand the call on."""
+        """Pass the call on."""
         self._time("received_all_environments", self._handler.received_all_environments)
 
     def delete_environment(self, id: EnvironmentID) -> None:
-        """Hand the call on."""
+        """Pass the call on."""
         self._time("delete_environment", self._handler.delete_environment, id)
 
     def add_filter(self, params: FilterParams) -> None:
-        """Hand the call on."""
+        """Pass the call on."""
         self._time("add_filter", self._handler.add_filter, params)
 
     def delete_filter(self, id: FilterID) -> None:
-        """Hand the call on."""
+        """Pass the call on."""
         self._time("delete_filter", self._handler.delete_filter, id)
 
     def environment_refused(self, id: EnvironmentID, reason: str) -> None:
-        """Hand the call on, if the handler has this method."""
+        """Pass the call on, if the handler has this method."""
         refused = getattr(self._handler, "environment_refused", None)
         if callable(refused):
             self._time("environment_refused", refused, id, reason)
@@ -100,7 +100,7 @@ class TimedHandler(ReadyMadeHandler):
         try:
             with self._durations.labels(name).time():
                 callback(*arguments)
-        except StoppedError:  # the end of the stream, which is no failure
+        except StoppedError:  # the end of the stream, which is not a failure
             raise
         except BaseException:
             self._failures.labels(name).inc()
@@ -131,16 +131,16 @@ class StreamCollector(Collector):
     """
     The metrics of one or more streams; ``registry.register(StreamCollector(…))`` has them scraped.
 
-    Each mapping names what belongs to one stream; the names become the label ``stream``. No label or value holds a key.
-    Times are timestamps; what is not known, such as the time of the last error when there was none, is left out.
+    The keys of each mapping are names of streams; they become the label ``stream``. No label or value holds a secret.
+    Times are timestamps. A value that is not known, such as the time of the last error before any error, is left out.
 
     Args:
         managers: The managers, by the name of their stream.
         registries: For the number of environments, filters and expiring keys.
         handlers: For the duration of calls.
         pools: For the number of clients in each state.
-        fleets: For who leads a fleet that is followed, and the lag behind that.
-        leaders: For whether one leads, and what it has written.
+        fleets: For the leader of a fleet that is followed, and the lag behind it.
+        leaders: For whether a leader leads, and how much it has written.
         per_environment: Whether to report the next expiration of a key for each environment, with its project's key and
             its own as labels, and not for each stream.
     """

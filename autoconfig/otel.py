@@ -1,7 +1,7 @@
 """
 Streams as metrics for OpenTelemetry, with the three names that dashboards of LaunchDarkly's Relay Proxy know.
 
-Needs the extra ``otel``, which is OpenTelemetry's API only: what is done with the metrics is the application's choice.
+Needs the extra ``otel``, which installs only OpenTelemetry's API. The application chooses an exporter.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ def instrument(
     """
     Observe streams whenever metrics are collected, in the collector's thread. Call it once for each meter.
 
-    Each mapping names what belongs to one stream; the names become the attribute ``stream``. Times are seconds since
-    1970; what is not known is left out. No attribute holds a key.
+    The keys of each mapping are names of streams; they become the attribute ``stream``. Times are seconds since 1970. A
+    value that is not known is left out. No attribute holds a secret.
 
     Args:
         managers: The managers, by the name of their stream.
         registries: For the number of environments, filters and expiring keys.
         pools: For the number of clients in each state.
-        fleets: For who leads a fleet that is followed, and the lag behind that.
-        leaders: For whether one leads, and what it has written.
-        meter: The meter to make the instruments with; default is that of the global provider.
+        fleets: For the leader of a fleet that is followed, and the lag behind it.
+        leaders: For whether a leader leads, and how much it has written.
+        meter: The meter that makes the instruments; default is that of the global provider.
     """
     meter = get_meter("autoconfig", __version__) if meter is None else meter
     _create(meter, STREAM, managers, lambda manager: manager.status)

@@ -1,4 +1,4 @@
-"""What a store of the last known configuration has to have."""
+"""``ConfigurationStore``: the interface of a store of the last known configuration."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class ConfigurationStore(Protocol):
     """
     Keeps the last known configuration for the next start of the process.
 
-    A thread of the manager's makes the calls, one at a time. They may block. If one raises, the error is logged without
-    its text, and the call is retried.
+    The manager makes the calls in a separate thread, one at a time. They may block. If one raises, the error is logged
+    without its text, and the call is retried.
     """
 
     def load(self) -> CachedContent | None:

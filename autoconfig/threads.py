@@ -39,7 +39,7 @@ class StreamThreads:
         token: Stops the threads.
         calls: Knows which method of the handler is running.
         cache: Loads and saves the configuration, in a thread of its own.
-        status: Is told of the end.
+        status: Records the end.
         logger: For everything.
 
     Attributes:

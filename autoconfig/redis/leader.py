@@ -142,9 +142,12 @@ class Leader:
         Wait until it leads; return whether it does. When it is closed, it returns at once.
 
         Raises:
+            RuntimeError: It was not started, so that it would wait for ever.
             ForkedError: It was started before a fork, in the parent process.
         """
         self._check_process()
+        if self._thread is None and not self._closing:
+            raise RuntimeError("wait_until_leading() of a leader that was not started would wait for ever")
         self._changed.wait_for(lambda: self._status.leading or self._closing, timeout)
         return self._status.leading
 
@@ -191,7 +194,7 @@ class Leader:
                 try:
                     with linked(self._url, self._token, max(1.0, self._lease)) as link:
                         self._serve(link)
-                except Exception as error:  # any error: the thread continues and retries
+                except BaseException as error:  # any error, SystemExit too: the thread continues and retries
                     if self._is_closing():
                         break
                     self._failed(error)
@@ -227,7 +230,7 @@ class Leader:
         self._token.abandon()
         self._status = LeaderStatus(error=str(ForkedError()))
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._writer.in_step = False
         if not isinstance(error, StreamError | EvictionError):
             self._log.error("The leader's thread failed; it goes on", exc_info=error)
@@ -288,7 +291,7 @@ class Leader:
         if self._followed is None:
             try:
                 self._follow()
-            except Exception as error:  # of the application's function; its text may hold anything
+            except BaseException as error:  # of the application's function; its text may hold anything
                 self._hand_over(link, f"its manager cannot be made: {type(error).__name__}", _PATIENCE * self._lease)
 
     def _follow(self) -> None:

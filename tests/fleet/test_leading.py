@@ -14,7 +14,7 @@ from fleet.stalling_proxy import StallingProxy
 from support.waiting import wait_until
 
 from autoconfig import StreamManager
-from autoconfig.redis import Leader
+from autoconfig.redis import Leader, election
 from autoconfig.redis import leader as leader_module
 from autoconfig.redis.scripts import BEAT, RELEASE, TAKE, WRITE
 
@@ -24,7 +24,7 @@ def led_by(fleet: Fleet, process: subprocess.Popen[str]) -> bool:
 
 
 def test_one_of_two_leads(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_module, "_POLLS", 50)
+    monkeypatch.setattr(election, "_BEATS", 50)
     first = fleet.lead(lease=LONG_LEASE)
     second = fleet.lead(wait=False, lease=LONG_LEASE)
     time.sleep(1)  # in which the second one looks ten times
@@ -126,13 +126,14 @@ def test_a_leader_whose_stream_has_ended_hands_over(fleet: Fleet) -> None:
         wait_until(lambda: second.status.leading, "the second one")
 
 
-def test_a_manager_that_cannot_be_made_hands_over(fleet: Fleet) -> None:
+@pytest.mark.parametrize("kind", [LookupError, SystemExit])
+def test_a_manager_that_cannot_be_made_hands_over(fleet: Fleet, kind: type[BaseException]) -> None:
     def fail(handler: object) -> StreamManager:
-        raise LookupError("rel-secret")
+        raise kind("rel-secret")
 
     with Leader(fleet.url, NAME, fail, secret=SECRET, lease=LEASE) as first:
         wait_until(lambda: first.status.error, "an error")
-        assert first.status.error == "its manager cannot be made: LookupError"
+        assert first.status.error == f"its manager cannot be made: {kind.__name__}"
         fleet.lead()
 
 
@@ -302,6 +303,8 @@ def test_start_and_close(fleet: Fleet) -> None:
     assert leader.close()
     assert not leader.wait_until_leading(0)
     unstarted = Leader(fleet.url, NAME, fleet.manager)
+    with pytest.raises(RuntimeError, match="would wait for ever"):
+        unstarted.wait_until_leading()
     assert unstarted.close()
     with pytest.raises(RuntimeError, match="started or closed before"):
         unstarted.start()
