@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -118,30 +118,27 @@ def _usage_error(error: click.UsageError) -> CommandError:
     return CommandError(name, problem, fix, USAGE)
 
 
-def command(summary: str) -> Callable[[Options], click.Command]:
+def command(function: Options) -> click.Command:
     """
     Make a command of a function that checks the options and returns them for ``run`` in the module of its name.
 
     That module is imported only then, because most of the library comes with it.
     """
 
-    def decorate(function: Options) -> click.Command:
-        @functools.wraps(function)
-        def run_module(verbose: int, **given: Any) -> int:
-            options = function(**given)
-            module = import_module(f".{function.__name__}", __package__)
-            with interruptible(), library_logs(verbose):
-                return int(module.run(**options))
+    @functools.wraps(function)
+    def run_module(verbose: int, **given: Any) -> int:
+        options = function(**given)
+        module = import_module(f".{function.__name__}", __package__)
+        with interruptible(), library_logs(verbose):
+            return int(module.run(**options))
 
-        verbose = click.option(
-            "-v", "--verbose", count=True, help="Show on stderr what the library logs; -vv for every detail."
-        )
-        return cli.command(function.__name__.replace("_", "-"), short_help=summary)(verbose(run_module))
-
-    return decorate
+    verbose = click.option(
+        "-v", "--verbose", count=True, help="Show on stderr what the library logs; -vv for every detail."
+    )
+    return cli.command(function.__name__.replace("_", "-"))(verbose(run_module))
 
 
-@command("See it work in ten seconds, without an account.")
+@command
 @click.option("--fast", is_flag=True, help="Leave out the pauses that are for reading.")
 @json_option("each step")
 @reveal_option
@@ -155,7 +152,7 @@ def demo(**options: Any) -> dict[str, Any]:
     return options
 
 
-@command("Follow a stream: a live table, or one line a change.")
+@command
 @source_options("Give up, with exit code 4, if not connected by then; without it, try for ever.", archive=True)
 @click.option("--project", "projects", multiple=True, metavar="PROJECT",
               help="Show only what belongs to the project of this key or name; may be repeated.")  # fmt: skip
@@ -164,17 +161,17 @@ def demo(**options: Any) -> dict[str, Any]:
 @reveal_option
 def watch(**options: Any) -> dict[str, Any]:
     """
-    Follow an auto-configuration stream until Ctrl-C.
+    Follow a stream: a live table, or one line a change.
 
-    On a terminal this is a live table with the newest changes on top; otherwise one line a change. First come all
-    environments and payload filters, then every change. Network errors are retried for ever; only a rejected key ends
+    It follows until Ctrl-C. On a terminal the newest changes are on top. First come all environments and payload
+    filters, then every change. Network errors are retried for ever; only a rejected key ends
     it. The states of the stream are INITIALIZING (nothing received yet), VALID, INTERRUPTED (it is tried again) and
     OFF. "Expires" counts down the time for which a replaced key is still accepted.
     """
     return options
 
 
-@command("Print all environments once, and end.")
+@command
 @source_options("Give up, with exit code 4, if not complete by then.", SNAPSHOT_TIMEOUT, archive=True)
 @click.option("--format", "form", type=click.Choice(["table", "json", "relay-env"]), default=None,
               help="relay-env: LD_ENV_…=… lines for a Relay Proxy; needs --reveal [default: table].")  # fmt: skip
@@ -182,10 +179,10 @@ def watch(**options: Any) -> dict[str, Any]:
 @reveal_option
 def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
     r"""
-    Wait for the first full configuration, print it, and end.
+    Print all environments once, and end.
 
-    The exit code is 4 if it did not come in time, 3 if the key was rejected, and 1 if nothing of what came can be used.
-    `autoconfig emulate` serves what --json --reveal prints. For scripts:
+    It waits for the first full configuration. The exit code is 4 if it did not come in time, 3 if the key was rejected,
+    and 1 if nothing of what came can be used. `autoconfig emulate` serves what --json --reveal prints. For scripts:
 
     \b
       autoconfig snapshot --json | jq -r '.environments[].envKey'
@@ -199,7 +196,7 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
     return {"form": "json" if as_json else form or "table", **options}
 
 
-@command("Keep a file in step, or run a command for each change.")
+@command
 @source_options(
     f"Give up, with exit code 4, if not complete by then [default: {SNAPSHOT_TIMEOUT} with --once].", archive=True
 )
@@ -214,10 +211,11 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
 @click.option("--once", is_flag=True, help="End when all is in step.")
 def sync(output: str | None, command: str | None, once: bool, timeout: float | None, **options: Any) -> dict[str, Any]:
     r"""
-    Keep a file in step with the environments, or run a command for each change, until SIGTERM or Ctrl-C.
+    Keep a file in step, or run a command for each change.
 
-    FILE is replaced in one step, has mode 0600, and stays when this ends. It is written when the configuration is
-    complete and something in it is new, so a restart without the service leaves it alone.
+    It follows the environments until SIGTERM or Ctrl-C. FILE is replaced in one step, has mode 0600, and stays when
+    this ends. It is written when the configuration is complete and something in it is new, so a restart without the
+    service leaves it alone.
 
     CMD is told of an environment or filter by variables, and on stdin by the JSON that watch --json --reveal prints:
 
@@ -241,16 +239,17 @@ def sync(output: str | None, command: str | None, once: bool, timeout: float | N
     return {"output": output, "command": command, "once": once, "timeout": timeout, **options}
 
 
-@command("Download the archive of the Relay Proxy's offline mode.")
+@command
 @connection_options("https://sdk.launchdarkly.com", None)
 @click.option("--output", metavar="FILE", type=FILE, required=True, help="Where to; it is replaced in one step.")
 @seconds_option("--timeout", default=60, help="How long the service may be silent.")
 def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]:
     r"""
-    Download the archive of the Relay Proxy's offline mode, for places without a network.
+    Download the archive of the Relay Proxy's offline mode.
 
-    The auto-configuration profile has to allow it. The archive holds SDK keys and flags, so FILE has mode 0600. Its
-    checksum is verified before FILE is replaced. snapshot, watch and sync take it: --archive FILE.
+    It is for places without a network. The auto-configuration profile has to allow it. The archive holds SDK keys and
+    flags, so FILE has mode 0600. Its checksum is verified before FILE is replaced. snapshot, watch and sync take it:
+    --archive FILE.
 
     \b
       autoconfig fetch-archive --output ld.tar.gz
@@ -259,7 +258,7 @@ def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]
     return {"source": connection(options), "output": output, "timeout": timeout}
 
 
-@command("Mirror the service into Redis, for a fleet that follows it there.")
+@command
 @connection_options()
 @redis_option(
     "Redis: redis://…, rediss://…, unix://…, redis+sentinel://HOSTS/SERVICE. Prefer the variable if it has a password."
@@ -268,11 +267,12 @@ def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]
 @seconds_option("--lease", default=3, help="Without a sign of life for so long, another one leads; at most 10.")
 def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -> dict[str, Any]:
     r"""
-    Follow the service and mirror it into Redis, until SIGTERM or Ctrl-C.
+    Mirror the service into Redis for a fleet.
 
-    Run two or more: one leads, and another one takes over when it is gone. Processes follow it there:
-    StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). With the variable AUTO_CONFIG_REDIS_SECRET
-    values are encrypted; all of a fleet have the same. snapshot, watch, sync and doctor take --redis and --name too:
+    It follows the service until SIGTERM or Ctrl-C. Run two or more: one leads, and another one takes over when it is
+    gone. Processes follow it there: StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). With the
+    variable AUTO_CONFIG_REDIS_SECRET values are encrypted; all of a fleet have the same. snapshot, watch, sync and
+    doctor take --redis and --name too:
 
     \b
       export AUTO_CONFIG_REDIS=rediss://cache.example.com
@@ -285,14 +285,14 @@ def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -
     return {"source": connection(options), "fleet": functools.partial(Fleet, redis, fleet, {}), "lease": lease}
 
 
-@command("Check the way to the service step by step, and say what to do.")
+@command
 @source_options("How long each check may take.", 10)
 @seconds_option("--heartbeat", help="Also wait so long for a heartbeat or an event after the first put; the service "
                 "sends a heartbeat every 180 seconds.")  # fmt: skip
 @json_option("each check")
 def doctor(**options: Any) -> dict[str, Any]:
     """
-    Check the way to the service step by step, and say what to do.
+    Check the way to the service, and say what to do.
 
     The steps are configuration, proxy, DNS, TCP, TLS, HTTP, content type, the first put and, with --heartbeat, that the
     stream stays alive. Each is a line: ok, warn, FAIL or skip, with what to do if something is wrong. After the first
@@ -302,14 +302,14 @@ def doctor(**options: Any) -> dict[str, Any]:
     return options
 
 
-@command("Feed a recorded stream to the client, and explain what it does.")
+@command
 @click.argument("file", metavar="FILE", type=FILE)
 @click.option("--explain", is_flag=True, help="Say of each event what was done, and why.")
 @json_option("each call (and event)")
 @reveal_option
 def replay(**options: Any) -> dict[str, Any]:
     """
-    Feed a recorded stream to the client, and explain what it does.
+    Replay a recorded stream, and explain what the client does.
 
     FILE holds the bytes of an event stream, as `curl -N` saves them; - stands for stdin. Printed are the calls that a
     handler would get, from the real parser, decoder and version logic, without a network. With --explain each event is
@@ -319,7 +319,7 @@ def replay(**options: Any) -> dict[str, Any]:
     return options
 
 
-@command("Play the service, from a file or with a built-in story.")
+@command
 @click.argument("file", metavar="[FILE]", type=FILE, required=False)
 @click.option("--host", type=HOST, default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=PORT, default=8765, show_default=True, help="The port; 0 for any that is free.")
@@ -328,10 +328,11 @@ def replay(**options: Any) -> dict[str, Any]:
 @reveal_option
 def emulate(key: str | None, interval: float | None, **options: Any) -> dict[str, Any]:
     r"""
-    Serve an auto-configuration stream on a port of this machine until Ctrl-C, to try clients with.
+    Play the service, from a file or with a built-in story.
 
-    FILE is JSON, and followed when it changes: what `autoconfig snapshot --json --reveal` prints, the data line of a
-    put, or the same written by hand; without FILE a built-in story is played.
+    It serves a stream on a port of this machine until Ctrl-C, to try clients with. FILE is JSON, and followed when it
+    changes: what `autoconfig snapshot --json --reveal` prints, the data line of a put, or the same written by hand;
+    without FILE a built-in story is played.
 
     \b
       {"environments": {"ID": {"envKey": "test", "envName": "Test",
@@ -347,14 +348,15 @@ def emulate(key: str | None, interval: float | None, **options: Any) -> dict[str
     return {"key": key, "interval": interval or DEFAULT_INTERVAL, **options}
 
 
-@cli.command(short_help="Print a script for completion in bash, zsh or fish.")
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     r"""
-    Print a script that lets the shell complete commands, options and names of files.
+    Print a script for completion in bash, zsh or fish.
 
-    To try it: eval "$(autoconfig completion bash)", the same with zsh, or autoconfig completion fish | source. To keep
-    it, save it where the shell looks for such scripts:
+    With it the shell completes commands, options and names of files. To try it: eval "$(autoconfig completion bash)",
+    the same with zsh, or autoconfig completion fish | source. To keep it, save it where the shell looks for such
+    scripts:
 
     \b
       bash  ~/.local/share/bash-completion/completions/autoconfig

@@ -18,7 +18,7 @@ from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
 from . import KEY_REJECTED, OK
 from .doctor_network import PROXY_LOGIN, Check, CheckFailedError, Finding, NetworkChecks, checked_source, findings
 from .doctor_tls import TLSCheck
-from .events import Call, Remark, Stream
+from .events import Stream
 from .output import CommandError, harmless, is_terminal, painted, printable, put_line, put_record, shown_uri
 from .sources import Connection, Fleet, Source, needs_redis
 from .words import brief_time, refusals
@@ -121,8 +121,6 @@ class Examination:
         self._heartbeat = heartbeat
         self._stack = stack
         self._replies = Replies()
-        self._ignored: list[str] = []
-        self._complete = False
         self._error: ErrorInfo | None = None
 
     def checks(self) -> Iterator[Check]:
@@ -181,8 +179,9 @@ class Examination:
 
     def first_put(self) -> Finding:
         """Wait for the full configuration."""
-        self._wait(lambda: self._complete)
-        if self._complete:
+        registry = self._stream.picture.registry
+        self._wait(lambda: registry.is_ready)
+        if registry.is_ready:
             return self._counted()
         if self._error is None:
             raise CheckFailedError(f"no put within {self._timeout:g} s", _HELD_BACK)
@@ -213,11 +212,7 @@ class Examination:
     def _wait(self, done: Callable[[], bool], timeout: float | None = None) -> None:
         """Take events until it is done, until the client reports an error, or until the time is over."""
         for event in self._stream.events(time.monotonic() + (timeout or self._timeout)):
-            if isinstance(event, Call):
-                self._complete |= event.name == "received_all_environments"
-            elif isinstance(event, Remark):
-                self._ignored.append(event.text)
-            elif isinstance(event, StreamStatus) and event.connected_since is None:
+            if isinstance(event, StreamStatus) and event.connected_since is None:
                 # events() raises the reason when the stream is off.
                 self._error = None if event.state is StreamState.OFF else event.last_error
             if self._error or done():
@@ -254,13 +249,14 @@ class Examination:
         return f", through {proxy}" if proxy else ""
 
     def _unusable(self, refused: list[str], reason: str = "") -> CheckFailedError:
-        reasons = [*refused, *self._ignored] or [reason]
-        details = {"refused": len(refused), "ignored": len(self._ignored)}
+        ignored = self._stream.ignored
+        reasons = [*refused, *ignored] or [reason]
+        details = {"refused": len(refused), "ignored": len(ignored)}
         return CheckFailedError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
 
     def _counted(self) -> Finding:
         took = time.monotonic() - self._began
-        refused, ignored = refusals(self._stream.manager.status), self._ignored
+        refused, ignored = refusals(self._stream.manager.status), self._stream.ignored
         registry = self._stream.picture.registry
         if not registry.environments and (refused or ignored):
             raise self._unusable(refused)

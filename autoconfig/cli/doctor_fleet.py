@@ -12,7 +12,7 @@ from ..redis.form import META_FIELDS, Form, Picture, summary
 from ..redis.link import Link
 from ..stream.cancel import CancelToken
 from .doctor_network import Check, CheckFailedError, Finding, checked_source
-from .events import Call, Stream
+from .events import Stream
 from .sources import SECRET, Fleet, Source
 from .words import brief_time
 
@@ -89,8 +89,8 @@ class FleetExamination:
     def _first_put(self) -> Finding:
         began = time.monotonic()
         stream = self._stack.enter_context(Stream(self._fleet, initial_retry_delay=30.0))
-        for event in stream.events(began + self._timeout):
-            if isinstance(event, Call) and event.name == "received_all_environments":
+        for _ in stream.events(began + self._timeout):
+            if stream.picture.registry.is_ready:
                 return Finding(f"{stream.picture.totals()} after {brief_time(time.monotonic() - began)}")
             error = stream.manager.status.last_error
             if error:

@@ -137,7 +137,9 @@ class _Remarks(logging.Handler):
 
 class Stream:
     """
-    A source that is followed while the ``with`` block runs. Its picture has all events that were taken so far.
+    A source that is followed while the ``with`` block runs.
+
+    What the events add up to that were taken so far is in ``picture`` and ``ignored``.
 
     Args:
         source: The source.
@@ -150,6 +152,7 @@ class Stream:
         self, source: Source, also: MessageHandler | None = None, projects: Iterable[str] = (), **settings: Any
     ) -> None:
         self.picture = Picture(projects)
+        self.ignored: list[str] = []  # the remarks
         self._source = source
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log = logging.getLogger("autoconfig.stream")
@@ -191,7 +194,9 @@ class Stream:
         with suppress(queue.Empty):
             event = self._events.get(timeout=patience)
             while True:
-                if isinstance(event, Call):
+                if isinstance(event, Remark):
+                    self.ignored.append(event.text)
+                elif isinstance(event, Call):
                     event = self.picture.apply(event)
                 if not isinstance(event, Call) or self.picture.shows(event.before, event.argument):
                     yield event

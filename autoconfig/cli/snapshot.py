@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..identifiers import mask
 from ..status import ErrorKind, StreamStatus
 from . import OK
-from .events import Call, Picture, Remark, Stream
+from .events import Picture, Stream
 from .output import CommandError, is_terminal, put_json, put_line, warn
 from .sources import Source
 from .words import Show, configuration_json, refusals, relay_variables
@@ -19,11 +19,11 @@ _FIX = "autoconfig doctor, which checks each step; and ask LaunchDarkly's suppor
 def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool) -> int:
     """Print the configuration."""
     with Stream(source()) as stream:
-        ignored = _ignored_until_complete(stream, timeout)
+        _wait_until_complete(stream, timeout)
         refused = refusals(stream.manager.status)
     picture = stream.picture
-    if refused or ignored:
-        _report_unusable(refused, ignored, found=bool(picture.registry.environments))
+    if refused or stream.ignored:
+        _report_unusable(refused, stream.ignored, found=bool(picture.registry.environments))
     show = str if reveal else mask
     if form == "json":
         put_json(configuration_json(picture.registry.environments.values(), picture.registry.filters, show))
@@ -35,15 +35,11 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
     return OK
 
 
-def _ignored_until_complete(stream: Stream, timeout: float) -> list[str]:
-    """Take events until the configuration is complete; return what was said of entries that were ignored."""
-    ignored: list[str] = []
+def _wait_until_complete(stream: Stream, timeout: float) -> None:
     for event in stream.events(time.monotonic() + timeout):
+        if stream.picture.registry.is_ready:
+            return
         match event:
-            case Remark(text=text):
-                ignored.append(text)
-            case Call(name="received_all_environments"):
-                return ignored
             # With a part that can be used, the connection is kept. Without one the client asks for the same again.
             case StreamStatus(connected_since=None, last_error=error) if error and error.kind is ErrorKind.INVALID_DATA:
                 raise _nothing(refusals(stream.settle()) or [error.message])

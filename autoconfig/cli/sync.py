@@ -60,8 +60,8 @@ class _Sync:
         self._stream = stream
         self._file = file
         self._commands = commands
+        self._registry = stream.picture.registry
         self._lines = PlainLines(mask, stream.picture)
-        self._complete = False
         self._changed = False  # since the file was last written
         self._write_after = -math.inf
 
@@ -72,26 +72,25 @@ class _Sync:
             if event is not None:
                 self._take(event)
                 continue
-            if self._file and self._complete and self._changed and time.monotonic() >= self._write_after:
+            if self._file and self._registry.is_ready and self._changed and time.monotonic() >= self._write_after:
                 self._write(self._file, once)
             if once and self._is_in_step():
                 return FAILURE if self._commands and self._commands.last_failed else OK
-            if time.monotonic() >= deadline and (once or not self._complete):
+            if time.monotonic() >= deadline and (once or not self._registry.is_ready):
                 raise self._late(timeout or 0.0)
         return OK
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Call):
             self._changed = True
-            self._complete = self._complete or event.name == "received_all_environments"
-            if not self._complete and event.name != "environment_refused":
+            if not self._registry.is_ready and event.name != "environment_refused":
                 return  # the first ones are counted at the end, and not shown one by one
         self._lines.show(event)
 
     def _write(self, file: _File, once: bool) -> None:
         try:
             if file.write(self._stream.picture):
-                number = counted(len(self._stream.picture.registry.environments), "environment")
+                number = counted(len(self._registry.environments), "environment")
                 self._lines.say("wrote", "green", f"{number} to {harmless(str(file.path))}")
         except OSError as error:
             problem = f"cannot write the file: {os.strerror(error.errno or 0)}"
@@ -106,10 +105,10 @@ class _Sync:
     def _is_in_step(self) -> bool:
         status = self._stream.manager.status
         written = not self._file or not self._changed
-        return self._complete and written and not status.queued_batches and not status.pending_retries
+        return self._registry.is_ready and written and not status.queued_batches and not status.pending_retries
 
     def _late(self, timeout: float) -> CommandError:
-        if self._complete:
+        if self._registry.is_ready:
             return CommandError("--timeout", f"the command did not succeed within {timeout:g} s", "", NOT_READY)
         return self._stream.late(f"no full configuration within {timeout:g} s")
 
