@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.world import Framing, Operation, World, named
+from support.random_data import examples
 
 from autoconfig.messages import EnvironmentRep, ExpiringKeyRep, SDKKeyRep
 
@@ -80,7 +81,7 @@ RATES = st.sampled_from([0.0, 0.2, 0.5])
 FRAMINGS: st.SearchStrategy[Framing] = st.sampled_from(["close", "chunked"])
 
 
-@settings(max_examples=180, deadline=None)
+@examples(180)
 @given(STORIES, SEEDS, RATES, FRAMINGS)
 def test_the_handler_ends_up_with_what_the_service_has(
     operations: list[Operation], seed: int, rate: float, framing: Framing
