@@ -98,7 +98,7 @@ class _Sync:
             if once:
                 raise CommandError("--output", problem, "check the disk and the directory's owner") from None
             if self._write_after == -math.inf:
-                warn("--output", f"{problem}; it is tried again")
+                warn("--output", f"{problem}; retrying")
             self._write_after = time.monotonic() + _PAUSE
             return
         self._changed, self._write_after = False, -math.inf
