@@ -211,6 +211,6 @@ class CacheThread:
         reason = type(error).__name__  # not the error's text, which may hold content
         if isinstance(error, OSError) and error.errno:
             reason = f"{reason}, {os.strerror(error.errno)}"
-        self._log.log(level, "Cannot %s the cache: %s; it is tried again", what, reason)
+        self._log.log(level, "Cannot %s the cache: %s; retrying", what, reason)
         self._retry_delays = self._retry_delays or Backoff(_FIRST_DELAY, RetryPolicy())
         return self._retry_delays.next_delay()

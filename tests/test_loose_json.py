@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import wire_forms
+from support.random_data import examples
 from support.samples import compact
 
 from autoconfig.frozen import FrozenDict, FrozenList
@@ -23,7 +24,7 @@ def loosely(text: str, cls: Any = EnvironmentRep) -> Any:
     return convert(load(text.encode("utf-8", "surrogatepass")), cls)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(wire_forms.DOCUMENTS, st.sampled_from([EnvironmentRep, FilterRep, SDKKeyRep, KeyRep]))
 def test_it_agrees_with_the_exact_way_on_what_that_takes(pairs: wire_forms.Pairs, cls: Any) -> None:
     for document in inner_objects(pairs):

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.random_data import examples
 
 from autoconfig import Action, MessageReceiver
 from autoconfig.messages import EnvironmentRep
@@ -138,7 +138,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestHistories.settings = examples(150, stateful_step_count=40)
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,13 @@ def command(function: Options) -> click.Command:
             return int(module.run(**options))
 
     verbose = click.option(
-        "-v", "--verbose", count=True, help="Show on stderr what the library logs; -vv for every detail."
+        "-v", "--verbose", count=True, help="Show the library's log on stderr; -vv for every detail."
     )
     return cli.command(function.__name__.replace("_", "-"))(verbose(run_module))
 
 
 @command
-@click.option("--fast", is_flag=True, help="Leave out the pauses that are for reading.")
+@click.option("--fast", is_flag=True, help="Leave out the pauses for reading.")
 @json_option("each step")
 @reveal_option
 def demo(**options: Any) -> dict[str, Any]:
@@ -147,32 +147,32 @@ def demo(**options: Any) -> dict[str, Any]:
     See it work in ten seconds, without an account.
 
     An emulator plays LaunchDarkly's service on a port of this machine, and the real client follows it: changes, a key
-    rotation, an outage. Ends with exit code 1 if what reached the client is not what was played.
+    rotation, an outage. The exit code is 1 if the client missed something.
     """
     return options
 
 
 @command
-@source_options("Give up, with exit code 4, if not connected by then; without it, try for ever.", archive=True)
+@source_options("Give up with exit code 4 if not connected after this time [default: retry for ever].", archive=True)
 @click.option("--project", "projects", multiple=True, metavar="PROJECT",
-              help="Show only what belongs to the project of this key or name; may be repeated.")  # fmt: skip
+              help="Show only the project with this key or name; may be repeated.")  # fmt: skip
 @click.option("--plain", is_flag=True, help="Print lines on a terminal too, instead of the table.")
 @json_option("each change of an environment, a filter or the stream's state")
 @reveal_option
 def watch(**options: Any) -> dict[str, Any]:
     """
-    Follow a stream: a live table, or one line a change.
+    Follow a stream: a live table, or one line for each change.
 
-    It follows until Ctrl-C. On a terminal the newest changes are on top. First come all environments and payload
-    filters, then every change. Network errors are retried for ever; only a rejected key ends
-    it. The states of the stream are INITIALIZING (nothing received yet), VALID, INTERRUPTED (it is tried again) and
-    OFF. "Expires" counts down the time for which a replaced key is still accepted.
+    It runs until Ctrl-C. On a terminal it shows a live table with the newest changes on top, otherwise one line for
+    each change. First come all environments and payload filters, then every change. Network errors are retried for
+    ever. Only a rejected key ends it. The states of the stream are INITIALIZING (nothing received yet), VALID,
+    INTERRUPTED (retrying) and OFF. "Expires" counts down the time for which a replaced key is still accepted.
     """
     return options
 
 
 @command
-@source_options("Give up, with exit code 4, if not complete by then.", SNAPSHOT_TIMEOUT, archive=True)
+@source_options("Give up with exit code 4 if not complete after this time.", SNAPSHOT_TIMEOUT, archive=True)
 @click.option("--format", "form", type=click.Choice(["table", "json", "relay-env"]), default=None,
               help="relay-env: LD_ENV_…=… lines for a Relay Proxy; needs --reveal [default: table].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -182,7 +182,7 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
     Print all environments once, and end.
 
     It waits for the first full configuration. The exit code is 4 if it did not come in time, 3 if the key was rejected,
-    and 1 if nothing of what came can be used. `autoconfig emulate` serves what --json --reveal prints. For scripts:
+    and 1 if nothing in it can be used. `autoconfig emulate` can serve the output of --json --reveal. For scripts:
 
     \b
       autoconfig snapshot --json | jq -r '.environments[].envKey'
@@ -198,40 +198,40 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
 
 @command
 @source_options(
-    f"Give up, with exit code 4, if not complete by then [default: {SNAPSHOT_TIMEOUT} with --once].", archive=True
+    f"Give up with exit code 4 if not complete after this time [default: {SNAPSHOT_TIMEOUT} with --once].", archive=True
 )
 @click.option("--output", metavar="FILE", type=FILE,
-              help="Write all environments to FILE, keys in full, whenever something has changed.")  # fmt: skip
+              help="Write all environments to FILE at each change, with keys in full.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["json", "dotenv", "relay-env"]), default="json", show_default=True,
-              help="What FILE is: JSON as snapshot prints it; LAUNCHDARKLY_SDK_KEY_…=… lines; or LD_ENV_…=… lines for "
+              help="The form of FILE: JSON as of snapshot; LAUNCHDARKLY_SDK_KEY_…=… lines; or LD_ENV_…=… lines for "
               "a Relay Proxy.")  # fmt: skip
 @click.option("--exec", "command", metavar="CMD", help="Run CMD in a shell for each change, one at a time.")
 @seconds_option("--exec-timeout", "command_timeout", default=60,
-                help="Kill CMD when it takes longer; it counts as failed then.")  # fmt: skip
-@click.option("--once", is_flag=True, help="End when all is in step.")
+                help="Kill CMD if it takes longer, which counts as a failure.")  # fmt: skip
+@click.option("--once", is_flag=True, help="End when everything is in step.")
 def sync(output: str | None, command: str | None, once: bool, timeout: float | None, **options: Any) -> dict[str, Any]:
     r"""
     Keep a file in step, or run a command for each change.
 
-    It follows the environments until SIGTERM or Ctrl-C. FILE is replaced in one step, has mode 0600, and stays when
-    this ends. It is written when the configuration is complete and something in it is new, so a restart without the
-    service leaves it alone.
+    It runs until SIGTERM or Ctrl-C. FILE is replaced in one step, has mode 0600, and stays at the end. It is written
+    only when the configuration is complete and something in it is new, so a restart without the service does not touch
+    it.
 
-    CMD is told of an environment or filter by variables, and on stdin by the JSON that watch --json --reveal prints:
+    CMD gets these variables, and on stdin the JSON of watch --json --reveal:
 
     \b
       AUTOCONFIG_EVENT        add_environment, update_environment,
                               delete_environment, add_filter, delete_filter,
-                              received_all_environments (all is complete)
+                              received_all_environments
       AUTOCONFIG_ID           the id of the environment or filter
       AUTOCONFIG_PROJECT      the key of its project
       AUTOCONFIG_ENVIRONMENT  the key of the environment
       AUTOCONFIG_FILTER       the key of the filter
       AUTOCONFIG_SDK_KEY      the SDK key; AUTOCONFIG_MOBILE_KEY likewise
 
-    A CMD that fails is run again after a second, later after a minute at most, until it succeeds or a newer change
-    takes its place; only the one for received_all_environments is not. Changes of others go on meanwhile. Ended by
-    SIGTERM, the exit code is 0.
+    If CMD fails, it is retried after a second, later after up to a minute, until it succeeds or a newer change replaces
+    it. Other environments do not wait for it. For received_all_environments it is not retried. After SIGTERM the exit
+    code is 0.
     """
     if output is None and command is None:
         raise CommandError("sync", "there is nothing to do", "add --output FILE, or --exec CMD, or both", USAGE)
@@ -241,15 +241,15 @@ def sync(output: str | None, command: str | None, once: bool, timeout: float | N
 
 @command
 @connection_options("https://sdk.launchdarkly.com", None)
-@click.option("--output", metavar="FILE", type=FILE, required=True, help="Where to; it is replaced in one step.")
+@click.option("--output", metavar="FILE", type=FILE, required=True, help="The file, which is replaced in one step.")
 @seconds_option("--timeout", default=60, help="How long the service may be silent.")
 def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]:
     r"""
     Download the archive of the Relay Proxy's offline mode.
 
-    It is for places without a network. The auto-configuration profile has to allow it. The archive holds SDK keys and
-    flags, so FILE has mode 0600. Its checksum is verified before FILE is replaced. snapshot, watch and sync take it:
-    --archive FILE.
+    It is for machines without a connection. The auto-configuration profile has to allow it. The archive holds SDK keys
+    and flags, so FILE has mode 0600. The checksum is verified before FILE is replaced. snapshot, watch and sync follow
+    it with --archive FILE.
 
     \b
       autoconfig fetch-archive --output ld.tar.gz
@@ -264,15 +264,15 @@ def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]
     "Redis: redis://…, rediss://…, unix://…, redis+sentinel://HOSTS/SERVICE. Prefer the variable if it has a password."
 )
 @fleet_option
-@seconds_option("--lease", default=3, help="Without a sign of life for so long, another one leads; at most 10.")
+@seconds_option("--lease", default=3, help="Another one leads after this time without a sign of life; at most 10.")
 def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -> dict[str, Any]:
     r"""
     Mirror the service into Redis for a fleet.
 
-    It follows the service until SIGTERM or Ctrl-C. Run two or more: one leads, and another one takes over when it is
-    gone. Processes follow it there: StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). With the
-    variable AUTO_CONFIG_REDIS_SECRET values are encrypted; all of a fleet have the same. snapshot, watch, sync and
-    doctor take --redis and --name too:
+    It runs until SIGTERM or Ctrl-C. Run two or more: one leads, and another one takes over when it fails. Processes
+    follow it there: StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). The variable
+    AUTO_CONFIG_REDIS_SECRET encrypts the values; the whole fleet needs the same. snapshot, watch, sync and doctor take
+    --redis and --name too:
 
     \b
       export AUTO_CONFIG_REDIS=rediss://cache.example.com
@@ -287,7 +287,7 @@ def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -
 
 @command
 @source_options("How long each check may take.", 10)
-@seconds_option("--heartbeat", help="Also wait so long for a heartbeat or an event after the first put; the service "
+@seconds_option("--heartbeat", help="Also wait this time for a heartbeat or an event after the first put; the service "
                 "sends a heartbeat every 180 seconds.")  # fmt: skip
 @json_option("each check")
 def doctor(**options: Any) -> dict[str, Any]:
@@ -295,26 +295,26 @@ def doctor(**options: Any) -> dict[str, Any]:
     Check the way to the service, and say what to do.
 
     The steps are configuration, proxy, DNS, TCP, TLS, HTTP, content type, the first put and, with --heartbeat, that the
-    stream stays alive. Each is a line: ok, warn, FAIL or skip, with what to do if something is wrong. After the first
-    failure the rest is skipped. No key and no password is shown in full. With --redis the steps are those to the
-    fleet's picture: Redis, its eviction, the leader, the first put.
+    stream stays alive. Each has a line: ok, warn, FAIL or skip, and what to do if something is wrong. After the first
+    failure the rest is skipped. No key or password is shown in full. With --redis the steps are Redis, its eviction,
+    the leader, and the first put.
     """
     return options
 
 
 @command
 @click.argument("file", metavar="FILE", type=FILE)
-@click.option("--explain", is_flag=True, help="Say of each event what was done, and why.")
+@click.option("--explain", is_flag=True, help="Say for each event what the client does, and why.")
 @json_option("each call (and event)")
 @reveal_option
 def replay(**options: Any) -> dict[str, Any]:
     """
     Replay a recorded stream, and explain what the client does.
 
-    FILE holds the bytes of an event stream, as `curl -N` saves them; - stands for stdin. Printed are the calls that a
-    handler would get, from the real parser, decoder and version logic, without a network. With --explain each event is
-    shown too, with what was done and why. Where the client would connect again, that is said, and the rest of FILE is
-    taken for what comes on the next connection. The exit code is 1 if an event was malformed.
+    FILE holds the bytes of an event stream, as `curl -N` saves them; - stands for stdin. The output has the calls that
+    a handler would get from the real parser, decoder and version logic, without a network. With --explain it also has
+    each event, what the client does with it, and why. Where the client would reconnect, the output says so, and takes
+    the rest of FILE for the next connection. The exit code is 1 if an event was malformed.
     """
     return options
 
@@ -322,17 +322,17 @@ def replay(**options: Any) -> dict[str, Any]:
 @command
 @click.argument("file", metavar="[FILE]", type=FILE, required=False)
 @click.option("--host", type=HOST, default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=PORT, default=8765, show_default=True, help="The port; 0 for any that is free.")
-@click.option("--key", metavar="KEY", help="The key that clients must have [default: a made-up one].")
+@click.option("--port", type=PORT, default=8765, show_default=True, help="The port; 0 for any free one.")
+@click.option("--key", metavar="KEY", help="The key that clients must send [default: a made-up one].")
 @seconds_option("--interval", help=f"Time between two changes of the built-in story [default: {DEFAULT_INTERVAL}].")
 @reveal_option
 def emulate(key: str | None, interval: float | None, **options: Any) -> dict[str, Any]:
     r"""
     Play the service, from a file or with a built-in story.
 
-    It serves a stream on a port of this machine until Ctrl-C, to try clients with. FILE is JSON, and followed when it
-    changes: what `autoconfig snapshot --json --reveal` prints, the data line of a put, or the same written by hand;
-    without FILE a built-in story is played.
+    It serves a stream on a port of this machine until Ctrl-C. FILE is JSON: the output of `autoconfig snapshot --json
+    --reveal`, the data of a put, or the same written by hand. It is read again when it changes. Without FILE a built-in
+    story is played.
 
     \b
       {"environments": {"ID": {"envKey": "test", "envName": "Test",
@@ -354,9 +354,8 @@ def completion(shell: str) -> int:
     r"""
     Print a script for completion in bash, zsh or fish.
 
-    With it the shell completes commands, options and names of files. To try it: eval "$(autoconfig completion bash)",
-    the same with zsh, or autoconfig completion fish | source. To keep it, save it where the shell looks for such
-    scripts:
+    To try it: eval "$(autoconfig completion bash)", the same with zsh, or autoconfig completion fish | source. To keep
+    it, save it where the shell looks for such scripts:
 
     \b
       bash  ~/.local/share/bash-completion/completions/autoconfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 from ..exceptions import StreamError
 from ..redis.eviction import EvictionError, check_eviction
@@ -49,14 +49,11 @@ class FleetExamination:
     def _redis(self) -> Finding:
         self._token = CancelToken()
         self._stack.callback(self._token.close)
-        try:
+        with _explained():
             self._link = Link(self._fleet.url, self._token, self._timeout)
-            self._stack.callback(self._link.close)
-            began = time.monotonic()
-            self._summary()
-        except StreamError as error:
-            fix = "Is the URL right? Does a firewall let this host through? Does the user's ACL allow it?"
-            raise CheckFailedError(str(error), fix) from None
+        self._stack.callback(self._link.close)
+        began = time.monotonic()
+        self._summary()
         return Finding(f"answers in {brief_time(time.monotonic() - began)}")
 
     def _eviction(self) -> Finding:
@@ -98,4 +95,15 @@ class FleetExamination:
         raise CheckFailedError(f"no put within {self._timeout:g} s", _LEADERS_LINE)
 
     def _summary(self) -> Picture:
-        return summary(self._link.call("HMGET", self._form.state, *META_FIELDS))
+        with _explained():
+            return summary(self._link.call("HMGET", self._form.state, *META_FIELDS))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Let what Redis fails to answer fail the check."""
+    try:
+        yield
+    except StreamError as error:
+        fix = "Is the URL right? Does a firewall let this host through? Does the user's ACL allow it?"
+        raise CheckFailedError(str(error), fix) from None

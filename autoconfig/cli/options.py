@@ -79,7 +79,7 @@ def shown_name(param: click.Parameter, context: click.Context | None) -> str:
 
 def json_option(what: str) -> Callable[[F], F]:
     """Add ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as a JSON object in a line of its own.")
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as a JSON object on its own line.")
 
 
 reveal_option = click.option(

@@ -34,6 +34,7 @@ class Commands:
         timeout: How many seconds it may take.
 
     Attributes:
+        stopped: Whether :meth:`stop` was called.
         last_failed: Whether the run for ``received_all_environments``, which is not made again, has failed.
     """
 
@@ -43,7 +44,7 @@ class Commands:
         self._timeout = timeout
         self._known: dict[str, EnvironmentParams | FilterParams] = {}  # for the names of what is deleted
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+        self.stopped = False
 
     def add_environment(self, params: EnvironmentParams) -> None:
         """Run the command."""
@@ -73,7 +74,7 @@ class Commands:
 
     def stop(self) -> None:
         """End what is running, and run nothing more; called from another thread than the other methods."""
-        self._stopping = True
+        self.stopped = True
         if process := self._process:
             _end(process)
 
@@ -109,7 +110,7 @@ class Commands:
         )
         self._process = process
         try:
-            if self._stopping:
+            if self.stopped:
                 _end(process)
             document = {**call_json(call, str), **(more or {})}
             process.communicate(json.dumps(document).encode() + b"\n", self._timeout)

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ..cache import replacement
@@ -38,8 +39,9 @@ def run(
     """Keep file and command in step until a signal comes, or once."""
     file = None if output is None else _File(Path(output), form)
     commands = None if command is None else Commands(command, command_timeout)
+    errors = HandlerErrors(on_error=partial(_report, commands))
     try:
-        with Stream(source(), commands, handler_errors=HandlerErrors(on_error=_report)) as stream, _ending(commands):
+        with Stream(source(), commands, handler_errors=errors) as stream, _ending(commands):
             return _Sync(stream, file, commands).follow(timeout, once)
     except SystemExit:  # how a container is asked to stop
         return OK
@@ -97,7 +99,7 @@ class _Sync:
             if once:
                 raise CommandError("--output", problem, "check the disk and the directory's owner") from None
             if self._write_after == -math.inf:
-                warn("--output", f"{problem}; it is tried again")
+                warn("--output", f"{problem}; retrying")
             self._write_after = time.monotonic() + _PAUSE
             return
         self._changed, self._write_after = False, -math.inf
@@ -150,8 +152,10 @@ class _File:
         return "".join(f"{line}\n" for line in variables(picture.environments()))
 
 
-def _report(failure: HandlerFailure) -> None:
-    """Say on stderr that a command has failed; called in the dispatcher's thread."""
+def _report(commands: Commands | None, failure: HandlerFailure) -> None:
+    """Say on stderr that a command has failed, unless it was stopped; called in the dispatcher's thread."""
+    if commands and commands.stopped:
+        return
     error = failure.error
     reason = str(error) if isinstance(error, CommandFailedError) else f"failed: {type(error).__name__}"
     delay = failure.next_attempt_in

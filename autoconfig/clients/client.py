@@ -1,4 +1,4 @@
-"""One client of the SDK, and what the pool knows of it."""
+"""One client of the SDK, and the state of it that the pool needs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ldclient import LDClient
 from ldclient.config import Config
 from ldclient.interfaces import DataSourceErrorKind, DataSourceState
 
-# Seconds that the constructor may wait for flags. With none, the SDK warns that each client is not initialized. With
-# many, a refused key would hold up a thread, because newer SDKs wait until the time is over.
+# Seconds that the constructor may wait for flags. With 0, the SDK warns that each client is not initialized. With many,
+# a refused key would hold up a thread, because newer SDKs wait until the time is over.
 _CONSTRUCTION = 1.0
 _AGAIN = 1.0  # seconds after which a client is closed again, if its stream still runs
 _CLOSINGS = 10  # the SDK gives a connection ten seconds to be made
@@ -19,7 +19,7 @@ _RETRIED = (400, 408, 429)  # statuses below 500 after which the SDK retries
 
 class Client:
     """
-    One ``LDClient``, from its construction until it is closed.
+    One ``LDClient``, from its construction until its end.
 
     The pool's lock guards every attribute that changes.
 
@@ -33,10 +33,10 @@ class Client:
         working: Whether it has flags and an open stream.
         worked: Whether it ever had both.
         refused: Whether its key is refused, so that the SDK will not connect soon, or never.
-        error: What keeps it from working; see :class:`~autoconfig.clients.ClientStatus`.
+        error: Why it does not work; see :class:`~autoconfig.clients.ClientStatus`.
         borrowers: How many ``with`` blocks use it.
         due: Whether to close it as soon as nobody borrows it.
-        settled: Set when it works, fails or is no longer wanted, so that no thread waits for it any more.
+        settled: Set when it works, fails or is no longer wanted. Then no thread waits for it.
     """
 
     def __init__(self, config: Config, start_wait: float) -> None:

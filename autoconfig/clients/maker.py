@@ -1,4 +1,4 @@
-"""Makes clients, and checks that the application has made a config for each."""
+"""Makes clients, and checks the config that the application has made for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ClientMaker:
 
     Args:
         make_config: The application's function; see :class:`ClientPool`.
-        start_wait: The most seconds that the making of a client waits for its flags.
+        start_wait: The most seconds that :meth:`make` waits for the flags of a client.
 
     Raises:
         TypeError: The function cannot be called.
@@ -40,9 +40,9 @@ class ClientMaker:
         Return a new client of an environment.
 
         Raises:
-            TypeError: The function has returned something else than a config.
+            TypeError: The function did not return a config.
             ValueError: The config has another SDK key, or one of its parts is used by another client.
-            BaseException: What the function raises.
+            BaseException: The function raised it.
         """
         config = check_instance("what make_config returns", self._make_config(params), Config)
         if config.sdk_key != params.sdk_key:  # the SDK turns a key with strange characters into an empty one

@@ -37,22 +37,22 @@ class ClientPool(MessageHandler):
 
     It is a :class:`MessageHandler` to give to a :class:`StreamManager`, and a :class:`FilteredHandler` to give to a
     :class:`FilterExpander`. Its handler methods never block and never raise. Clients are made and closed in daemon
-    threads, which start with the first environment. A pool may be made before a fork, because nothing runs before that.
+    threads, which start with the first environment. So a pool may be made before a fork.
 
     After a rotation the old client serves until the new one works. It is closed when nobody borrows it and ``linger``
     has passed, so that the events of running requests are sent. A key that LaunchDarkly refuses is retried after a
-    second, then less and less often.
+    second, then after growing delays.
 
     Args:
         make_config: Returns a new ``Config`` of the SDK for an environment, with ``params.sdk_key``, and for a filtered
             environment with ``payload_filter_key=params.identifiers.filter_key``. Called in one of ``parallel``
-            threads; it may block. What it raises is logged, and it is called again later.
+            threads; it may block. If it raises, the error is logged, and the call is retried.
         lazy: Whether to make a client only when it is first asked for.
         parallel: How many clients may start at the same time.
-        start_wait: Seconds after which a client that has no flags yet makes room for the next one to start. It
+        start_wait: Seconds after which the next client may start although this one has no flags yet. This one
             continues to connect.
         linger: Seconds that a replaced client stays open, for those who got it without borrowing it.
-        max_retired: How many replaced clients of one environment may linger; beyond that the oldest is closed.
+        max_retired: How many replaced clients of one environment may stay open; beyond that the oldest is closed.
         closers: How many clients are closed at the same time.
         retry: The longest delay and the jitter between attempts with a refused key.
 
@@ -89,8 +89,8 @@ class ClientPool(MessageHandler):
         maker = ClientMaker(make_config, start_wait)
         self._rotation = Rotation(self._changed, maker, self._starters, self._retirement, start_wait, retry)
         self._serving = self._rotation.serving  # read without the lock
-        self._unconfirmed: set[Key] = set()  # what an earlier manager added, and the present one has not
-        self._complete = False  # whether a full configuration has come
+        self._unconfirmed: set[Key] = set()  # added by an earlier manager, and not by the present one
+        self._complete = False  # whether a full configuration was received
         self._process: int | None = None  # the id of the process in which the threads run
 
     def __repr__(self) -> str:
@@ -103,7 +103,7 @@ class ClientPool(MessageHandler):
         Return the client of an environment. May be called from any thread; takes no lock if there is a client.
 
         Call it again for each request. A client that has not received its flags yet evaluates every flag to its
-        default; it is returned if there is no better one.
+        default. It is returned if no client works yet.
 
         Args:
             env_id: The environment's id.
@@ -164,13 +164,14 @@ class ClientPool(MessageHandler):
         """
         Wait until the first full configuration has come and the client of every environment works.
 
-        A client that works with an earlier key counts. In a lazy pool, an environment that nobody has asked for counts.
+        A client that works with an earlier key is enough. In a lazy pool, environments that nobody has asked for are
+        not waited for.
 
         Args:
             timeout: How many seconds to wait.
 
         Returns:
-            Whether that is so; if not, :meth:`status` says why.
+            Whether all clients work; if not, :meth:`status` says why.
 
         Raises:
             ForkedError: The pool belongs to the parent process.
@@ -244,7 +245,7 @@ class ClientPool(MessageHandler):
                 self._changed.notify_all()
 
     def received_all_environments(self) -> None:
-        """Delete what only an earlier manager has added."""
+        """Delete the environments that only an earlier manager has added."""
         self._check_process()
         with self._changed:
             for key in list(self._unconfirmed):
@@ -253,7 +254,7 @@ class ClientPool(MessageHandler):
             self._changed.notify_all()
 
     def _attach_to_stream(self, stream: object) -> None:
-        """Belong to another manager from now on; what it does not add is deleted after its first configuration."""
+        """Belong to another manager. After its first configuration, environments that it did not add are deleted."""
         self._check_process()
         with self._changed:
             self._unconfirmed = set(self._slots)

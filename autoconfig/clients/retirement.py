@@ -15,7 +15,7 @@ from .workers import Workers
 
 class Retirement:
     """
-    Closes clients, in threads of its own.
+    Closes clients in separate threads.
 
     A client is closed when nobody borrows it and ``linger`` has passed. The caller holds the pool's lock, except in
     :meth:`close`.
@@ -23,7 +23,7 @@ class Retirement:
     Args:
         changed: The pool's lock; notified when a client is closed.
         linger: Seconds for those who got a client without borrowing it.
-        most: How many clients of an environment may linger; beyond that the oldest is closed.
+        most: How many clients of an environment may stay open; beyond that the oldest is closed.
         closers: How many clients are closed at the same time.
     """
 
@@ -85,13 +85,13 @@ class Retirement:
             self._close_unborrowed(key, client)
 
     def _close_unborrowed(self, key: Hashable, client: Client) -> None:
-        if client.due and not client.borrowers:  # true once: a client that is due is not lent again
+        if client.due and not client.borrowers:  # this happens once, because a client that is due is not lent again
             self._workers.submit(partial(self._close, key, client))
 
     def _close(self, key: Hashable, client: Client) -> None:
         try:
             client.close(again=lambda: not self._ending)
-        except BaseException:  # SystemExit too: it is one of many
+        except BaseException:  # SystemExit too, because other clients need the thread
             self._log.exception("A client could not be closed")
         with self._changed:
             self._retired[key].remove(client)

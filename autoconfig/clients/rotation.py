@@ -19,12 +19,12 @@ from .slot import Key, Slot
 from .workers import Workers
 
 _FIRST_DELAY = 1.0  # seconds before a refused key is retried
-_MOST_DOUBLINGS = 64  # beyond any longest delay, and far from where a float overflows
+_MOST_DOUBLINGS = 64  # enough for the longest delay, and not so many that a float overflows
 
 
 class Rotation:
     """
-    Starts a client when an environment needs another one, and lets it take the place of the old one when it works.
+    Starts a client when an environment needs another one, and replaces the old one by it as soon as it works.
 
     The caller holds the pool's lock.
 
@@ -78,7 +78,7 @@ class Rotation:
             self._plan_start(slot)
 
     def end(self, slot: Slot) -> None:
-        """Close the clients of an environment later, and start no other one."""
+        """Close the clients of an environment later, and start no more."""
         slot.gone = True
         slot.planned = None
         self.serving.pop(slot.key, None)
@@ -88,7 +88,7 @@ class Rotation:
         slot.candidate = slot.serving = None
 
     def _drop_refused(self, slot: Slot) -> None:
-        """Close clients that will not work; one that did work keeps its flags and serves on."""
+        """Close clients that will not work. One that did work keeps its flags and continues to serve."""
         if slot.candidate is not None and slot.candidate.refused:
             self._retirement.add(slot.key, slot.candidate)
             slot.candidate = None

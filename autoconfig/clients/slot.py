@@ -17,10 +17,10 @@ class Slot:
     Attributes:
         key: The environment's id and the filter's key.
         params: The newest state of the environment.
-        asked: Whether a client is wanted; in a lazy pool, not before the first ``get``.
+        asked: Whether somebody needs a client; in a lazy pool only after the first ``get``.
         gone: Whether the environment was deleted.
         serving: The client that ``get`` returns.
-        candidate: The client with the newest key, until it works and takes the place of ``serving``.
+        candidate: The client with the newest key, until it works and becomes ``serving``.
         building: Whether a thread is making a client.
         planned: The number of the next start; ``None`` if none is planned.
         failures: How many clients with the newest key were refused or could not be made, since one last worked.

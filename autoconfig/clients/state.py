@@ -1,4 +1,4 @@
-"""What the pool reports of an environment's client."""
+"""The pool's report on the client of an environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ClientStatus:
         state: See :class:`ClientState`.
         sdk_key: The key of the client that :meth:`ClientPool.get` returns, masked; ``""`` if there is none.
         retired: How many earlier clients of the environment are not closed yet.
-        error: What keeps the newest client from working: ``"HTTP 401"``, the SDK's name for a kind of error such as
+        error: Why the newest client does not work: ``"HTTP 401"``, the SDK's name for a kind of error such as
             ``"NETWORK_ERROR"``, or the class of an exception of ``make_config``; ``None`` if nothing does.
     """
 

@@ -70,7 +70,7 @@ class Workers:
         while job := self._next():
             try:
                 job()
-            except BaseException:  # SystemExit too: the other jobs need the thread
+            except BaseException:  # SystemExit too, because the other jobs need the thread
                 self._log.exception("A job of the client pool failed")
 
     def _next(self) -> Job | None:

@@ -132,7 +132,11 @@ def summary(answer: list[bytes | None]) -> Picture:
 def _picture(values: list[bytes | None], fields: Fields) -> Picture:
     sequence, birth, owner, term, beat = values
     shown = (owner or b"").decode("utf-8", "replace")
-    return Picture(int(sequence or 0), birth or b"", shown, int(term or 0), beat or b"", fields)
+    try:
+        return Picture(int(sequence or 0), birth or b"", shown, int(term or 0), beat or b"", fields)
+    except ValueError:
+        pass
+    raise MalformedMessageError(PUT_EVENT, "its position or its term is no number")
 
 
 def fields_of(content: PutContent) -> Fields:

@@ -233,7 +233,7 @@ class Leader:
     def _failed(self, error: BaseException) -> None:
         self._writer.in_step = False
         if not isinstance(error, StreamError | EvictionError):
-            self._log.error("The leader's thread failed; it goes on", exc_info=error)
+            self._log.error("The leader's thread failed, and continues", exc_info=error)
         self._failure = str(error) if isinstance(error, AutoConfigError) else type(error).__name__
         self._report(self._failure, logging.ERROR if isinstance(error, EvictionError) else logging.WARNING)
 

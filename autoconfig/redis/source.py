@@ -164,7 +164,7 @@ class FleetStream:
         since, beat_then = self._older_since
         if now - since < _PATIENCE or beat == beat_then:
             return False
-        self._log.warning("The leader's picture is older by its clock than what was received, and counts nevertheless")
+        self._log.warning("The leader's picture is older by its clock than what was received; using it anyway")
         self._older_since = None
         return True
 

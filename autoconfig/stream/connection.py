@@ -252,9 +252,9 @@ def _no_target(response: requests.Response) -> None:
 def _check(response: requests.Response) -> None:
     _check_status(response)
     # A proxy may have made one header of two.
-    content_types = [one for one in ",".join(_values(response, "Content-Type")).split(",") if one.strip()]
+    content_types = [one.strip() for one in ",".join(_values(response, "Content-Type")).split(",") if one.strip()]
     if {one.partition(";")[0].strip().lower() for one in content_types} != {EVENT_STREAM}:
-        found = " and ".join(show(one.strip()) for one in content_types[:3]) or "something that names no Content-Type"
+        found = " and ".join(show(one) for one in content_types[:3]) or "something that names no Content-Type"
         raise ConnectionFailedError(f"the answer is not an event stream but {found}")
     _check_codings(response)
 
@@ -289,7 +289,7 @@ def _values(response: requests.Response, name: str) -> list[str]:
     """Return all values of a header, which may come several times."""
     headers = getattr(response.raw, "headers", None)
     if isinstance(headers, HTTPHeaderDict):
-        return list(headers.getlist(name))
+        return [value.strip() for value in headers.getlist(name)]  # http.client leaves the spaces at the end
     value = response.headers.get(name)  # an adapter of the user's own made the answer
     return [] if value is None else [value]
 
@@ -305,6 +305,6 @@ def _redirected(url: str, location: str) -> str:
     except ValueError:
         target = ""
     if not is_http_url(target):
-        raise ConnectionFailedError("a redirect to something else than an http:// or https:// URL")
+        raise ConnectionFailedError("a redirect to what is no valid http:// or https:// URL")
     parts = urlsplit(target)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))

@@ -21,10 +21,13 @@ NEEDS_PYSOCKS = "a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_FILE = ("Could not find a suitable TLS CA certificate bundle", "Could not find the TLS")  # requests' words
 _BROKEN_OFF = "the connection broke off in the middle of the answer"
-_BAD_URL = "the URL is malformed"
+_BAD_URL = "the URL, or that of a proxy in the environment, is malformed"
+# Of PySocks: errors whose text is one of its own, with the number that the proxy sent. The module is optional.
+_SOCKS_ERRORS = frozenset({"GeneralProxyError", "SOCKS4Error", "SOCKS5Error", "SOCKS5AuthError"})
 # The words for errors whose innermost cause tells a reader nothing, or changes with the version of a package.
 _WORDS: dict[type[BaseException], str] = {
     urllib3.exceptions.ReadTimeoutError: "nothing was received in time",
+    urllib3.exceptions.NewConnectionError: "there is no connection",
     urllib3.exceptions.ConnectTimeoutError: "no connection in time",
     urllib3.exceptions.DecodeError: "the answer's compression is broken",
     urllib3.exceptions.ProxySchemeUnknown: "the proxy's URL has a scheme that is not known",
@@ -78,8 +81,11 @@ def describe(error: BaseException) -> str:
     reason consists only of our words for the exceptions' types, and of words of the operating system and OpenSSL.
     """
     chain = _chain(error)
-    through = "cannot use the proxy: " if any(isinstance(one, requests.exceptions.ProxyError) for one in chain) else ""
-    return through + _describe_chain(chain)
+    return "cannot use the proxy: " * any(map(_is_of_a_proxy, chain)) + _describe_chain(chain)
+
+
+def _is_of_a_proxy(error: BaseException) -> bool:
+    return isinstance(error, requests.exceptions.ProxyError) or type(error).__module__ == "socks"
 
 
 def _describe_chain(chain: list[BaseException]) -> str:
@@ -93,14 +99,23 @@ def _describe_chain(chain: list[BaseException]) -> str:
         return _joined("cannot look up the name", cause.strerror)
     if isinstance(cause, OSError) and (words := _describe_os_error(cause)):
         return words
-    if type(cause) is http.client.HTTPException and str(cause).startswith("got more than"):
-        return "the answer has too many headers"
-    if isinstance(cause, requests.exceptions.InvalidSchema) and str(cause).startswith("Missing dependencies for SOCKS"):
-        return NEEDS_PYSOCKS
+    if words := _describe_special(cause):
+        return words
     for kind, words in _WORDS.items():
         if any(isinstance(one, kind) for one in chain):
             return words
     return f"unexpected error ({type(cause).__name__})"
+
+
+def _describe_special(cause: BaseException) -> str | None:
+    """Return what an error says that only its text tells from others of its class."""
+    if type(cause).__module__ == "socks" and type(cause).__name__ in _SOCKS_ERRORS:
+        return str(cause)
+    if type(cause) is http.client.HTTPException and str(cause).startswith("got more than"):
+        return "the answer has too many headers"
+    if isinstance(cause, requests.exceptions.InvalidSchema) and str(cause).startswith("Missing dependencies for SOCKS"):
+        return NEEDS_PYSOCKS
+    return None
 
 
 def _describe_tls(error: ssl.SSLError) -> str:

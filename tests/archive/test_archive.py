@@ -239,11 +239,11 @@ def test_what_was_only_in_the_way_is_tried_again(
     path: Path, follow: Follow, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A full disk for temporary files, or no descriptor left: the same file can be read later."""
-    troubles = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EMFILE, "Too many open files")]
+    errors = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EMFILE, "Too many open files")]
 
     def read(*arguments: Any) -> Any:
-        if troubles:
-            raise troubles.pop()
+        if errors:
+            raise errors.pop()
         return read_archive(*arguments)
 
     write_archive(path, service_environment("e1"))

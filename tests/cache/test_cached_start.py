@@ -227,7 +227,7 @@ def test_a_failing_save_is_one_warning_and_tried_again(
         store.error = None
         wait_until(lambda: store.saved)
         wait_until(lambda: "can be saved again" in caplog.text)
-    assert warnings(caplog) == [f"Cannot save to the cache: {shown}; it is tried again"]
+    assert warnings(caplog) == [f"Cannot save to the cache: {shown}; retrying"]
     assert "sdk-e1" not in caplog.text
     assert manager.status.content is ContentSource.STREAM
 
@@ -255,7 +255,7 @@ def test_a_load_that_fails_is_tried_again_while_the_service_is_away(
         assert manager.status.content is ContentSource.NOTHING
         store.cached = CACHED
         recorder.wait_for("received_all_environments")
-    assert warnings(caplog, "cache") == ["Cannot load from the cache: ConnectionError; it is tried again"]
+    assert warnings(caplog, "cache") == ["Cannot load from the cache: ConnectionError; retrying"]
 
 
 def test_a_load_that_fails_ends_with_the_first_put(recorder: Recorder) -> None:

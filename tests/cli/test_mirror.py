@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from redis import Redis
 from support.redis_server import RedisServer
 
 from autoconfig.cli import main
@@ -28,6 +30,13 @@ def redis(tmp_path: Path) -> Iterator[str]:
     server.start()
     yield f"redis://127.0.0.1:{server.port}/0"
     server.stop()
+
+
+def keep(port: int | None, fields: dict[str, str]) -> None:
+    """Put fields of the fleet's hash into Redis."""
+    client = Redis(port=port or 0)
+    client.hset("{autoconfig:prod}:state", mapping=fields)  # type: ignore[arg-type]
+    client.connection_pool.disconnect()
 
 
 def test_mirrors_for_those_that_follow(start: Start, run: Run, service: Emulator, redis: str) -> None:
@@ -62,6 +71,30 @@ def test_doctor_says_what_is_wrong(run: Run, redis: str) -> None:
     assert code == 1
     assert "Connection refused" in out
     assert "pass" not in out
+
+
+def test_doctor_says_that_redis_has_gone_away_meanwhile(tmp_path: Path, start: Start) -> None:
+    if not shutil.which("redis-server"):
+        pytest.skip("needs redis-server")
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        keep(server.port, {"#seq": "5", "#owner": "somebody"})
+        url = f"redis://127.0.0.1:{server.port}"
+        running = start("doctor", "--redis", url, "--name", "prod", "--timeout", "60")
+        running.line("at position 5")
+    finally:
+        server.stop()
+    assert running.ended() == 1
+    assert "FAIL  leader         no connection to Redis" in running.stdout
+    assert running.stderr == ""
+
+
+def test_doctor_says_that_another_program_has_the_name(run: Run, redis: str) -> None:
+    keep(urlsplit(redis).port, {"#seq": "five"})
+    code, out, err = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5")
+    assert (code, err) == (1, "")
+    assert "its position or its term is no number" in out
 
 
 @pytest.mark.parametrize(

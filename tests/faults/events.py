@@ -61,7 +61,7 @@ HEALTHY = put({"oak": 9, "well": 1}, {"f9": 1})
 """What a healthy connection brings; ``well`` and ``f9`` are nowhere else."""
 
 
-class Ledger:
+class ExpectedCalls:
     """
     Says which callbacks events imply, without attempts in between: only messages and puts bring a failed call again.
 

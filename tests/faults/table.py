@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
-from faults.events import HEALTHY, Event, Ledger, left, short
+from faults.events import HEALTHY, Event, ExpectedCalls, left, short
 from faults.server import FaultServer, Play
 from support.logs import LogKeeper
 from support.loopback import Request
@@ -159,13 +159,13 @@ def wait_until_healthy(recorder: Recorder, lines: Lines, deadline: float = DEADL
 def check_calls(recorder: Recorder, events: Sequence[Event]) -> None:
     """Compare all callbacks with what the events and the healthy put imply, and what the handler has in the end."""
     calls = [short(*call) for call in recorder.calls]
-    expected = Ledger().calls([*events, HEALTHY])
+    expected = ExpectedCalls().calls([*events, HEALTHY])
     assert calls == expected, f"{calls} are not {expected}"
     assert left(calls) == {"oak": "oak v9", "well": "well v1", "f9": ""}
 
 
 def check_lines(fault: Fault, lines: Lines) -> None:
-    """Check that trouble is told once, that its end is told once, and that nothing else is told loudly."""
+    """Check that a series of failures is one line, its end is another, and nothing else is above DEBUG and INFO."""
     failures = lines.having(FAILED)
     assert len(failures) == ATTEMPTS, lines.lines
     assert all(re.search(fault.text, text) for _, text in failures), failures

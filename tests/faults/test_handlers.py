@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults.events import ALL, HEALTHY, Call, Event, Ledger, canonical, delete, left, patch, put, short
+from faults.events import ALL, HEALTHY, Call, Event, ExpectedCalls, canonical, delete, left, patch, put, short
 from faults.server import FaultServer, Wire, stream
 from faults.table import ATTEMPTS, DEADLINE, Lines, manager_of, wait_until_healthy
 from support.recorder import Recorder
@@ -146,7 +146,7 @@ def test_a_call_that_raises(name: str, count: int) -> None:
     call = CALLS[name]
     handler = Failing(times(call, count), ACTIONS["exception"])
     lines = follow(handler, STREAM)
-    expected = Ledger(times(call, count)).calls([*STREAM * ATTEMPTS, HEALTHY])
+    expected = ExpectedCalls(times(call, count)).calls([*STREAM * ATTEMPTS, HEALTHY])
     assert canonical(handler.tried) == canonical(expected)
     check(handler, lines, min(count, expected.count(call)))
 
@@ -164,7 +164,7 @@ def test_a_change_that_waits_and_a_newer_one(name: str) -> None:
 def test_a_call_is_tried_again(name: str) -> None:
     """Without any further message too, after delays that grow, until it succeeds."""
     call, times_failed = CALLS[name], 5
-    place = next(n for n in range(len(STREAM)) if call in Ledger().calls(STREAM[: n + 1]))
+    place = next(n for n in range(len(STREAM)) if call in ExpectedCalls().calls(STREAM[: n + 1]))
     handler, lines = Failing(times(call, times_failed), ACTIONS["exception"]), Lines()
     with FaultServer(stream(*STREAM[: place + 1], then=Wire.stay), 1) as server:
         manager = manager_of(server.url, handler, lines, {}, handler_errors=SOON)
@@ -177,7 +177,7 @@ def test_a_call_is_tried_again(name: str) -> None:
         assert len(server.attempts) == 1
     assert time.monotonic() - started >= 0.01 + 0.02 + 0.04 + 0.05 + 0.05
     assert handler.tried.count(call) == times_failed + 1
-    assert left(short(*call) for call in handler.calls) == left(Ledger().calls(STREAM[: place + 1]))
+    assert left(short(*call) for call in handler.calls) == left(ExpectedCalls().calls(STREAM[: place + 1]))
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -187,7 +187,7 @@ def test_whatever_is_raised(name: str, action: str) -> None:
     call = CALLS[name]
     handler = Failing(times(call, 1), ACTIONS[action])
     lines = follow(handler, STREAM)
-    assert canonical(handler.tried) == canonical(Ledger(times(call, 1)).calls([*STREAM * ATTEMPTS, HEALTHY]))
+    assert canonical(handler.tried) == canonical(ExpectedCalls(times(call, 1)).calls([*STREAM * ATTEMPTS, HEALTHY]))
     check(handler, lines, 1)
 
 

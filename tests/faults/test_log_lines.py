@@ -76,7 +76,7 @@ def test_what_is_wrong_with_the_service_is_told_once(play: Play) -> None:
 
 
 def test_a_malformed_event_in_an_outage_is_told() -> None:
-    """It is another kind of trouble than a network that is down, so it is told although the outage was."""
+    """It is another kind of failure than a network that is down, so it has a line although the outage had one."""
     lines = through(played(refused, MALFORMED, refused), 3)
     assert [level for level, _ in lines.having(FAILED)] == [logging.WARNING, logging.ERROR, logging.DEBUG]
 

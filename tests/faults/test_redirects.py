@@ -12,7 +12,7 @@ from faults.server import FaultServer, Play, Wire, healthy, stream
 from faults.table import KEY, MODES, Fault, Tls, survive, table
 
 MOST = 10  # redirects that are followed
-UNUSABLE = "a redirect to something else than an http:// or https:// URL"
+UNUSABLE = "a redirect to what is no valid http:// or https:// URL"
 
 
 def redirect(location: str | None, status: int = 302, headers: Mapping[str, str] = {}) -> Play:
@@ -112,7 +112,7 @@ def test_a_redirect_to_another_origin(tls: bool, secure: Tls) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_by_another_origin(status: int) -> None:
-    """Somebody who was not shown the key cannot reject it: a portal's 403 is trouble like any other."""
+    """A host that did not get the key cannot reject it: a portal's 403 is a failure like any other."""
 
     def refuse(wire: Wire) -> None:
         wire.head(status, {"Transfer-Encoding": "", "Content-Length": "0"})

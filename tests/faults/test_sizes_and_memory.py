@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from faults.events import SMALL, Event, Ledger, environment, patch
+from faults.events import SMALL, Event, ExpectedCalls, environment, patch
 from faults.server import FaultServer, Play, Wire, stream
 from faults.table import MODES, Fault, survive
 
@@ -191,6 +191,6 @@ def test_an_event_of_exactly_the_limit(chunked: bool) -> None:
     event = patch("elm", 1)
     padded = event.wire.replace(b"{", b"{" + b" " * (SMALLEST - len(event.wire)), 1)
     assert len(padded) == SMALLEST
-    assert Ledger().calls([event])
+    assert ExpectedCalls().calls([event])
     fault = Fault("exact", stream(SMALL, padded, then=Wire.end), "ended the stream", brings=[SMALL, event])
     survive(fault._replace(config={"max_event_bytes": SMALLEST}), chunked=chunked)

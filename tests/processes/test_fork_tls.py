@@ -12,7 +12,7 @@ from support.raw_server import RawServer, answer
 
 FORKS = 100
 PROGRAM = """
-import logging, os, sys, time, warnings
+import gc, logging, os, sys, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads, from Python 3.12 on
 logging.disable()
 from autoconfig import HTTPConfig, RetryPolicy, StreamManager
@@ -28,6 +28,7 @@ config = HTTPConfig(ca_certs=sys.argv[2])
 policy = RetryPolicy(max_delay=0.001)
 manager = StreamManager("rel-00000000", sys.argv[1], Handler(), config, retry_policy=policy)
 manager.start()
+gc.freeze()  # what was imported is of no interest to the children, whose last collections would look at all of it
 number = 0
 while number < int(sys.argv[3]) or manager.status.connections <= 10:
     number += 1

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.world import Framing, Operation, World, named
+from support.random_data import examples
 
 from autoconfig.messages import EnvironmentRep, ExpiringKeyRep, SDKKeyRep
 
@@ -57,7 +58,7 @@ CHANGES = [
     operation("delete_filter", IDS),
     operation("replace", st.lists(ENVIRONMENTS, max_size=3), st.lists(IDS, max_size=2)),
 ]
-TROUBLE = [
+FAILURES = [
     operation("send_put"),
     operation("send_reconnect"),
     operation("send_malformed"),
@@ -73,14 +74,14 @@ TROUBLE = [
 WAITS = [operation("catch_up")] * 5 + [operation("pause")] * 3
 SENT = st.one_of(*CHANGES, operation("send_put"), operation("send_reconnect"), operation("send_malformed"))
 BURST = operation("burst", st.lists(SENT, min_size=2, max_size=5))
-OPERATIONS = st.one_of(*CHANGES * 3, *TROUBLE, *WAITS, *[BURST] * 4)
+OPERATIONS = st.one_of(*CHANGES * 3, *FAILURES, *WAITS, *[BURST] * 4)
 STORIES = st.one_of(st.lists(OPERATIONS, max_size=8), st.lists(OPERATIONS, min_size=20, max_size=40))
 SEEDS = st.integers(0, 2**16)
 RATES = st.sampled_from([0.0, 0.2, 0.5])
 FRAMINGS: st.SearchStrategy[Framing] = st.sampled_from(["close", "chunked"])
 
 
-@settings(max_examples=180, deadline=None)
+@examples(180)
 @given(STORIES, SEEDS, RATES, FRAMINGS)
 def test_the_handler_ends_up_with_what_the_service_has(
     operations: list[Operation], seed: int, rate: float, framing: Framing

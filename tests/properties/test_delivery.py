@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
 from properties.line import RETRY, Line, Step, Wait
 from properties.promises import Outcome
 from properties.steps import CHANGES, NEW_FILTERS, ODDITIES, OUTCOMES, WAITS, several
+from support.random_data import examples
 
 from autoconfig import RetryPolicy
 
@@ -31,7 +32,7 @@ def play(steps: Sequence[Step], outcomes: Sequence[Outcome], retry: RetryPolicy 
 
 
 @POLICIES
-@settings(max_examples=1200, deadline=None)
+@examples(1200)
 @given(several(*CHANGES, WAITS), OUTCOMES)
 def test_a_handler_that_fails_ends_up_with_what_the_rules_say(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome]
@@ -45,7 +46,7 @@ def test_a_handler_that_fails_ends_up_with_what_the_rules_say(
 
 
 @POLICIES
-@settings(max_examples=800, deadline=None)
+@examples(800)
 @given(several(*CHANGES, *ODDITIES, WAITS), OUTCOMES)
 def test_odd_messages_change_nothing_of_that(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome]
@@ -54,7 +55,7 @@ def test_odd_messages_change_nothing_of_that(
     play(steps, outcomes, retry)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(several(*CHANGES, *ODDITIES))
 def test_a_handler_that_never_fails_has_what_the_rules_say_at_once(steps: list[Step]) -> None:
     line = Line([])
@@ -62,7 +63,7 @@ def test_a_handler_that_never_fails_has_what_the_rules_say_at_once(steps: list[S
     assert line.status.failed_callbacks == 0
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(several(*NEW_FILTERS, WAITS), OUTCOMES)
 def test_a_filter_that_was_deleted_and_made_anew_is_the_new_one(steps: list[Step], outcomes: list[Outcome]) -> None:
     """
@@ -73,7 +74,7 @@ def test_a_filter_that_was_deleted_and_made_anew_is_the_new_one(steps: list[Step
     play(steps, outcomes)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(several(*CHANGES), st.integers(1, 30))
 def test_a_handler_that_always_fails_is_left_alone_between_the_attempts(steps: list[Step], count: int) -> None:
     """No item is tried again before its delay is over, and no delay is longer than the policy's."""

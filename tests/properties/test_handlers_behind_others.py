@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from properties.line import RETRY, Line, Step
 from properties.promises import Outcome, Unlucky
 from properties.steps import CHANGES, ODDITIES, OUTCOMES, WAITS, several
+from support.random_data import examples
 
 from autoconfig import (
     EnvironmentID,
@@ -41,7 +42,7 @@ def play(line: Line, steps: Sequence[Step]) -> None:
 
 
 @POLICIES
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(STEPS, OUTCOMES, OUTCOMES)
 def test_each_handler_of_a_row_ends_up_with_what_the_service_has(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome], more: list[Outcome]
@@ -119,7 +120,7 @@ def in_one_project(step: Step) -> Step:
 
 
 @POLICIES
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(STEPS, OUTCOMES)
 def test_a_handler_behind_an_expander_ends_up_with_what_the_service_has(
     retry: RetryPolicy | None, steps: list[Step], outcomes: list[Outcome]

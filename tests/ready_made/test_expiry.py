@@ -15,12 +15,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from ready_made.model import IDS, environments
 from ready_made.samples import NOON, Stream, after, params
 from support.managing import library_threads
+from support.random_data import examples
 
 from autoconfig import EnvironmentID, EnvironmentParams, StreamManager, expiry
 from autoconfig.environments import AcceptedKey
@@ -503,7 +503,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestHistories.settings = examples(100, stateful_step_count=40)
 
 
 def test_rotations_do_not_make_the_schedule_grow() -> None:

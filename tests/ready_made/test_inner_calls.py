@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from ready_made.half_done import Calls, HalfDoing, HalfDoingFiltered, ModelManager, Outcome, seen_through_filters
 from ready_made.samples import Refusing, Stream, params, payload_filter
+from support.random_data import examples
 from support.recorder import Recorder
 
 from autoconfig import EnvironmentID, EnvironmentParams, EnvironmentRegistry, FilterExpander, FilterID, MessageHandler
@@ -495,4 +495,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestHistories.settings = examples(150, stateful_step_count=30)

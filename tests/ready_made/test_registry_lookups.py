@@ -7,11 +7,12 @@ from datetime import datetime, timedelta, timezone
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from ready_made.model import IDS, KEYS, NAMES, PROJECTS, SECONDS, RegistryModel, environments
 from ready_made.samples import NOON, after, params
+from support.random_data import examples
 
 from autoconfig import Action, EnvironmentID, EnvironmentParams
 from autoconfig.environments import AcceptedKey
@@ -82,7 +83,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestHistories.settings = examples(150, stateful_step_count=30)
 
 Find = Callable[[EnvironmentRegistry, str, datetime | None], EnvironmentParams | None]
 FINDERS = [EnvironmentRegistry.find_by_sdk_key, EnvironmentRegistry.find_by_mobile_key]

@@ -16,17 +16,28 @@ class SocksProxy(LoopbackServer):
     Args:
         names: Which port of 127.0.0.1 a name means.
         silent: It takes connections and says nothing.
+        refusal: What it says instead of connecting; "" for the end of the connection.
+        knows: Whether it accepts the user and the password.
 
     Attributes:
         asked: What the clients named: names, or addresses.
         users: The users and passwords that came.
     """
 
-    def __init__(self, names: Mapping[str, int] | None = None, *, silent: bool = False) -> None:
+    def __init__(
+        self,
+        names: Mapping[str, int] | None = None,
+        *,
+        silent: bool = False,
+        refusal: bytes | None = None,
+        knows: bool = True,
+    ) -> None:
         self.asked: list[str] = []
         self.users: list[tuple[str, str]] = []
         self._names = names or {}
         self._silent = silent
+        self._refusal = refusal
+        self._knows = knows
         super().__init__()
         self.address = f"127.0.0.1:{self.port}"
 
@@ -44,13 +55,16 @@ class SocksProxy(LoopbackServer):
             client.sendall(b"\x05\x02")
             user = _read(client, _read(client, 2)[1]).decode()
             self.users.append((user, _read(client, _read(client, 1)[0]).decode()))
-            client.sendall(b"\x01\x00")
+            client.sendall(b"\x01\x00" if self._knows else b"\x01\x01")
         else:
             client.sendall(b"\x05\x00")
         kind = _read(client, 4)[3]
         host = _read(client, _read(client, 1)[0]).decode() if kind == 3 else socket.inet_ntoa(_read(client, 4))
         port = int.from_bytes(_read(client, 2), "big")
         self.asked.append(host)
+        if self._refusal is not None:
+            client.sendall(self._refusal)
+            return
         with self.connected("127.0.0.1", self._names.get(host, port)) as server:
             client.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
             pump(client, server)

@@ -156,6 +156,12 @@ def test_a_location_may_come_twice() -> None:
         assert server.targets[1] == "/elsewhere"
 
 
+def test_spaces_at_the_end_of_a_location_are_no_part_of_it() -> None:
+    with RawServer([redirect("/elsewhere \t")], [answer(), LINE]) as server:
+        assert read(server.url, 2) == LINE
+        assert server.targets[1] == "/elsewhere"
+
+
 def test_locations_that_differ_are_a_failure() -> None:
     twice = redirect("/elsewhere").replace(b"Location:", b"Location: /other\r\nLocation:", 1)
     assert failure(twice) == "a redirect to several places at once"

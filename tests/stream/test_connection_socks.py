@@ -53,9 +53,36 @@ def test_one_that_says_nothing_is_given_up(tmp_path: Path) -> None:
         read("http://127.0.0.1:9", 1, proxy_url=f"socks5://{proxy.address}", connect_timeout=0.2)
 
 
+def reason(address: str) -> str:
+    with promptly(), pytest.raises(ConnectionFailedError) as caught:
+        read("http://stream.example", 1, proxy_url=f"socks5h://someone:{SECRET}@{address}")
+    return str(caught.value)
+
+
 def test_one_that_is_not_there_is_said_so() -> None:
-    with pytest.raises(ConnectionFailedError, match="Connection refused"):
-        read("http://127.0.0.1:9", 1, proxy_url=f"socks5://127.0.0.1:{free_port()}")
+    assert reason(f"127.0.0.1:{free_port()}") == "cannot use the proxy: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (b"\x05\x02\x00\x01" + bytes(6), "0x02: Connection not allowed by ruleset"),
+        (b"\x05\x05\x00\x01" + bytes(6), "0x05: Connection refused"),
+        (b"\x05\x63\x00\x01" + bytes(6), "0x63: Unknown error"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "SOCKS5 proxy server sent invalid data"),
+        (b"", "Connection closed unexpectedly"),
+    ],
+    ids=["not allowed", "refused", "unknown", "no SOCKS", "end"],
+)
+def test_why_it_does_not_connect_is_said(refusal: bytes, said: str) -> None:
+    """In the words of PySocks."""
+    with SocksProxy(refusal=refusal) as proxy:
+        assert reason(proxy.address) == f"cannot use the proxy: {said}"
+
+
+def test_a_password_that_it_refuses_is_said_so() -> None:
+    with SocksProxy(knows=False) as proxy:
+        assert reason(proxy.address) == "cannot use the proxy: SOCKS5 authentication failed"
 
 
 def test_an_answer_that_does_not_come_through_it_is_interrupted() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from support import wire_forms
+from support.random_data import examples
 from support.samples import compact
 
 from autoconfig import EnvironmentID, FilterKey, SDKKey
@@ -672,7 +673,7 @@ def rewritten(value: Any, data: st.DataObject) -> Any:
 
 
 @given(wire_forms.DOCUMENTS, st.data())
-@settings(deadline=None, max_examples=300)
+@examples(300)
 def test_the_case_of_names_changes_nothing(pairs: wire_forms.Pairs, data: st.DataObject) -> None:
     """In any document, with repeated members too, of which the last counts."""
     exact = wire_forms.write(pairs)

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.random_data import examples
 
 from autoconfig.stream.events import EventParser, ServerSentEvent
 
@@ -119,7 +120,7 @@ EXTRAS = ["", ":\n", ": heartbeat\n", "other: x\n", "other\n", "id: 7\n", "id\n"
 
 
 @given(STREAMS, CUTS)
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_any_stream_means_what_the_standard_says(stream: bytes, cuts: list[int]) -> None:
     """Whole, byte by byte, and in pieces of any size."""
     expected = reference(stream)
@@ -130,7 +131,7 @@ def test_any_stream_means_what_the_standard_says(stream: bytes, cuts: list[int])
 
 
 @given(STREAMS)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_a_stream_cut_once_at_any_place_is_the_same(stream: bytes) -> None:
     whole = parse([stream])
     for place in range(len(stream) + 1):

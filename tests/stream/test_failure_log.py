@@ -1,4 +1,4 @@
-"""The lines about a stream's trouble: their level, and where a series begins and ends."""
+"""The lines about a stream's failures: their level, and where a series begins and ends."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from autoconfig.stream.failures import describe
 
 SECRET = "hunter2-4d3e8c26a7d1"
 PATH = f"/base-{SECRET}?token={SECRET}"
-MALFORMED = "the URL is malformed"
+MALFORMED = "the URL, or that of a proxy in the environment, is malformed"
 HEADERS = {"Authorization": f"rel-{SECRET}", "X-Token": SECRET}
 
 

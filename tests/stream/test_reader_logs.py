@@ -1,4 +1,4 @@
-"""What the reader says: one line when trouble begins, one when it ends, and no more than that."""
+"""What the reader logs: one line when a series of failures begins, one when it ends, and no more."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_failure_tells_when_the_next_attempt_is_made(caplog: pytest.LogCapture
 
 
 def test_recovery_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With how long the trouble lasted, from the first failure to the first message."""
+    """The line says how long the series lasted, from the first failure to the first message."""
     clock = Clock(monkeypatch)
 
     def after_some_time() -> Exception:
