@@ -57,8 +57,13 @@ class Backoff:
 
     def next_delay(self) -> float:
         """Return how many seconds to wait before the next attempt."""
-        delay = min(self._base * 2.0**self._doublings, self._policy.max_delay)
-        self._doublings = min(self._doublings + 1, _MOST_DOUBLINGS)
+        delay = self.delay_after(self._doublings)
+        self._doublings += 1
+        return delay
+
+    def delay_after(self, doublings: int) -> float:
+        """Return a delay that has doubled so many times, whatever :meth:`next_delay` has returned."""
+        delay = min(self._base * 2.0 ** min(doublings, _MOST_DOUBLINGS), self._policy.max_delay)
         return float(delay * (1 - self._policy.jitter * self._random()))
 
 

@@ -118,9 +118,9 @@ def test_a_new_key_does_not_wait_for_the_delay_of_the_old_one(
 def test_jitter_shortens_the_delay(
     make_pool: MakePool, flags: FlagService, delays: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("random.random", lambda: 0.5)
     flags.refuse(sdk_key("a"), 2)
     pool = make_pool(retry=RetryPolicy(max_delay=60, jitter=0.5))
+    monkeypatch.setattr(pool._rotation._backoff, "_random", lambda: 0.5)
     pool.add_environment(params("1", "a"))
     wait_for_state(pool, "1", ClientState.WORKING)
     assert delays == [0, 0.75, 1.5]
