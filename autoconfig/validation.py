@@ -70,7 +70,7 @@ def is_http_url(url: str) -> bool:
         if "[" in parts.netloc:  # Python before 3.11.4 takes anything in brackets
             socket.inet_pton(socket.AF_INET6, (parts.hostname or "").partition("%")[0])
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, OSError):  # unmatched brackets, no address in them, a port that is no number
+    except (ValueError, OSError):  # unmatched brackets, no address in them, a port that is not a number
         return False
 
 
@@ -82,7 +82,7 @@ def check_url(name: str, value: str, wanted: str = "an http:// or https://") -> 
 
     Raises:
         TypeError: It is not a string.
-        ValueError: It is no such URL.
+        ValueError: It is not such a URL.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")

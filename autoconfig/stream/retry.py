@@ -17,7 +17,7 @@ _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float ove
 _SLOWER_START, _SLOWER_MAXIMUM = 300, 120
 # Seconds. Else a service that sends `retry: 1` on each connection would be asked hundreds of times a second.
 _LEAST_BASE = 0.5
-# Client errors after which a retry may help. A 401 or 403 that is no refusal of the key comes from another host, such
+# Client errors after which a retry may help. A 401 or 403 that does not refuse the key comes from another host, such
 # as a portal to which a redirect led.
 _PASSING = frozenset({400, 401, 403, 408, 429})
 
