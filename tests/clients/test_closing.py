@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -113,7 +114,9 @@ def test_close_keeps_to_its_timeout_while_events_hang(
     assert len([event for event in flags.events if event.kind == "custom"]) == 4
 
 
-def test_close_waits_for_a_client_that_is_being_made(make_pool: MakePool, flags: FlagService) -> None:
+@pytest.fixture
+def held(make_pool: MakePool, flags: FlagService) -> Iterator[tuple[ClientPool, threading.Event]]:
+    """A pool that is making the client of "1", and what lets it go on."""
     called, going = threading.Event(), threading.Event()
 
     def make_config(environment: Any) -> Config:
@@ -124,23 +127,24 @@ def test_close_waits_for_a_client_that_is_being_made(make_pool: MakePool, flags:
     pool = make_pool(make_config)
     pool.add_environment(params("1", "a"))
     assert called.wait(30)
+    yield pool, going
+    going.set()
+
+
+def test_close_waits_for_a_client_that_is_being_made(
+    held: tuple[ClientPool, threading.Event], flags: FlagService
+) -> None:
+    pool, going = held
     assert not pool.close(0.05)
     going.set()
     assert pool.close()
     flags.wait_for_streams()
 
 
-def test_an_environment_that_is_deleted_while_its_client_is_made(make_pool: MakePool, flags: FlagService) -> None:
-    called, going = threading.Event(), threading.Event()
-
-    def make_config(environment: Any) -> Config:
-        called.set()
-        assert going.wait(30)
-        return Config(environment.sdk_key, **flags.uris)
-
-    pool = make_pool(make_config)
-    pool.add_environment(params("1", "a"))
-    assert called.wait(30)
+def test_an_environment_that_is_deleted_while_its_client_is_made(
+    held: tuple[ClientPool, threading.Event], flags: FlagService
+) -> None:
+    pool, going = held
     pool.delete_environment("1")
     going.set()
     pool.add_environment(params("1", "b"))
