@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import socket
@@ -12,6 +13,12 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# What a call of one of these returns does nothing until somebody awaits it or iterates over it.
+_IDLE: dict[str, Callable[[Any], bool]] = {
+    "a coroutine function": inspect.iscoroutinefunction,
+    "a generator function": inspect.isgeneratorfunction,
+    "an asynchronous generator function": inspect.isasyncgenfunction,
+}
 LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow
 
 
@@ -115,13 +122,23 @@ def check_header_value(name: str, value: str) -> None:
 
 def check_callable(name: str, value: object) -> None:
     """
-    Check that the value can be called.
+    Check that the value can be called, and does something then.
 
     Raises:
-        TypeError: It cannot.
+        TypeError: It cannot, or it is a coroutine function or a generator function.
     """
     if not callable(value):
         raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+    if kind := idle_kind(value):
+        raise TypeError(f"{name} must be an ordinary function, not {kind}")
+
+
+def idle_kind(function: Any) -> str | None:
+    """Return the kind of a function that does nothing when it is only called; ``None`` for any other."""
+    for kind, is_such in _IDLE.items():
+        if is_such(function) or is_such(getattr(type(function), "__call__", None)):  # noqa: B004  # it is looked at
+            return kind
+    return None
 
 
 def check_instance(name: str, value: object, kind: type[T]) -> T:
