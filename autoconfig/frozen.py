@@ -17,8 +17,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     whose values may be secrets too. ``msgspec.structs.replace()`` makes a changed copy.
     """
 
-    # gc=False: a record holds strings, numbers and other records only, so it cannot be part of a cycle; the collector
-    # need not look at 100,000 of them.
+    # gc=False: a record holds only strings, numbers and other records. So it cannot be part of a cycle, and the
+    # collector can skip 100,000 of them.
 
     _secrets: ClassVar[frozenset[str]] = frozenset()
 

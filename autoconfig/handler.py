@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from .environments import EnvironmentParams, FilterParams
 from .identifiers import EnvironmentID, FilterID
+from .validation import idle_kind
 
 
 @runtime_checkable
@@ -65,12 +64,6 @@ class MessageHandler(Protocol):
 
 _METHODS = [name for name in vars(MessageHandler) if not name.startswith("_")]
 _OPTIONAL_METHODS = ["environment_refused"]
-# Functions that do nothing when they are called, because nobody awaits or iterates over what they return.
-_IDLE: dict[str, Callable[[Any], bool]] = {
-    "a coroutine function": inspect.iscoroutinefunction,
-    "a generator function": inspect.isgeneratorfunction,
-    "an asynchronous generator function": inspect.isasyncgenfunction,
-}
 
 
 def check_handler(handler: object) -> None:
@@ -99,8 +92,5 @@ def check_methods(handler: object, names: list[str], described: str) -> None:
     if missing:
         raise TypeError(f"handler must have {described}; it lacks {', '.join(missing)}")
     for name in [*names, *_OPTIONAL_METHODS]:
-        method = getattr(handler, name, None)
-        called: Any = None if method is None else type(method).__call__
-        for kind, is_such in _IDLE.items():
-            if is_such(method) or is_such(called):
-                raise TypeError(f"handler must have ordinary methods; {name} is {kind}")
+        if kind := idle_kind(getattr(handler, name, None)):
+            raise TypeError(f"handler must have ordinary methods; {name} is {kind}")

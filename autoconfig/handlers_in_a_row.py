@@ -19,7 +19,7 @@ _Inner = list[tuple[InnerCalls[K, T], dict[K, T | Unknown]]]
 
 class HandlersInARow(ReadyMadeHandler):
     """
-    Hands each callback on to several handlers, in their order.
+    Passes each callback on to several handlers, in their order.
 
     If one raises, the others are still called; the rule of :class:`InnerCalls` applies to each.
 
@@ -49,7 +49,7 @@ class HandlersInARow(ReadyMadeHandler):
         self._reconcile_all(self._environments, params.env_id, params, even_if_same=params.env_id not in self._failed)
 
     def received_all_environments(self) -> None:
-        """Delete what only an earlier manager has added, and hand this on."""
+        """Delete the items that only an earlier manager has added, and pass this on."""
         errors: list[BaseException] = []
         self._delete_old_items(errors)
         for handler in self._handlers:
@@ -57,7 +57,7 @@ class HandlersInARow(ReadyMadeHandler):
         raise_first(errors)
 
     def environment_refused(self, id: EnvironmentID, reason: str) -> None:
-        """Hand this on to the handlers that have this method."""
+        """Pass this on to the handlers that have this method."""
         errors: list[BaseException] = []
         for handler in self._handlers:
             self._hand_on_refusal(handler, id, reason, errors)

@@ -16,7 +16,7 @@ NO_KEYS: tuple[Keys, Keys, Keys] = ({}, {}, {})
 
 
 def keys_of(params: EnvironmentParams) -> tuple[Keys, Keys, Keys]:
-    """Return the names, SDK keys and mobile keys by which an environment is found. An empty string is no key."""
+    """Return the names, SDK keys and mobile keys by which an environment is found. An empty string is not a key."""
     identifiers = params.identifiers
     return (
         {(identifiers.proj_key, identifiers.env_key): None} if identifiers.env_key else {},

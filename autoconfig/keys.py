@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .identifiers import mask
-from .validation import check_header_value
+from .validation import check_callable, check_header_value
 
 KeySource = str | os.PathLike[str] | Callable[[], str]
 """The key itself, a file that holds it, or a function that returns it."""
@@ -34,6 +34,7 @@ def key_reader(source: KeySource) -> Callable[[], str]:
         path = Path(source).absolute()  # servers change their directory
         return lambda: _checked(text_of_key_file(path.read_bytes()))
     if callable(source):
+        check_callable("key", source)
         return lambda: _checked(source())
     raise TypeError(f"key must be a string, a path or a function, not {type(source).__name__}")
 

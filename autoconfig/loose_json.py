@@ -92,7 +92,7 @@ def convert(document: Any, cls: type[T]) -> T:
     Return a JSON document as an instance of the class.
 
     Names of fields match without regard to ASCII case; of several the last counts. A null counts as a missing field.
-    Unknown fields are left out, but for those of a class with a field ``extra``, which has them.
+    Unknown fields are left out, except in a class with a field ``extra``, which has them.
 
     Args:
         document: What :func:`load` returned, or any document as Python has it.
@@ -169,7 +169,7 @@ def _fields_of(document: Any, cls: type[msgspec.Struct], extra: dict[str, Any] |
 
 def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None) -> Any:
     if container is tuple and isinstance(value, Members):
-        return dict(value)  # an object is no array, even without members
+        return dict(value)  # an object is not an array, even without members
     if container is tuple and isinstance(value, (list, tuple)) and inner:
         return [_fields_of(one, inner) for one in value]
     if container is dict and isinstance(value, _OBJECTS):

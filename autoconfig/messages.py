@@ -49,7 +49,7 @@ _UNFILTERED = FilterKey("")
 
 
 class ItemKind(str, enum.Enum):
-    """What has an id and a version of its own."""
+    """The kinds of items. Each item has an id and a version."""
 
     ENVIRONMENT = "environment"
     FILTER = "filter"
@@ -330,7 +330,7 @@ class DeleteMessageData(Record, frozen=True, gc=False):
 
 class CachedContent(Record, frozen=True):
     """
-    What a cache had of an earlier process; comes first, or not at all.
+    The content of a cache, saved by an earlier process. It comes before all other messages, or not at all.
 
     Attributes:
         content: The configuration.
@@ -344,7 +344,7 @@ class CachedContent(Record, frozen=True):
 Message = PutContent | RepeatedPut | PatchMessageData | DeleteMessageData | CachedContent
 
 Batch = list[Message]
-"""What one read of the stream brought: one item of the queue between the threads. An empty one is the last."""
+"""The messages of one read of the stream: one item of the queue between the threads. An empty one is the last."""
 
 
 def _to_json(record: Record) -> dict[str, Any]:

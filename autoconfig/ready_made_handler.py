@@ -61,7 +61,7 @@ class ReadyMadeHandler:
     Base of the ready-made handlers, which belong to one manager at a time.
 
     A handler that is given to a second manager still has what the first one added. When the second one's first full
-    configuration is complete, the handler deletes what that did not contain.
+    configuration is complete, the handler deletes everything that is not in it.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class ReadyMadeHandler:
             self._hand_on(lambda: refused(id, reason), errors)
 
     def _delete_old_items(self, errors: list[BaseException]) -> None:
-        """Delete what only an earlier manager has added; a deletion that fails is retried after the next put."""
+        """Delete the items that only an earlier manager has added; a failed deletion is retried after the next put."""
         _delete_each(self._old_environments, self.delete_environment, errors)
         _delete_each(self._old_filters, self.delete_filter, errors)
 

@@ -1,4 +1,4 @@
-"""Wraps the application's logger: what it raises cannot harm a stream, and lines can name their stream."""
+"""Wraps the application's logger, so that its errors cannot harm a stream, and lines can name their stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _streams: set[str] = set()  # the names of the streams that run in this process
 
 class SafeLogger(Adapter):
     """
-    Passes every line on to a logger, and drops what the logger raises.
+    Passes every line on to a logger, and ignores what the logger raises.
 
     A filter or a handler of the application's may raise anything. In the middle of a change, that would lose the
     change; at the top of a thread, it would end the thread. While two or more streams run in the process, each line
@@ -89,7 +89,7 @@ class SafeLogger(Adapter):
 
 def log_aside(logger: Logger, level: int, msg: object, *args: object, **kwargs: Any) -> None:
     """
-    Log a line in a thread of its own, and wait for it no longer than 0.1 s.
+    Log a line in a separate thread, and wait for it at most 0.1 s.
 
     For lines of the application's threads: a handler that hangs, or whose lock a hanging thread holds, must not
     hold up :meth:`StreamManager.close`. At the end of the interpreter, when no thread can start, the line is lost.

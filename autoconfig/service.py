@@ -1,4 +1,4 @@
-"""LaunchDarkly's service as a source of messages, made of what :class:`StreamManager` is given."""
+"""LaunchDarkly's service as a source of messages, made of arguments of :class:`StreamManager`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Service:
     The event stream of one key; a :class:`autoconfig.stream.source.SourceMaker`.
 
     Args:
-        key: See :class:`StreamManager`, also for the others.
+        key: See :class:`StreamManager`, which has these arguments, too.
         stream_uri: The base URI.
         http_config: Proxies, certificates, timeouts.
         protocol_version: Which version to ask for.

@@ -38,7 +38,7 @@ class StreamThreads:
         batches: The queue from the reader to the dispatcher.
         token: Stops the threads.
         calls: Knows which method of the handler is running.
-        cache: Loads and saves the configuration, in a thread of its own.
+        cache: Loads and saves the configuration in a separate thread.
         status: Records the end.
         logger: For everything.
 
@@ -82,7 +82,7 @@ class StreamThreads:
         Args:
             read: What the reader does; raises :class:`KeyRejectedError` when the stream has ended.
             dispatch: What the dispatcher does.
-            name: Of the stream, for the log.
+            name: The stream's name, for the log.
         """
         number = next(_numbers)
         self._process = os.getpid()
@@ -117,17 +117,17 @@ class StreamThreads:
 
         Args:
             deadline: Until when to wait for a running callback and for the cache to be saved, in monotonic time.
-                Whatever else a thread does, it is given at most 0.75 s, and at least 0.3 s.
+                For everything else a thread gets at most 0.75 s, and at least 0.3 s.
 
         Returns:
             Whether they have ended, and the cache is saved. If not, a WARNING says which has not and where it is. A
-            signal handler that interrupts another call logs nothing: that call goes on, and logs it.
+            signal handler that interrupts another call logs nothing: that call continues, and logs it.
         """
         self.cancel()
         me = threading.get_ident()
         if me in self._inside:
             # This is a signal handler that has interrupted start() or stop(), which may hold any lock. A thread that it
-            # waited for might wait for that lock. The interrupted call goes on, and finds the token cancelled.
+            # waited for might wait for that lock. The interrupted call continues, and finds the token cancelled.
             return False
         try:
             self._inside.add(me)
@@ -260,7 +260,7 @@ class StreamThreads:
         return self._give_up(self._dispatcher, f"the handler's {callback}" if callback else "Python")
 
     def _wait_for_cache(self, deadline: float) -> bool:
-        """Wait until the cache has what the handler was last told of; return whether it has."""
+        """Wait until the cache has the handler's last changes; return whether it has."""
         saved = self._cache is None or self._cache.wait_until_saved(deadline)
         if not saved:
             log_aside(self._log, logging.WARNING, "Gave up waiting for the cache; it does not have the last changes")

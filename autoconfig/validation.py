@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import socket
@@ -12,6 +13,12 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# What a call of one of these returns does nothing until somebody awaits it or iterates over it.
+_IDLE: dict[str, Callable[[Any], bool]] = {
+    "a coroutine function": inspect.iscoroutinefunction,
+    "a generator function": inspect.isgeneratorfunction,
+    "an asynchronous generator function": inspect.isasyncgenfunction,
+}
 LONGEST = 86_400.0 * 366  # seconds; beyond some years select() and time_t overflow
 
 
@@ -70,7 +77,7 @@ def is_http_url(url: str) -> bool:
         if "[" in parts.netloc:  # Python before 3.11.4 takes anything in brackets
             socket.inet_pton(socket.AF_INET6, (parts.hostname or "").partition("%")[0])
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, OSError):  # unmatched brackets, no address in them, a port that is no number
+    except (ValueError, OSError):  # unmatched brackets, no address in them, a port that is not a number
         return False
 
 
@@ -82,7 +89,7 @@ def check_url(name: str, value: str, wanted: str = "an http:// or https://") -> 
 
     Raises:
         TypeError: It is not a string.
-        ValueError: It is no such URL.
+        ValueError: It is not such a URL.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
@@ -115,13 +122,23 @@ def check_header_value(name: str, value: str) -> None:
 
 def check_callable(name: str, value: object) -> None:
     """
-    Check that the value can be called.
+    Check that the value can be called, and does something then.
 
     Raises:
-        TypeError: It cannot.
+        TypeError: It cannot, or it is a coroutine function or a generator function.
     """
     if not callable(value):
         raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+    if kind := idle_kind(value):
+        raise TypeError(f"{name} must be an ordinary function, not {kind}")
+
+
+def idle_kind(function: Any) -> str | None:
+    """Return the kind of a function that does nothing when it is only called; ``None`` for any other."""
+    for kind, is_such in _IDLE.items():
+        if is_such(function) or is_such(getattr(type(function), "__call__", None)):  # noqa: B004  # it is looked at
+            return kind
+    return None
 
 
 def check_instance(name: str, value: object, kind: type[T]) -> T:

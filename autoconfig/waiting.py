@@ -1,4 +1,4 @@
-"""A condition to wait for that signal handlers, Ctrl-C and forks cannot break."""
+"""A condition variable that signal handlers, Ctrl-C and forks cannot break."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SignalSafeCondition:
     """
     Lets threads wait until something is true, as ``threading.Condition`` does, but without a lock that they share.
 
-    So a signal handler may call :meth:`notify_all` whatever it has interrupted, a KeyboardInterrupt in one waiting
+    So a signal handler may call :meth:`notify_all` in every situation, a KeyboardInterrupt in one waiting
     thread does not disturb the others, and a fork does not inherit a lock that nobody will release.
     """
 

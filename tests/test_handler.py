@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from types import SimpleNamespace
-from unittest.mock import AsyncMock, MagicMock, Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
+from support.idle import IDLE
 from support.recorder import Recorder
 
 from autoconfig import EnvironmentID, FilterID, MessageHandler
@@ -94,34 +93,6 @@ def test_what_a_subclass_overrides_counts() -> None:
     for name, arguments in ARGUMENTS.items():
         getattr(handler, name)(*arguments)
     assert handler.deleted == ["env-1"]
-
-
-async def coroutine(*_: object) -> None:
-    """Do nothing."""
-
-
-def generator(*_: object) -> Iterator[None]:
-    """Do nothing."""
-    yield
-
-
-async def asynchronous_generator(*_: object) -> AsyncIterator[None]:
-    """Do nothing."""
-    yield
-
-
-class CoroutineObject:
-    """It can be called, but that alone does nothing."""
-
-    async def __call__(self, *_: object) -> None:
-        """Do nothing."""
-
-
-IDLE: dict[str, list[Callable[..., object]]] = {
-    "a coroutine function": [coroutine, partial(coroutine, 1), CoroutineObject(), AsyncMock()],
-    "a generator function": [generator],
-    "an asynchronous generator function": [asynchronous_generator],
-}
 
 
 @pytest.mark.parametrize("method", [*METHODS, "environment_refused"])

@@ -7,8 +7,16 @@ import traceback
 from collections.abc import Callable
 
 import pytest
+from support.idle import IDLE
 
-from autoconfig.validation import check_header_value, check_instance, check_number, check_seconds, check_url
+from autoconfig.validation import (
+    check_callable,
+    check_header_value,
+    check_instance,
+    check_number,
+    check_seconds,
+    check_url,
+)
 
 SECRET = "hunter2-4d3e8c26a7d1"
 YEAR = 366 * 86_400.0
@@ -169,6 +177,18 @@ def test_the_value_is_not_in_the_error(check: Callable[[str, str], None], value:
         check("field", value)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert SECRET not in repr(caught.value)
+
+
+@pytest.mark.parametrize("function", [print, "".join, dict, lambda: None], ids=["print", "join", "dict", "lambda"])
+def test_what_can_be_called_passes(function: object) -> None:
+    check_callable("listener", function)
+
+
+@pytest.mark.parametrize("kind", IDLE)
+def test_a_function_that_does_nothing_when_it_is_called_is_a_type_error(kind: str) -> None:
+    for function in IDLE[kind]:
+        with pytest.raises(TypeError, match=f"^listener must be an ordinary function, not {kind}$"):
+            check_callable("listener", function)
 
 
 def test_an_instance_is_returned() -> None:

@@ -6,19 +6,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import pytest
-from support.handled import forget_handled_exception
+from support.threads import AT_ONCE, LONG, at_once, background, forget_handled_exception, handled
 
 from autoconfig import waiting
 from autoconfig.waiting import SignalSafeCondition
 
-AT_ONCE = 20.0  # seconds; what happens at once takes milliseconds, also on a busy machine
-LONG = 60.0  # seconds that nothing should wait to the end
 SHORT = 0.02
 
 
@@ -35,37 +31,6 @@ class Flag:
 
     def wait(self, timeout: float | None = None) -> bool:
         return self._changed.wait_for(lambda: self.is_set, timeout)
-
-
-@contextmanager
-def background(*targets: Callable[[], object]) -> Iterator[list[object]]:
-    """Run functions in threads; what they return is in the list at the end."""
-    results: list[object] = []
-    threads = [threading.Thread(target=lambda target=target: results.append(target())) for target in targets]
-    for thread in threads:
-        thread.start()
-    yield results
-    for thread in threads:
-        thread.join(LONG)
-    assert len(results) == len(targets)
-
-
-@contextmanager
-def handled(number: signal.Signals, handler: Callable[[], object]) -> Iterator[None]:
-    """Let a signal call a function."""
-    before = signal.signal(number, lambda *_: handler())
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
-@contextmanager
-def at_once() -> Iterator[None]:
-    """Check that the block takes no time to speak of."""
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started < AT_ONCE
 
 
 def test_it_is_not_set_at_first() -> None:

@@ -39,7 +39,7 @@ def run(*, source: Callable[[], Connection], fleet: Callable[[], Fleet], lease: 
 def _tell(before: LeaderStatus, now: LeaderStatus) -> None:
     if now.error and now.error != before.error:
         _say("error", "red", now.error)
-    if before.error and not now.error:
+    if before.error and not now.error and now.term == before.term:  # else it leads again, which says more
         _say("back", "green", "Redis can be used again")
     if now.leading and now.term != before.term:
         _say("leads", "green", f"in term {now.term}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import traceback
 from functools import partial
@@ -12,6 +11,7 @@ from ..config import RetryPolicy
 from ..environments import EnvironmentParams
 from ..identifiers import mask, mask_keys
 from ..safe_logger import SafeLogger
+from ..stream.retry import Backoff
 from .client import Client
 from .maker import ClientMaker
 from .retirement import Retirement
@@ -19,7 +19,6 @@ from .slot import Key, Slot
 from .workers import Workers
 
 _FIRST_DELAY = 1.0  # seconds before a refused key is retried
-_MOST_DOUBLINGS = 64  # enough for the longest delay, and not so many that a float overflows
 
 
 class Rotation:
@@ -57,7 +56,7 @@ class Rotation:
         self._starters = starters
         self._retirement = retirement
         self._start_wait = start_wait
-        self._retry = retry
+        self._backoff = Backoff(_FIRST_DELAY, retry)
         self._starts = 0
         self._log = SafeLogger(logging.getLogger("autoconfig"))
 
@@ -107,10 +106,7 @@ class Rotation:
         """Start a client soon: at once, or after a delay that grows with the failures of the newest key."""
         self._starts += 1
         slot.planned = self._starts
-        delay = 0.0
-        if slot.failures:
-            delay = min(_FIRST_DELAY * 2.0 ** min(slot.failures - 1, _MOST_DOUBLINGS), self._retry.max_delay)
-            delay *= 1 - self._retry.jitter * random.random()
+        delay = self._backoff.delay_after(slot.failures - 1) if slot.failures else 0.0
         self._starters.submit(partial(self._start, slot, self._starts), delay)
 
     def _start(self, slot: Slot, number: int) -> None:

@@ -45,7 +45,7 @@ class HandlerCalls:
         logger: For failures and slow calls.
 
     Attributes:
-        running: The name of the method that is being called at the moment, else ``None``; any thread may look.
+        running: The name of the method that is being called at the moment, else ``None``; any thread may read it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class HandlerCalls:
         return self._token.cancelled
 
     def begin(self) -> None:
-        """Note that calls begin after a pause. Between two calls the clock is looked at once."""
+        """Note that calls begin after a pause. Between two calls the clock is read only once."""
         self._returned_at = time.monotonic()
 
     def call(self, callback: Callback, *arguments: object) -> BaseException | None:
@@ -89,7 +89,7 @@ class HandlerCalls:
         Call one of the handler's methods.
 
         Returns:
-            What it raised, ``SystemExit`` and the like included: nothing may end the thread.
+            What it raised, even ``SystemExit``, because nothing may end the thread.
 
         Raises:
             StoppedError: Nothing may be called any more.

@@ -35,10 +35,10 @@ class Delivery(Generic[T]):
     Args:
         calls: The handler.
         add: Its method for an item that is new.
-        update: Its method for one that has changed; ``None`` if there is no call for that.
-        delete: Its method for one that is gone.
+        update: Its method for a changed item; ``None`` if there is none, as for filters.
+        delete: Its method for an item that is gone.
         errors: When a failed call is retried.
-        retries: Where failed calls wait.
+        retries: The failed calls that wait.
         observer: Called before the handler is: with id, item and version of each patch that counts; a deletion has
             ``None`` for the item.
         logger: For what is ignored.
@@ -69,7 +69,7 @@ class Delivery(Generic[T]):
         self.observer: Callable[[str, T | None, int], None] | None = observer
 
     def load(self, items: Mapping[str, T]) -> None:
-        """Add what a cache has; the first message or put that mentions an item counts, whatever the versions."""
+        """Add the items of a cache. The first message or put that has an item replaces it, with any version."""
         unseen = {id: item for id, item in items.items() if not self.receiver._knows(id)}
         self._provisional.update(unseen)
         self._deliver(self.receiver._upsert_all(unseen))
@@ -165,7 +165,7 @@ class Delivery(Generic[T]):
         return count
 
     def _settle_provisional(self, id: str, item: T | None) -> None:
-        """Let what the stream says of an item count, unless it is what the cache had."""
+        """Let the stream's version of an item count, unless it is the same as the cached item."""
         cached = self._provisional.pop(id)
         if item is None:
             return
@@ -185,7 +185,7 @@ class Delivery(Generic[T]):
             del error  # whose traceback leads to this frame
 
     def _delete_others(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
-        """Delete what a put does not list; return how many items that were."""
+        """Delete the items that a put does not list; return how many."""
         gone = self.receiver.retain(lambda id: id in items or id in unusable)
         for id in gone:
             self._deliver_deletion(id)

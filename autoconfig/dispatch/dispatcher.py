@@ -74,7 +74,7 @@ class Dispatcher:
     Args:
         calls: The handler.
         errors: When a failed call is retried.
-        batches: Where the messages come from; an empty batch is the last.
+        batches: The queue of messages; an empty batch is the last.
         status: Counts what was handled, refused and failed.
         logger: For a line on each put, patch and deletion that changes something.
         observer: Also gets each message that counts.
@@ -122,7 +122,7 @@ class Dispatcher:
         )
 
     def add_observer(self, observer: Observer) -> None:
-        """Tell one more of what counts; called before :meth:`run`."""
+        """Add an observer; called before :meth:`run`."""
         both = observer if self._observer is None else _Both(self._observer, observer)
         self._observer = both
         self._environments.observer, self._filters.observer = both.environment, both.filter
@@ -264,6 +264,6 @@ class Dispatcher:
             self._tell(self._environment_refused, one.id, one.reason)
 
     def _accept(self, id: str) -> None:
-        """Note that an environment is refused no more."""
+        """Note that an environment is no longer refused."""
         if self._refused.pop(id, None):
             self._status.refused_changed(tuple(self._refused.values()))

@@ -25,7 +25,7 @@ class FailedCall:
         id: The item's id.
         owner: The delivery that makes the next attempt.
         callback: The method that raised.
-        called_with: What it was called with: a version of the item; ``None`` for a deletion.
+        called_with: The version of the item that it was called with; ``None`` for a deletion.
         wanted: The newest version of the item; ``None`` when it is gone.
         attempts: How often this same call has raised.
         calls: How many calls there have been for the item since the first that raised.
@@ -60,7 +60,7 @@ class Retries:
         self.waiting = 0
 
     def schedule(self, failed: FailedCall, due: float) -> None:
-        """Schedule the next attempt for this monotonic time, in place of an earlier one."""
+        """Schedule the next attempt for this monotonic time, and cancel an earlier one."""
         self.cancel(failed)
         failed.due = due
         self.waiting += 1

@@ -339,11 +339,13 @@ class Leader:
     def _is_useful(self, link: Link, manager: StreamManager, mirror: Mirror) -> bool:
         """Return whether the stream brings something; if not, hand over to others, which may reach the service."""
         waited = time.monotonic() - self._following_since
-        if manager.status.state is StreamState.OFF:
-            self._hand_over(link, "its stream has ended", _PATIENCE * self._lease)
+        status = manager.status
+        why = f": {status.last_error.message}" if status.last_error else ""
+        if status.state is StreamState.OFF:
+            self._hand_over(link, f"its stream has ended{why}", _PATIENCE * self._lease)
             return False
         if waited > _PATIENCE * self._lease and not mirror.has_picture:
-            self._hand_over(link, f"nothing came from the service for {waited:.0f} s", 2 * self._lease)
+            self._hand_over(link, f"nothing came from the service for {waited:.0f} s{why}", 2 * self._lease)
             return False
         return True
 

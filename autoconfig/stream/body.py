@@ -188,7 +188,7 @@ class SocketReader(io.RawIOBase):
         return int(self._sock.fileno())
 
     def close(self) -> None:
-        """Let the descriptor go."""
+        """Release the descriptor."""
         if not self.closed:
             self._file.close()
         super().close()
@@ -202,7 +202,7 @@ class Source(Protocol):
     """The bytes of a connection."""
 
     def read1(self, size: int = ..., /) -> bytes:
-        """Return what has come; wait only if nothing has."""
+        """Return the bytes that are there; wait only if there are none."""
 
 
 class ChunkedBody:
@@ -223,7 +223,7 @@ class ChunkedBody:
 
     def read1(self, size: int) -> bytes:
         """
-        Return what has come, at most so many bytes of it; wait only if nothing has. ``b""`` is the regular end.
+        Return the bytes that are there, at most this many; wait only if there are none. ``b""`` is the regular end.
 
         Raises:
             IncompleteRead: The connection was closed inside the body, or the chunks are wrong.

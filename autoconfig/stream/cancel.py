@@ -83,7 +83,7 @@ class CancelToken:
 
     def abandon(self) -> None:
         """
-        In a forked child: let go of the parent's sockets, so that the parent alone says when they end.
+        In a forked child: release the parent's sockets, so that only the parent decides when they end.
 
         They are not shut down, which would end the parent's connection, and no lock is waited for, because a thread of
         the parent may have held it. A fork inside a callback leaves the dispatcher running in the child, so the token
@@ -111,7 +111,7 @@ class _Watched:
         copied = os.dup(self._descriptor)
         try:
             self._duplicate = _socket.socket(fileno=copied)
-        except OSError:  # it is no socket
+        except OSError:  # it is not a socket
             os.close(copied)
             raise
 

@@ -63,7 +63,7 @@ class Connector:
         read_key: Returns the auto-configuration key; called before each attempt.
         url: The endpoint.
         config: Proxies, certificates, timeouts and so on.
-        token: Interrupts whatever blocks.
+        token: Interrupts every wait.
         accept: The media type that is asked for.
     """
 
@@ -104,7 +104,7 @@ class Connector:
 
     @contextmanager
     def download(self) -> Iterator[Iterator[bytes]]:
-        """Request a file; the value is an iterator over its bytes, which ends where it does. Raises as connect()."""
+        """Request a file; the value is an iterator over its bytes, which ends with the file. Raises as connect()."""
         try:
             with self._session() as session, closing(self._request(session, "")) as response:
                 _check_status(response)
@@ -225,7 +225,7 @@ class Connector:
 
 
 def _forget_credentials(session: requests.Session) -> None:
-    """Remove everything that was meant for the service from a session, which a user's function may have made."""
+    """Remove all credentials of the service from a session, which a user's function may have made."""
     session.auth = _keep_headers
     session.cert = None
     session.headers = requests.utils.default_headers()

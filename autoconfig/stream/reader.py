@@ -20,14 +20,14 @@ from .source import Source
 
 class StreamReader:
     """
-    Follows a source and puts what it brings into a queue.
+    Follows a source and puts its messages into a queue.
 
     All messages of one read are one item of the queue, because a hand-over costs more than a message. A full queue
-    makes the reader wait, and so the service.
+    makes the reader wait, and then the service.
 
     Args:
         source: Makes the connections.
-        batches: Where the messages go.
+        batches: The queue.
         token: Stops everything.
         plan: How long to wait between attempts.
         status: Records connections, events and errors.

@@ -17,7 +17,7 @@ _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float ove
 _SLOWER_START, _SLOWER_MAXIMUM = 300, 120
 # Seconds. Else a service that sends `retry: 1` on each connection would be asked hundreds of times a second.
 _LEAST_BASE = 0.5
-# Client errors after which a retry may help. A 401 or 403 that is no refusal of the key comes from another host, such
+# Client errors after which a retry may help. A 401 or 403 that does not refuse the key comes from another host, such
 # as a portal to which a redirect led.
 _PASSING = frozenset({400, 401, 403, 408, 429})
 
@@ -57,8 +57,13 @@ class Backoff:
 
     def next_delay(self) -> float:
         """Return how many seconds to wait before the next attempt."""
-        delay = min(self._base * 2.0**self._doublings, self._policy.max_delay)
-        self._doublings = min(self._doublings + 1, _MOST_DOUBLINGS)
+        delay = self.delay_after(self._doublings)
+        self._doublings += 1
+        return delay
+
+    def delay_after(self, doublings: int) -> float:
+        """Return a delay that has doubled so many times, whatever :meth:`next_delay` has returned."""
+        delay = min(self._base * 2.0 ** min(doublings, _MOST_DOUBLINGS), self._policy.max_delay)
         return float(delay * (1 - self._policy.jitter * self._random()))
 
 

@@ -14,7 +14,7 @@ from .decoding import Decoder, Received
 
 
 class Source(Protocol):
-    """Where messages come from. The reader's thread alone uses it."""
+    """A source of messages. Only the reader's thread uses it."""
 
     @property
     def retry(self) -> int | None:
@@ -37,7 +37,7 @@ class SourceMaker(Protocol):
 
     @property
     def name(self) -> str:
-        """A short name for log lines; no secret."""
+        """A short name for log lines; not secret."""
 
     def make(self, token: CancelToken, logger: Logger) -> Source:
         """
@@ -45,7 +45,7 @@ class SourceMaker(Protocol):
 
         Args:
             token: Interrupts it: the source has it watch each socket before that connects, and waits by it alone. So
-                closing the manager ends whatever the source is doing.
+                closing the manager ends every wait of the source.
             logger: For what is worth a line.
         """
 

@@ -347,9 +347,9 @@ def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToke
 def wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
     """Connect without blocking, because a blocking ``connect()`` would miss a token that was cancelled just before."""
     sock.setblocking(False)
-    with suppress(BlockingIOError):  # it goes on
+    with suppress(BlockingIOError):  # it connects in the background
         sock.connect(address)  # not connect_ex(), because packages that forbid connections replace this one
-    # From here on, shutting the socket down ends the wait; what was shut down before, the token knows.
+    # From here on, shutting the socket down ends the wait; if it was shut down before, the token is cancelled.
     if token.cancelled:
         raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
     if not wait_for_write(sock, timeout):

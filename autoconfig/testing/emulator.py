@@ -212,7 +212,7 @@ class Emulator:
         """
         Replace everything by the given environments and filters (``None``: no filter), and send a ``put``.
 
-        What is as before keeps its version; the rest gets versions as :meth:`set_environment` chooses them.
+        An unchanged item keeps its version; the others get versions as in :meth:`set_environment`.
         """
         with self._changed:
             self._configuration.replace(environments, filters)
@@ -241,7 +241,7 @@ class Emulator:
         self.send_raw(event_bytes(name, data))
 
     def send_raw(self, data: bytes) -> None:
-        """Send bytes, which need not be an event, or not a whole one."""
+        """Send bytes, which need not be a whole event."""
         with self._changed:
             for stream in self._streams:
                 stream.send(data)
@@ -250,11 +250,11 @@ class Emulator:
         """
         Answer the next requests to the stream with a status instead, with any key.
 
-        Further calls add to what is still to come.
+        The answers of a further call come after those of earlier calls.
 
         Args:
             status: The status. Even 200 is a failure: the body is a line of plain text.
-            times: How many requests are answered so.
+            times: How many requests get this answer.
             headers: Headers of the answers, such as ``Location`` for a redirect.
 
         Raises:
@@ -270,7 +270,7 @@ class Emulator:
         End every open stream; return how many there were.
 
         Args:
-            how: ``"eof"`` ends it as HTTP says, after what was sent before; during a stall that is after
+            how: ``"eof"`` ends it regularly, after everything that was sent before; during a stall that is after
                 :meth:`resume`. ``"abrupt"`` closes the connection in the middle of the answer, and ``"reset"`` does so
                 with a TCP RST; both may lose what was sent just before.
         """

@@ -63,8 +63,8 @@ class FlagService:
     """
     Serves flags to the SDK's clients, by stream and by polling, and takes their events.
 
-    It listens from its construction on, in daemon threads, until :meth:`close` or the end of a ``with`` block. Every
-    SDK key is good until :meth:`refuse` says otherwise. Its methods may be called from any thread.
+    It listens from its construction on, in daemon threads, until :meth:`close` or the end of a ``with`` block. It
+    accepts every SDK key, except those given to :meth:`refuse`. Its methods may be called from any thread.
 
     Args:
         flags: The value of each flag, for everybody.
@@ -148,7 +148,7 @@ class FlagService:
 
         Args:
             sdk_key: The key.
-            times: How often, before it is good; ``None`` for ever, 0 to accept it again.
+            times: How many requests to refuse before the key is accepted; ``None`` for all, 0 to accept it again.
             status: The HTTP status of the answers.
 
         Raises:

@@ -67,7 +67,7 @@ def autoconfig_emulator(
         def test_it(autoconfig_emulator): ...
 
     Clients reach it by its ``uri`` with its ``key``. It listens on 127.0.0.1. If the environment names a proxy for
-    http, ``NO_PROXY`` has to except that address; the fixtures ``autoconfig_env`` and ``follow`` see to that.
+    http, ``NO_PROXY`` must have that address; the fixtures ``autoconfig_env`` and ``follow`` add it.
     """
     options = dict(autoconfig_emulator_options)
     for marker in reversed(list(request.node.iter_markers(_MARKER))):
@@ -82,7 +82,7 @@ def autoconfig_env(autoconfig_emulator: Emulator, monkeypatch: pytest.MonkeyPatc
     """
     The environment variables ``AUTO_CONFIG_KEY`` and ``STREAM_URI`` name the emulator of the test.
 
-    For programs that read them. ``NO_PROXY`` excepts the emulator's address.
+    For programs that read them. ``NO_PROXY`` has the emulator's address, too.
     """
     monkeypatch.setenv("AUTO_CONFIG_KEY", autoconfig_emulator.key)
     monkeypatch.setenv("STREAM_URI", autoconfig_emulator.uri)

@@ -212,7 +212,7 @@ def test_close_ends_it_at_once(path: Path, recorder: Recorder) -> None:
 def test_close_interrupts_reading(path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     big = {"big.bin": bytes(64 * 2**20), **archive_files(service_environment("e1"))}
     replace(path, archive_bytes(big, mode="w"))
-    monkeypatch.setattr(archive_reader, "_CHUNK", 64)  # then it takes a long time
+    monkeypatch.setattr(archive_reader, "_CHUNK", 8)  # then it takes many seconds
     source = ArchiveSource(path, recorder)
     source.start()
     wait_until(lambda: source.status.state is StreamState.INITIALIZING)

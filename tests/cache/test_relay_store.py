@@ -266,7 +266,7 @@ def pouring() -> list[Any]:
 FAILURES: dict[str, Callable[[RedisServer], None]] = {
     "restarted": lambda server: (server.stop(), time.sleep(0.3), server.start())[0],  # type: ignore[func-returns-value]
     "flushed": flush,
-    "hanging": lambda server: (server.freeze(), time.sleep(2.0), server.thaw())[0],  # type: ignore[func-returns-value]
+    "hanging": lambda server: (server.freeze(), time.sleep(7.0), server.thaw())[0],  # type: ignore[func-returns-value]
 }
 
 
@@ -276,7 +276,7 @@ def test_the_stream_does_not_notice_a_server_that_fails(
 ) -> None:
     lags: list[float] = []
     with (
-        client_of(server, socket_timeout=1.5) as client,
+        client_of(server, socket_timeout=5) as client,
         ScriptedServer([pouring()]) as service,
         managed(service.url, recorder, cache=RelayStore(client, NAME, SECRET)) as manager,
     ):
@@ -291,7 +291,7 @@ def test_the_stream_does_not_notice_a_server_that_fails(
         assert manager.status.connections == 1
         store = RelayStore(client, NAME, SECRET)
         wait_until(lambda: content_of(store).environments["e1"].version == 1499 if client.exists(NAME) else None)
-    assert max(lags) < 1, "the stream waited for the server"
+    assert max(lags) < 3, "the stream waited for the server"
     assert SECRET not in caplog.text
     assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) <= 2
 

@@ -62,6 +62,17 @@ def test_mirrors_for_those_that_follow(start: Start, run: Run, service: Emulator
     assert [line[:4].strip() for line in out.splitlines() if line[0] != " "] == ["ok"] * 6
 
 
+def test_says_why_it_is_of_no_use(start: Start, service: Emulator, redis: str) -> None:
+    mirror = ("mirror", "--uri", service.uri, "--redis", redis, "--name", "prod", "--lease", "0.1")
+    running = start(*mirror, AUTO_CONFIG_KEY="rel-wrong", **SECRET)
+    for _ in range(2):
+        running.line("leads")
+        assert "HTTP status 401" in running.line("its stream has ended")
+    running.process.terminate()
+    running.ended()
+    assert "back" not in running.stdout or "did not answer" in running.stdout
+
+
 def test_doctor_says_what_is_wrong(run: Run, redis: str) -> None:
     code, out, _ = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5")
     assert code == 1

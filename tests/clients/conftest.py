@@ -44,7 +44,7 @@ def make_pool(flags: FlagService) -> Iterator[MakePool]:
                 key = params.identifiers.filter_key or None
                 return Config(params.sdk_key, payload_filter_key=key, diagnostic_opt_out=True, **flags.uris)
 
-            quick = {"linger": 0.0, "start_wait": 0.2, "retry": RetryPolicy(max_delay=0.05)}
+            quick = {"linger": 0.0, "start_wait": 30.0, "retry": RetryPolicy(max_delay=0.05)}
             pool = ClientPool(make_config or ordinary, **(quick | options))
             closing.callback(pool.close)
             return pool

@@ -49,6 +49,14 @@ def wait_for_state(pool: ClientPool, id: str, state: ClientState, error: str | N
     wait_until(there)
 
 
+def working(pool: ClientPool, id: str) -> LDClient:
+    """Wait until an environment has a client with flags, and return it."""
+    wait_for_state(pool, id, ClientState.WORKING)
+    client = pool.get(EnvironmentID(id))
+    assert client
+    return client
+
+
 def served_key(pool: ClientPool, id: str) -> str | None:
     client = pool.get(EnvironmentID(id))
     return client and client.get_sdk_key()

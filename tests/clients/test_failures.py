@@ -12,7 +12,7 @@ from support.waiting import wait_until
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from clients.pools import params, sdk_key, served_key, status, value, wait_for_state
+from clients.pools import params, sdk_key, served_key, status, value, wait_for_state, working
 from ldclient import LDClient
 
 from autoconfig import RetryPolicy, StreamManager
@@ -118,9 +118,9 @@ def test_a_new_key_does_not_wait_for_the_delay_of_the_old_one(
 def test_jitter_shortens_the_delay(
     make_pool: MakePool, flags: FlagService, delays: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("random.random", lambda: 0.5)
     flags.refuse(sdk_key("a"), 2)
     pool = make_pool(retry=RetryPolicy(max_delay=60, jitter=0.5))
+    monkeypatch.setattr(pool._rotation._backoff, "_random", lambda: 0.5)
     pool.add_environment(params("1", "a"))
     wait_for_state(pool, "1", ClientState.WORKING)
     assert delays == [0, 0.75, 1.5]
@@ -129,7 +129,7 @@ def test_jitter_shortens_the_delay(
 def test_a_key_revoked_while_open_serves_on_and_heals(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    old = wait_until(lambda: pool.get("1", timeout=30))
+    old = working(pool, "1")
     flags.refuse(sdk_key("a"))
     flags.disconnect(sdk_key("a"))
     wait_for_state(pool, "1", ClientState.INTERRUPTED, "HTTP 401")
@@ -144,7 +144,7 @@ def test_a_key_revoked_while_open_serves_on_and_heals(make_pool: MakePool, flags
 def test_a_deletion_does_not_wait_for_refused_keys(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool(parallel=1, start_wait=10)
     pool.add_environment(params("0", "x"))
-    wait_until(lambda: pool.get("0", timeout=30))
+    working(pool, "0")
     for number in range(1, 6):
         flags.refuse(sdk_key(f"{number}"))
         pool.add_environment(params(f"{number}", f"{number}"))
@@ -164,7 +164,7 @@ def test_an_outage_at_the_start(make_pool: MakePool, flags: FlagService) -> None
         assert value(client) == "default"
         wait_until(lambda: status(pool, "1").error)
         assert status(pool, "1").state is ClientState.STARTING
-    assert value(pool.get("1", timeout=30)) == "blue"
+    wait_until(lambda: value(pool.get("1")) == "blue")
     assert pool.get("1") is client  # it comes by itself
     assert status(pool, "1").error is None
 
@@ -172,7 +172,7 @@ def test_an_outage_at_the_start(make_pool: MakePool, flags: FlagService) -> None
 def test_an_outage_later(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    client = wait_until(lambda: pool.get("1", timeout=30))
+    client = working(pool, "1")
     with flags.outage():
         wait_for_state(pool, "1", ClientState.INTERRUPTED)
         assert value(client) == "blue"
@@ -257,4 +257,4 @@ def test_a_constructor_that_raises_is_called_again(
     monkeypatch.setattr("autoconfig.clients.client.LDClient", Failing)
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    assert value(pool.get("1", timeout=30)) == "blue"
+    wait_until(lambda: value(pool.get("1")) == "blue")

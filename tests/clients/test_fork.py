@@ -13,7 +13,7 @@ from support.waiting import wait_until
 pytest.importorskip("ldclient")
 
 from clients.conftest import MakePool
-from clients.pools import params, value
+from clients.pools import params, value, working
 
 from autoconfig import ForkedError
 from autoconfig.clients import ClientPool
@@ -62,7 +62,7 @@ def use_borrowed(pool: ClientPool) -> None:
 def test_the_child_is_told_and_close_returns_at_once(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    wait_until(lambda: pool.get("1", timeout=30))
+    working(pool, "1")
 
     def check() -> bool:
         calls: list[Callable[[], object]] = [
@@ -87,7 +87,7 @@ def test_the_child_is_told_and_close_returns_at_once(make_pool: MakePool) -> Non
 def test_a_fork_while_another_thread_holds_the_lock_hangs_nothing(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    wait_until(lambda: pool.get("1", timeout=30))
+    working(pool, "1")
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -118,8 +118,8 @@ def test_a_pool_made_before_the_fork_works_in_the_child(make_pool: MakePool, fla
 
     def check() -> bool:
         pool.add_environment(params("1", "a"))
-        return value(pool.get("1", timeout=30)) == "blue" and pool.close()
+        return value(working(pool, "1")) == "blue" and pool.close()
 
     assert in_child(check)
     pool.add_environment(params("1", "a"))
-    assert value(pool.get("1", timeout=30)) == "blue"
+    wait_until(lambda: value(pool.get("1")) == "blue")

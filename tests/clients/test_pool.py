@@ -21,6 +21,7 @@ from clients.pools import (
     status,
     value,
     wait_for_state,
+    working,
 )
 from ldclient.config import Config
 from ldclient.feature_store import InMemoryFeatureStore
@@ -70,7 +71,7 @@ def test_the_old_client_serves_until_the_new_one_works(make_pool: MakePool, flag
     flags.set_flag("color", "red", sdk_key=sdk_key("b"))
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    old = wait_until(lambda: pool.get("1", timeout=30))
+    old = working(pool, "1")
     pool.update_environment(params("1", "b"))
     wait_until(lambda: flags.refusals[sdk_key("b")] > 1)
     assert pool.get("1") is old
@@ -117,7 +118,7 @@ def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, fl
 
     pool = make_pool(make_config, retry=RetryPolicy(max_delay=0.1, jitter=0))
     pool.add_environment(params("1", "a"))
-    client = wait_until(lambda: pool.get("1", timeout=30))
+    client = working(pool, "1")
     pool.update_environment(params("1", "b"))
     wait_for_state(pool, "1", ClientState.ROTATING, "HTTP 401")
     pool.update_environment(params("1", "a"))
@@ -132,7 +133,7 @@ def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, fl
 def test_a_change_of_names_makes_nothing(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    client = wait_until(lambda: pool.get("1", timeout=30))
+    client = working(pool, "1")
     pool.update_environment(params("1", "a", name="Live"))
     assert status(pool, "1").state is ClientState.WORKING
     assert pool.get("1") is client
@@ -141,7 +142,7 @@ def test_a_change_of_names_makes_nothing(make_pool: MakePool) -> None:
 def test_a_deleted_environment_is_gone_at_once_and_its_client_in_time(make_pool: MakePool, flags: FlagService) -> None:
     pool = make_pool()
     pool.add_environment(params("1", "a"))
-    wait_until(lambda: pool.get("1", timeout=30))
+    working(pool, "1")
     pool.delete_environment("1")
     assert pool.get("1") is None
     assert not pool.status()
@@ -170,7 +171,7 @@ def test_a_lazy_pool_makes_a_client_when_it_is_asked_for(make_pool: MakePool, fl
     pool.received_all_environments()
     assert pool.wait_until_ready(0)
     assert status(pool, "1").state is ClientState.IDLE
-    assert value(pool.get("1", timeout=30)) == "blue"
+    wait_until(lambda: value(pool.get("1")) == "blue")
     with pool.borrow("2", timeout=30) as client:
         assert value(client) == "blue"
     flags.wait_for_streams(sdk_key("c"), sdk_key("b"))
@@ -365,7 +366,7 @@ def test_the_sdk_s_own_client_stays_as_it_is(make_pool: MakePool, caplog: pytest
     caplog.set_level(logging.WARNING)
     pool = make_pool(start_wait=5)
     pool.add_environment(params("1", "a"))
-    wait_until(lambda: pool.get("1", timeout=30))
+    working(pool, "1")
     with pytest.raises(Exception, match="set_config was not called"):
         ldclient.get()
     assert not caplog.records

@@ -76,7 +76,7 @@ def test_a_storm_of_rotations(make_pool: MakePool, flags: FlagService) -> None:
     for reader in readers:
         reader.stop()
     assert [wrong for reader in readers for wrong in reader.wrong] == []
-    assert sum(reader.evaluations for reader in readers) > 1000
+    assert sum(reader.evaluations for reader in readers) > 100
     wait_until(lambda: {found.retired for found in pool.status().values()} == {0})
     assert pool.close()
     flags.wait_for_streams()

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from closing.run import PROMPT, MakeRun, Run, Serve
 from closing.states import idle
-from support.handled import forget_handled_exception
 from support.peer import WAITING, flood
 from support.recorder import Holding
+from support.threads import forget_handled_exception
 
 import autoconfig
 from autoconfig import StreamManager, StreamState

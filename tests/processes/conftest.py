@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from processes.control import Agents
+from processes.states import State, service
 from support.tls import write_authority, write_server
 
 
@@ -48,3 +49,11 @@ def agents(tmp_path: Path, closing: ExitStack) -> Iterator[Agents]:
     closing.callback(agents.close)
     yield agents
     assert agents.errors == ""
+
+
+@pytest.fixture
+def state(
+    request: pytest.FixtureRequest, closing: ExitStack, certificates: dict[str, str], server_context: ssl.SSLContext
+) -> State:
+    """The service that a test is parametrized with."""
+    return closing.enter_context(service(request.param, certificates, server_context))

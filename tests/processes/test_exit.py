@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import signal
-import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from processes.programs import PROMPT, TERMINATED, run_forks_to_end, run_to_end
-from processes.states import STATES, State, service
+from processes.states import STATES, State
 
 BROKEN = ("Logging error", "closed file", "Fatal Python error", "Traceback", "Exception ignored")
-
-
-@pytest.fixture
-def state(
-    request: pytest.FixtureRequest, closing: ExitStack, certificates: dict[str, str], server_context: ssl.SSLContext
-) -> State:
-    """The service that a test is parametrized with."""
-    return closing.enter_context(service(request.param, certificates, server_context))
 
 
 @pytest.fixture

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
-from contextlib import ExitStack
-
 import pytest
 from processes.control import Agent, Agents, FailedError
-from processes.states import STATES, State, service
+from processes.states import STATES, State
 from support.waiting import wait_until
 
 PENDING = {"stalled", "black hole", "back-off", "TLS stalled"}
-
-
-@pytest.fixture
-def state(
-    request: pytest.FixtureRequest, closing: ExitStack, certificates: dict[str, str], server_context: ssl.SSLContext
-) -> State:
-    """The service that a test is parametrized with."""
-    return closing.enter_context(service(request.param, certificates, server_context))
 
 
 @pytest.fixture

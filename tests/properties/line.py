@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
-from properties.promises import Outcome, Unlucky
+from properties.promises import Unlucky
 from properties.rules import Rules
-from support.dispatching import QUIET
+from support.dispatching import QUIET, Outcome
 from support.samples import delete_filter
 
 from autoconfig import HandlerErrors, MessageHandler, RetryPolicy

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
+
+from support.dispatching import ALLOWED, HALF_DONE, Outcome
 
 from autoconfig import EnvironmentParams, FilterParams
 
 Call = tuple[str, Any]
-Outcome = Literal["succeed", "fail at once", "fail half-way", "fail at the end"]
 FAILURES: list[Outcome] = ["fail at once", "fail half-way", "fail at the end"]
 # Classes: an instance that is raised again and again has a longer traceback each time.
 ERRORS: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit]
-HALF_DONE = "half done"
-# By the last call for an item and whether it succeeded: which calls may be the next.
-ALLOWED = {
-    ("delete", True): {"add"},
-    ("add", False): {"add", "delete"},
-    ("add", True): {"update", "delete"},
-    ("update", True): {"update", "delete"},
-    ("update", False): {"update", "delete"},
-    ("delete", False): {"delete"},
-}
 
 
 class Unlucky:

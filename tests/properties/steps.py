@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import strategies as st
 from properties.line import LONGEST, Step, Wait
 from properties.promises import FAILURES as FAILED
-from properties.promises import Outcome
+from support.dispatching import Outcome
 from support.samples import delete, delete_filter, environment, patch, patch_filter
 
 from autoconfig import FilterKey

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 from properties.line import RETRY, Line, Step, Wait
-from properties.promises import Outcome
 from properties.steps import CHANGES, NEW_FILTERS, ODDITIES, OUTCOMES, WAITS, several
+from support.dispatching import Outcome
 from support.random_data import examples
 
 from autoconfig import RetryPolicy

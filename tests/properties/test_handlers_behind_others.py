@@ -14,8 +14,9 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from properties.line import RETRY, Line, Step
-from properties.promises import Outcome, Unlucky
+from properties.promises import Unlucky
 from properties.steps import CHANGES, ODDITIES, OUTCOMES, WAITS, several
+from support.dispatching import Outcome
 from support.random_data import examples
 
 from autoconfig import (

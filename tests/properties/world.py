@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
-from properties.promises import FAILURES, Outcome, Unlucky
-from support.dispatching import QUIET
+from properties.promises import FAILURES, Unlucky
+from support.dispatching import QUIET, Outcome
 
 from autoconfig import EnvironmentID, FilterID, FilterKey, HandlerErrors, RetryPolicy, StreamManager
 from autoconfig.messages import EnvironmentRep, FilterRep

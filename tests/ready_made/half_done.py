@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Any, Literal
+from typing import Any
+
+from support.dispatching import ALLOWED, HALF_DONE, Outcome
 
 from autoconfig import EnvironmentID, EnvironmentParams, FilterID, FilterKey, FilterParams, MessageHandler
-
-Outcome = Literal["succeed", "fail at once", "fail half-way", "fail at the end"]
-HALF_DONE = "half done"
 
 
 class Calls:
@@ -52,15 +51,7 @@ class Calls:
 
     def _check(self, method: str, key: Hashable, item: object) -> None:
         last = self._last.get(key, ("delete", True))
-        allowed = {
-            ("delete", True): {"add"},
-            ("add", False): {"add", "delete"},
-            ("add", True): {"update", "delete"},
-            ("update", True): {"update", "delete"},
-            ("update", False): {"update", "delete"},
-            ("delete", False): {"delete"},
-        }
-        assert method in allowed[last], f"{method} {key!r} after {last}"
+        assert method in ALLOWED[last], f"{method} {key!r} after {last}"
         if last[1] and method == "update":
             assert item != self.held[key], f"{key!r} was up to date already"
         if isinstance(item, EnvironmentParams) and item.env_id in self.newest:

@@ -6,10 +6,13 @@ import datetime
 import itertools
 import socket
 import ssl
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import trustme
 from support.loopback import LoopbackServer, pump
+from support.proxies import Proxy
 from support.scripted_server import ScriptedServer
 
 NAMES = ("127.0.0.1", "localhost")
@@ -87,3 +90,11 @@ class Front(LoopbackServer):
     def serve(self, connection: socket.socket) -> None:
         with self.connected("127.0.0.1", self._behind) as upstream:
             pump(connection, upstream)
+
+
+def proxied(route: str, authority: Authority, stack: ExitStack) -> dict[str, Any]:
+    """Start a proxy where the way leads through one."""
+    if route == "direct":
+        return {}
+    context = authority.context() if route == "secure-tunnel" else None
+    return {"proxy_url": stack.enter_context(Proxy(context=context)).url}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from safety.certificates import Authority, Front
+from safety.certificates import Authority, Front, proxied
 from safety.log import LogWatch
 from safety.wire import EMPTY_PUT, ENDED, KEY, Follow
-from support.proxies import Proxy
 from support.recorder import Recorder
 from support.scripted_server import ScriptedServer
 
@@ -27,14 +25,6 @@ def server(stack: ExitStack) -> ScriptedServer:
 def front(server: ScriptedServer, authority: Authority, stranger: Authority, stack: ExitStack) -> Front:
     """The service's https side, which demands a certificate of another authority than its own."""
     return stack.enter_context(Front(server, authority.context(clients=stranger)))
-
-
-def proxied(route: str, authority: Authority, stack: ExitStack) -> dict[str, Any]:
-    """Start a proxy where the way leads through one."""
-    if route == "direct":
-        return {}
-    context = authority.context() if route == "secure-tunnel" else None
-    return {"proxy_url": stack.enter_context(Proxy(context=context)).url}
 
 
 @ROUTES

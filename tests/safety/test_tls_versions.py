@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 import requests
-from safety.certificates import Authority, Front
+from safety.certificates import Authority, Front, proxied
 from safety.log import LogWatch
 from safety.wire import EMPTY_PUT, Follow
-from support.proxies import Proxy
 from support.recorder import Recorder
 from support.scripted_server import ScriptedServer
 
@@ -61,14 +60,6 @@ def trusting(trust: str, authority: Authority, monkeypatch: pytest.MonkeyPatch) 
     else:
         monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(authority.file))
     return {}
-
-
-def proxied(route: str, authority: Authority, stack: ExitStack) -> dict[str, Any]:
-    """Start a proxy where the way leads through one."""
-    if route == "direct":
-        return {}
-    context = authority.context() if route == "secure-tunnel" else None
-    return {"proxy_url": stack.enter_context(Proxy(context=context)).url}
 
 
 @ROUTES

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from support.threads import LONG, at_once, background, handled
 
 from autoconfig.stream import cancel
 from autoconfig.stream.cancel import CancelToken
 
-AT_ONCE = 20.0  # seconds; what happens at once takes milliseconds, also on a busy machine
-LONG = 60.0  # seconds that nothing should wait to the end
 SHORT = 0.02
 Pair = tuple[socket.socket, socket.socket]
 
@@ -48,37 +45,6 @@ def with_timeouts(ends: Pair) -> Pair:
     for end in ends:
         end.settimeout(LONG)
     return ends
-
-
-@contextmanager
-def background(*targets: Callable[[], object]) -> Iterator[list[object]]:
-    """Run functions in threads; what they return is in the list at the end."""
-    results: list[object] = []
-    threads = [threading.Thread(target=lambda target=target: results.append(target())) for target in targets]
-    for thread in threads:
-        thread.start()
-    yield results
-    for thread in threads:
-        thread.join(LONG)
-    assert len(results) == len(targets)
-
-
-@contextmanager
-def handled(number: signal.Signals, handler: Callable[[], object]) -> Iterator[None]:
-    """Let a signal call a function."""
-    before = signal.signal(number, lambda *_: handler())
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
-@contextmanager
-def at_once() -> Iterator[None]:
-    """Check that the block takes no time to speak of."""
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started < AT_ONCE
 
 
 def test_a_token_is_not_cancelled_at_first() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from support.samples import environment, payload_filter
@@ -20,6 +20,17 @@ from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream.cancel import CancelToken
 
 Call = tuple[str, Any]
+Outcome = Literal["succeed", "fail at once", "fail half-way", "fail at the end"]
+HALF_DONE = "half done"
+# By the last call for an item and whether it succeeded: which calls may be the next.
+ALLOWED = {
+    ("delete", True): {"add"},
+    ("add", False): {"add", "delete"},
+    ("add", True): {"update", "delete"},
+    ("update", True): {"update", "delete"},
+    ("update", False): {"update", "delete"},
+    ("delete", False): {"delete"},
+}
 ALL: Call = ("received_all_environments", None)
 QUIET = logging.getLogger("tests.quiet")
 """A logger for those who fail a thousand times."""
