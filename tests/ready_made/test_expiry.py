@@ -22,12 +22,13 @@ from ready_made.samples import NOON, Stream, after, params
 from support.managing import library_threads
 from support.random_data import examples
 
-from autoconfig import EnvironmentID, EnvironmentParams, StreamManager, expiry
+from autoconfig import EnvironmentID, EnvironmentParams, StreamManager
 from autoconfig.environments import AcceptedKey
-from autoconfig.expiry import ExpiredKey, Schedule
 from autoconfig.messages import EnvironmentRep
-from autoconfig.ready_made_handler import attach, detach
-from autoconfig.registry import EnvironmentRegistry
+from autoconfig.ready_made import expiry
+from autoconfig.ready_made.base import attach, detach
+from autoconfig.ready_made.expiry import ExpiredKey, Schedule
+from autoconfig.ready_made.registry import EnvironmentRegistry
 from autoconfig.testing import DEMO_KEY, Emulator
 
 DISTANT = timedelta(days=1000)
