@@ -223,7 +223,8 @@ def test_it_waits_just_until_the_next_key() -> None:
     told: queue.Queue[tuple[str, datetime]] = queue.Queue()
     registry = EnvironmentRegistry()
     registry.on_key_expired(lambda expired: told.put((expired.key.value, now())))
-    first, second = now() + timedelta(milliseconds=50), now() + timedelta(milliseconds=100)
+    start = now().replace(microsecond=0)  # because the wire has whole milliseconds
+    first, second = start + timedelta(milliseconds=1050), start + timedelta(milliseconds=1100)
     accepted = [AcceptedKey("second", expiration=second), AcceptedKey("first", expiration=first)]
     registry.add_environment(params("e1", sdk_keys=accepted))
     for value, expiration in ("first", first), ("second", second):
