@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from .exceptions import ForkedError as ForkedError
     from .exceptions import KeyRejectedError as KeyRejectedError
     from .exceptions import NotReadyError as NotReadyError
-    from .expiry import ExpiredKey as ExpiredKey
-    from .filtering import FilteredHandler as FilteredHandler
-    from .filtering import FilterExpander as FilterExpander
     from .handler import MessageHandler as MessageHandler
     from .handler_errors import HandlerErrors as HandlerErrors
     from .handler_errors import HandlerFailure as HandlerFailure
@@ -39,11 +36,14 @@ if TYPE_CHECKING:
     from .identifiers import MobileKey as MobileKey
     from .identifiers import SDKKey as SDKKey
     from .manager import StreamManager as StreamManager
+    from .ready_made.expiry import ExpiredKey as ExpiredKey
+    from .ready_made.filtering import FilteredHandler as FilteredHandler
+    from .ready_made.filtering import FilterExpander as FilterExpander
+    from .ready_made.registry import EnvironmentRegistry as EnvironmentRegistry
+    from .ready_made.registry import RegistryChange as RegistryChange
     from .receiver import Action as Action
     from .receiver import Item as Item
     from .receiver import MessageReceiver as MessageReceiver
-    from .registry import EnvironmentRegistry as EnvironmentRegistry
-    from .registry import RegistryChange as RegistryChange
     from .status import ContentSource as ContentSource
     from .status import ErrorInfo as ErrorInfo
     from .status import ErrorKind as ErrorKind
@@ -68,9 +68,9 @@ _MODULES = {
     "ForkedError": "exceptions",
     "KeyRejectedError": "exceptions",
     "NotReadyError": "exceptions",
-    "ExpiredKey": "expiry",
-    "FilterExpander": "filtering",
-    "FilteredHandler": "filtering",
+    "ExpiredKey": "ready_made.expiry",
+    "FilterExpander": "ready_made.filtering",
+    "FilteredHandler": "ready_made.filtering",
     "MessageHandler": "handler",
     "HandlerErrors": "handler_errors",
     "HandlerFailure": "handler_errors",
@@ -84,8 +84,8 @@ _MODULES = {
     "Action": "receiver",
     "Item": "receiver",
     "MessageReceiver": "receiver",
-    "EnvironmentRegistry": "registry",
-    "RegistryChange": "registry",
+    "EnvironmentRegistry": "ready_made.registry",
+    "RegistryChange": "ready_made.registry",
     "ContentSource": "status",
     "ErrorInfo": "status",
     "ErrorKind": "status",

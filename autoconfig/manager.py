@@ -24,7 +24,7 @@ from .handler_errors import HandlerErrors
 from .identifiers import AutoConfigKey
 from .keys import KeySource
 from .messages import Batch
-from .ready_made_handler import AttachedStream, attach, detach
+from .ready_made.base import AttachedStream, attach, detach
 from .safe_logger import Logger, SafeLogger
 from .service import Service
 from .status import StatusListener, StreamState, StreamStatus

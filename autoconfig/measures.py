@@ -13,7 +13,7 @@ import attrs
 
 from .environments import EnvironmentParams
 from .exceptions import ForkedError
-from .registry import EnvironmentRegistry
+from .ready_made.registry import EnvironmentRegistry
 from .status import ContentSource, StreamState, StreamStatus
 
 if TYPE_CHECKING:  # they need other extras

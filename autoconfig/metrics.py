@@ -20,8 +20,8 @@ from .handler import MessageHandler, check_handler
 from .identifiers import EnvironmentID, FilterID
 from .manager import StreamManager
 from .measures import EACH_NEXT_EXPIRY, FLEET, LEADER, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
-from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
-from .registry import EnvironmentRegistry
+from .ready_made.base import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
+from .ready_made.registry import EnvironmentRegistry
 
 if TYPE_CHECKING:  # they need other extras
     from .clients import ClientPool

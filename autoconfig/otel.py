@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
 
 from .manager import StreamManager
 from .measures import FLEET, LEADER, NEXT_EXPIRY, POOL, REGISTRY, STREAM, Kind, Measure
-from .registry import EnvironmentRegistry
+from .ready_made.registry import EnvironmentRegistry
 from .version import __version__
 
 if TYPE_CHECKING:  # they need other extras

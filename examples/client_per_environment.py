@@ -13,7 +13,7 @@ from ldclient.config import Config
 from autoconfig import EnvironmentParams, KeyRejectedError, StreamManager
 from autoconfig.clients import ClientPool
 
-SDK_URI = os.environ.get("SDK_URI")  # of a Relay Proxy, for instance
+SDK_URI = os.environ.get("SDK_URI")  # for instance that of a Relay Proxy
 
 
 def make_config(environment: EnvironmentParams) -> Config:

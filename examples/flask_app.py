@@ -3,10 +3,10 @@ A Flask service that lists the environments under ``/environments``, without the
 
     AUTO_CONFIG_KEY=rel-… flask --app flask_app run
 
-The stream is followed from the first request on, and not from the import or from
-``create_app()``. Those also run where no requests are served: in the parent process of
-the reloader (``--reload``, ``--debug``), in ``flask routes`` and ``flask shell``, and
-before the fork of a server that preloads, whose workers would not have the threads.
+The first request starts the stream, and not the import or ``create_app()``. Those also
+run in processes that serve no requests: in the parent process of the reloader
+(``--reload``, ``--debug``), in ``flask routes`` and ``flask shell``, and in the master
+of a server that preloads, whose forked workers would not have the threads.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FIRST_WAIT = 5.0  # seconds that a request waits for the first configuration
 
 
 class Stream:
-    """A stream that is followed from the first request on."""
+    """A stream that the first request starts."""
 
     def __init__(self, key: str, uri: str) -> None:
-        self.registry = EnvironmentRegistry()  # any thread may ask it
+        self.registry = EnvironmentRegistry()  # any thread may look up environments
         # This checks its arguments, and starts nothing.
         self.manager = StreamManager(key, uri, self.registry)
         self._lock = threading.Lock()  # guards _started; first requests may coincide
@@ -42,7 +42,7 @@ class Stream:
         with self._lock:
             if not self._started:
                 self.manager.start()
-                # So that the service sees a proper end. Nothing would hang without it:
+                # Ends the connection properly. Without it nothing would hang, because
                 # the threads are daemons.
                 atexit.register(self.manager.close)
                 self._started = True
@@ -58,7 +58,7 @@ class Stream:
 def create_app() -> Flask:
     """Return the application; ``flask run`` finds this function by its name."""
     app = Flask(__name__)
-    # Made here, so that a server without a key does not come up.
+    # Made here, so that a server without a key fails at its start.
     uri = os.environ.get("STREAM_URI", "https://stream.launchdarkly.com")
     stream = Stream(os.environ["AUTO_CONFIG_KEY"], uri)
 
@@ -70,8 +70,8 @@ def create_app() -> Flask:
             return {"state": state}, 503, {"Retry-After": "5"}
         known = stream.registry.environments.values()
         return {
-            # In an outage the last known list is better than none; INTERRUPTED says
-            # that it may be out of date.
+            # In an outage the last known list is better than none. The state
+            # INTERRUPTED tells that it may be out of date.
             "state": stream.manager.status.state.value,
             "environments": [without_keys(params) for params in known],
         }

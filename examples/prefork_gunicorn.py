@@ -3,15 +3,15 @@ An application for gunicorn, and its configuration: each worker follows the stre
 
     AUTO_CONFIG_KEY=rel-… gunicorn -c python:prefork_gunicorn prefork_gunicorn:app
 
-Threads do not survive a fork. So the manager is started after it, in ``post_fork``,
-whether or not there is ``--preload``, which imports the application once, before the
-fork. A manager that is started at import works without ``--preload`` and fails with it:
-it runs in gunicorn's master, and the workers have none. (The library notices. In the
-worker it logs a WARNING, and ``join()`` raises ``ForkedError``.)
+Threads do not survive a fork, so ``post_fork`` starts the manager in each worker. This
+works with and without ``--preload``, which imports the application before the fork. If
+you start the manager at import instead, it works without ``--preload`` only. With it,
+the manager runs in gunicorn's master, and the workers have none. (The library notices:
+in the worker it logs a WARNING, and ``join()`` raises ``ForkedError``.)
 
-Note the ``python:``. It imports this module, so that hooks and application share
-``manager``. With ``-c prefork_gunicorn.py`` gunicorn would run it a second time, as a
-module of another name.
+The option has to be ``-c python:prefork_gunicorn``. It imports this module, so that
+hooks and application share ``manager``. With ``-c prefork_gunicorn.py`` gunicorn would
+run the file a second time, as a module with another name.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ logging.basicConfig(
     format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
 )
 
-# Made before the fork, so that a missing key ends gunicorn at once instead of one
-# worker after the other. This starts nothing, so each worker has a copy of its own to
-# start.
+# Made before the fork, so that a missing key ends gunicorn at once, and not one worker
+# after the other. This starts nothing: each worker starts its own copy.
 registry = EnvironmentRegistry()
 uri = os.environ.get("STREAM_URI", "https://stream.launchdarkly.com")
 manager = StreamManager(os.environ["AUTO_CONFIG_KEY"], uri, registry)
@@ -49,7 +48,7 @@ def post_fork(server: object, worker: object) -> None:
 
 
 def worker_exit(server: object, worker: object) -> None:
-    """Called by gunicorn in each worker that ends in good order."""
+    """Called by gunicorn in each worker that ends regularly."""
     manager.close()
 
 
@@ -60,7 +59,7 @@ def app(
     state = manager.status.state.value
     answer: dict[str, Any] = {"worker": os.getpid(), "state": state}
     status = "503 Service Unavailable"
-    with contextlib.suppress(AutoConfigError):  # the state says what is wrong
+    with contextlib.suppress(AutoConfigError):  # the state tells what is wrong
         registry.wait_until_ready(timeout=5.0)
         status = "200 OK"
         names = [params.identifiers for params in registry.environments.values()]

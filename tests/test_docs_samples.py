@@ -34,7 +34,7 @@ EXTRAS |= {"redis", "uwsgi", "uwsgidecorators"}
 RUNNER = """
 import json, os, re, signal, sys, traceback
 import pytest
-import autoconfig.manager, autoconfig.registry, autoconfig.testing.emulator, autoconfig.testing.recording
+import autoconfig.manager, autoconfig.ready_made.registry, autoconfig.testing.emulator, autoconfig.testing.recording
 
 def run(text):
     signal.signal(signal.SIGALRM, signal.default_int_handler)

@@ -117,7 +117,7 @@ def test_the_page_on_architecture_names_the_files_that_exist() -> None:
     named = set(re.findall(r"`((?:[a-z_]+/)?[a-z_]+\.py)`", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
     core = {
         path.relative_to(package).as_posix()
-        for room in ("", "stream", "dispatch")
+        for room in ("", "stream", "dispatch", "ready_made")
         for path in (package / room).glob("[a-z]*.py")
     }
     assert core - named == set()

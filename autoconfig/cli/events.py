@@ -16,9 +16,9 @@ import attrs
 from ..environments import EnvironmentParams, FilterParams
 from ..exceptions import KeyRejectedError
 from ..handler import MessageHandler
-from ..handlers_in_a_row import HandlersInARow
 from ..identifiers import FilterID
-from ..registry import EnvironmentRegistry
+from ..ready_made.in_a_row import HandlersInARow
+from ..ready_made.registry import EnvironmentRegistry
 from ..status import StreamStatus
 from . import FAILURE, KEY_REJECTED, NOT_READY
 from .output import CommandError

@@ -9,12 +9,12 @@ from autoconfig import EnvironmentID, EnvironmentParams, MessageHandler
 
 class Announcer(MessageHandler):
     """
-    Announces every change of the environments, but not the environments that are there
-    at the beginning.
+    Announces every change of the environments, but not the environments that exist at
+    the beginning.
 
-    Whatever :attr:`announce` raises goes on to the stream's manager, which makes the
-    same call again until it succeeds. So a method announces first, and remembers after
-    that: an announcement may come twice, but none is lost.
+    If ``announce`` raises, the method raises, and the manager retries the call. So a
+    method first announces and then remembers: an announcement may come twice, but none
+    is lost.
 
     Args:
         announce: Called with a sentence, in the stream's thread, which waits until it
@@ -38,15 +38,17 @@ class Announcer(MessageHandler):
         self._known[params.env_id] = params
 
     def delete_environment(self, id: EnvironmentID) -> None:
-        self._announce(f"{name(self._known[id])} was deleted.")
-        del self._known[id]
+        known = self._known.get(id)  # unknown after an addition that raised
+        if known:
+            self._announce(f"{name(known)} was deleted.")
+            del self._known[id]
 
     def received_all_environments(self) -> None:
         self._complete = True
 
 
 def differences(before: EnvironmentParams, after: EnvironmentParams) -> list[str]:
-    """Return sentences on what people should know of a change; none holds a key."""
+    """Return sentences about a change; none holds a key."""
     found = []
     if name(before) != name(after):
         found.append(f"{name(before)} is {name(after)} now.")

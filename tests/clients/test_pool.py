@@ -36,8 +36,8 @@ from autoconfig import (
     StreamManager,
 )
 from autoconfig.clients import ClientPool, ClientState
-from autoconfig.filtering import FilteredHandler
 from autoconfig.messages import EnvironmentRep, SDKKeyRep
+from autoconfig.ready_made.filtering import FilteredHandler
 from autoconfig.testing import Emulator
 from autoconfig.testing.flags import FlagService
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from ready_made.samples import NOON, params
 
 from autoconfig import EnvironmentID
-from autoconfig.registry import EnvironmentRegistry
+from autoconfig.ready_made.registry import EnvironmentRegistry
 
 Check = Callable[[], object]
 """Looks something up; what it returns, if that is true, is what was wrong about it."""

@@ -21,7 +21,7 @@ from autoconfig import (
 )
 from autoconfig.environments import AcceptedKey
 from autoconfig.messages import KeyRep
-from autoconfig.ready_made_handler import AttachedStream
+from autoconfig.ready_made.base import AttachedStream
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 

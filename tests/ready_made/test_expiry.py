@@ -22,12 +22,13 @@ from ready_made.samples import NOON, Stream, after, params
 from support.managing import library_threads
 from support.random_data import examples
 
-from autoconfig import EnvironmentID, EnvironmentParams, StreamManager, expiry
+from autoconfig import EnvironmentID, EnvironmentParams, StreamManager
 from autoconfig.environments import AcceptedKey
-from autoconfig.expiry import ExpiredKey, Schedule
 from autoconfig.messages import EnvironmentRep
-from autoconfig.ready_made_handler import attach, detach
-from autoconfig.registry import EnvironmentRegistry
+from autoconfig.ready_made import expiry
+from autoconfig.ready_made.base import attach, detach
+from autoconfig.ready_made.expiry import ExpiredKey, Schedule
+from autoconfig.ready_made.registry import EnvironmentRegistry
 from autoconfig.testing import DEMO_KEY, Emulator
 
 DISTANT = timedelta(days=1000)
@@ -222,7 +223,8 @@ def test_it_waits_just_until_the_next_key() -> None:
     told: queue.Queue[tuple[str, datetime]] = queue.Queue()
     registry = EnvironmentRegistry()
     registry.on_key_expired(lambda expired: told.put((expired.key.value, now())))
-    first, second = now() + timedelta(milliseconds=50), now() + timedelta(milliseconds=100)
+    start = now().replace(microsecond=0)  # because the wire has whole milliseconds
+    first, second = start + timedelta(milliseconds=1050), start + timedelta(milliseconds=1100)
     accepted = [AcceptedKey("second", expiration=second), AcceptedKey("first", expiration=first)]
     registry.add_environment(params("e1", sdk_keys=accepted))
     for value, expiration in ("first", first), ("second", second):

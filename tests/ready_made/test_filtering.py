@@ -18,10 +18,10 @@ from autoconfig import (
     MessageHandler,
     StreamManager,
 )
-from autoconfig.filtering import FilteredHandler, FilterExpander
 from autoconfig.handler_errors import HandlerErrors
 from autoconfig.messages import EnvironmentRep, FilterRep
-from autoconfig.registry import EnvironmentRegistry
+from autoconfig.ready_made.filtering import FilteredHandler, FilterExpander
+from autoconfig.ready_made.registry import EnvironmentRegistry
 from autoconfig.testing import DEMO_KEY, Emulator
 
 E1 = EnvironmentID("e1")

@@ -18,7 +18,7 @@ from support.recorder import Recorder
 
 from autoconfig import EnvironmentID, EnvironmentParams, EnvironmentRegistry, FilterExpander, FilterID, MessageHandler
 from autoconfig.dispatch.calls import StoppedError
-from autoconfig.ready_made_handler import attach, detach
+from autoconfig.ready_made.base import attach, detach
 
 E1 = EnvironmentID("e1")
 

@@ -32,9 +32,9 @@ from autoconfig import (
     StreamManager,
 )
 from autoconfig.messages import EnvironmentRep, FilterRep, SDKKeyRep
-from autoconfig.ready_made_handler import attach
-from autoconfig.registry import EnvironmentRegistry, RegistryChange
-from autoconfig.snapshot_dict import SnapshotDict
+from autoconfig.ready_made.base import attach
+from autoconfig.ready_made.registry import EnvironmentRegistry, RegistryChange
+from autoconfig.ready_made.snapshot_dict import SnapshotDict
 from autoconfig.testing import DEMO_KEY, Emulator
 
 E1 = EnvironmentID("e1")

@@ -16,7 +16,7 @@ from support.random_data import examples
 
 from autoconfig import Action, EnvironmentID, EnvironmentParams
 from autoconfig.environments import AcceptedKey
-from autoconfig.registry import EnvironmentRegistry, RegistryChange
+from autoconfig.ready_made.registry import EnvironmentRegistry, RegistryChange
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 FAR_AWAY = datetime.max.replace(tzinfo=timezone.utc)

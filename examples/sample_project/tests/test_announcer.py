@@ -53,8 +53,8 @@ def announcer(announced: list[str]) -> Announcer:
     return Announcer(announced.append)
 
 
-# The handler by itself. ``to_params()`` makes of what the service sends what a handler
-# gets.
+# The handler by itself. ``to_params()`` turns an environment as the service sends it
+# into the object that a handler gets.
 
 
 def test_the_first_environments_are_not_announced(
@@ -83,18 +83,26 @@ def test_a_new_key_is_announced_with_the_time_that_the_old_one_has(
     ]
 
 
+def test_an_environment_whose_announcement_failed_may_be_deleted(
+    announcer: Announcer, announced: list[str]
+) -> None:
+    announcer.received_all_environments()
+    announcer.delete_environment(STAGING.env_id)
+    assert announced == []
+
+
 # With a stream
 
 
 @pytest.fixture
 def autoconfig_emulator_options() -> dict[str, Any]:
-    """What the emulator begins with, for all tests of this module."""
+    """Options of the emulator for all tests of this module."""
     return {"environments": [STAGING]}
 
 
 @pytest.fixture
 def calls(announcer: Announcer) -> RecordingHandler:
-    """Hands calls on to the announcer, and lets a test wait until one has returned."""
+    """Passes calls on to the announcer, and lets a test wait until one has returned."""
     return RecordingHandler(announcer)
 
 
@@ -102,7 +110,7 @@ def calls(announcer: Announcer) -> RecordingHandler:
 def manager(
     autoconfig_emulator: Emulator, calls: RecordingHandler
 ) -> Iterator[StreamManager]:
-    """A manager that follows the emulator, and loses no time when something fails."""
+    """A manager that follows the emulator, and retries at once."""
     quick = RetryPolicy(max_delay=0.01)
     with StreamManager(
         autoconfig_emulator.key,
@@ -151,7 +159,7 @@ def test_what_changes_in_an_outage_is_announced_after_it(
 
 
 @pytest.mark.usefixtures("manager")
-def test_an_announcement_that_fails_is_made_again(
+def test_an_announcement_that_fails_is_retried(
     autoconfig_emulator: Emulator,
     calls: RecordingHandler,
     announcer: Announcer,

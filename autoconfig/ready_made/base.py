@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol, TypeVar
 
-from .identifiers import EnvironmentID, FilterID
+from ..identifiers import EnvironmentID, FilterID
 from .inner_calls import note_error, stop
 
 K = TypeVar("K", bound=Hashable)

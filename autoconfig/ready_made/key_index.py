@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Hashable, Iterable
 from datetime import datetime, timezone
 
-from .environments import EnvironmentParams
-from .identifiers import EnvironmentID
-from .validation import check_instance
+from ..environments import EnvironmentParams
+from ..identifiers import EnvironmentID
+from ..validation import check_instance
 
 Keys = dict[Hashable, datetime | None]
 """Keys of an environment, and when each of them expires."""

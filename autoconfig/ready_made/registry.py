@@ -12,19 +12,19 @@ from typing import Literal, TypeVar
 
 import attrs
 
-from .environments import EnvironmentParams, FilterParams
-from .exceptions import NotReadyError
+from ..environments import EnvironmentParams, FilterParams
+from ..exceptions import NotReadyError
+from ..handler import MessageHandler, check_handler
+from ..identifiers import EnvironmentID, FilterID
+from ..receiver import Action
+from ..safe_logger import SafeLogger
+from ..validation import check_callable, check_seconds
+from .base import AttachedStream, ReadyMadeHandler
 from .expiry import ExpiredKey, ExpiryCallbacks
-from .handler import MessageHandler, check_handler
-from .handlers_in_a_row import HandlersInARow
-from .identifiers import EnvironmentID, FilterID
+from .in_a_row import HandlersInARow
 from .inner_calls import raise_first
 from .key_index import NO_KEYS, KeyIndex, keys_of
-from .ready_made_handler import AttachedStream, ReadyMadeHandler
-from .receiver import Action
-from .safe_logger import SafeLogger
 from .snapshot_dict import SnapshotDict
-from .validation import check_callable, check_seconds
 
 ExpiryCallback = TypeVar("ExpiryCallback", bound=Callable[[ExpiredKey], object])
 

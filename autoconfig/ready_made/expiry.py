@@ -14,10 +14,10 @@ from typing import Literal
 
 import attrs
 
-from .daemon_threads import daemon_thread
-from .environments import AcceptedKey, EnvIdentifiers, EnvironmentParams
-from .identifiers import EnvironmentID
-from .safe_logger import SafeLogger
+from ..daemon_threads import daemon_thread
+from ..environments import AcceptedKey, EnvIdentifiers, EnvironmentParams
+from ..identifiers import EnvironmentID
+from ..safe_logger import SafeLogger
 
 KeyKind = Literal["sdk", "mobile"]
 _STALE = 64  # outdated entries that the heap may always hold; removing fewer costs more than it saves

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import Generic, NoReturn, TypeVar
 
-from .dispatch.calls import StoppedError
-from .safe_logger import SafeLogger
+from ..dispatch.calls import StoppedError
+from ..safe_logger import SafeLogger
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from .environments import EnvironmentParams, FilterParams
-from .handler import check_methods
-from .identifiers import EnvironmentID, FilterID, FilterKey
+from ..environments import EnvironmentParams, FilterParams
+from ..handler import check_methods
+from ..identifiers import EnvironmentID, FilterID, FilterKey
+from .base import AttachedStream, ReadyMadeHandler, attach, keep_environment
 from .inner_calls import InnerCalls, Unknown, raise_first
-from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, keep_environment
 
 Id = TypeVar("Id", EnvironmentID, FilterID)
 T = TypeVar("T")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeVar
 
-from .environments import EnvironmentParams, FilterParams
-from .handler import MessageHandler
-from .identifiers import EnvironmentID, FilterID
+from ..environments import EnvironmentParams, FilterParams
+from ..handler import MessageHandler
+from ..identifiers import EnvironmentID, FilterID
+from .base import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
 from .inner_calls import InnerCalls, Unknown, raise_first
-from .ready_made_handler import AttachedStream, ReadyMadeHandler, attach, detach, keep_environment, keep_filter
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
