@@ -54,39 +54,19 @@ def _environment(id: str, project: str, name: str, mobile_key: str, sdk_key: str
 
 
 # All ids and keys are made up.
-PRODUCTION = _environment(
-    "64c1f0a2b7e94d0012ab3c01",
-    "Shop",
-    "Production",
-    "mob-1f6a2c3e-8b40-4d7e-9a51-6c0e7f2b9d14",
-    "sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7",
-)
-STAGING = _environment(
-    "64c1f0a2b7e94d0012ab3c02",
-    "Shop",
-    "Staging",
-    "mob-3b8d5e70-94a1-4f26-b3c8-d2e91a0f5c27",
-    "sdk-f47ac10b-58cc-4372-a567-0e02b2c3d479",
-    "sdk-1d5a0c86-2e7b-4f93-8a4d-6b0f9e3c7152",
-)
-DOCS = _environment(
-    "64c1f0a2b7e94d0012ab3c03",
-    "Docs",
-    "Production",
-    "mob-5e2f9a14-07cb-4e83-8d16-a94b3c7e0f52",
-    "sdk-9b2d7f3a-61c4-4e08-b5a9-3f8e0d1c6b74",
-)
+# fmt: off
+PRODUCTION = _environment("64c1f0a2b7e94d0012ab3c01", "Shop", "Production", "mob-1f6a2c3e-8b40-4d7e-9a51-6c0e7f2b9d14",
+                          "sdk-7c9e6679-7425-40de-944b-e07fc1f90ae7")
+STAGING = _environment("64c1f0a2b7e94d0012ab3c02", "Shop", "Staging", "mob-3b8d5e70-94a1-4f26-b3c8-d2e91a0f5c27",
+                       "sdk-f47ac10b-58cc-4372-a567-0e02b2c3d479", "sdk-1d5a0c86-2e7b-4f93-8a4d-6b0f9e3c7152")
+DOCS = _environment("64c1f0a2b7e94d0012ab3c03", "Docs", "Production", "mob-5e2f9a14-07cb-4e83-8d16-a94b3c7e0f52",
+                    "sdk-9b2d7f3a-61c4-4e08-b5a9-3f8e0d1c6b74")
+PREVIEW = _environment("64c1f0a2b7e94d0012ab3c04", "Docs", "Preview", "mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36",
+                       "sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928")
+# fmt: on
 ENVIRONMENTS = (PRODUCTION, STAGING, DOCS)
-
 EUROPE = FilterID("64c1f0a2b7e94d0012ab3f01")
 FILTERS = {EUROPE: FilterRep("shop", FilterKey("europe"), version=1)}
-PREVIEW = _environment(
-    "64c1f0a2b7e94d0012ab3c04",
-    "Docs",
-    "Preview",
-    "mob-8a4c1d6f-3e95-4b07-92fd-7e5b0c8a1d36",
-    "sdk-2e8f4b1d-90a7-4c35-8e6b-d1f7a3c05928",
-)
 NEW_SDK_KEY = SDKKey("sdk-b3a5d8e1-4f72-4960-a1c8-5d9e2f7b0c63")
 WEB = FilterID("64c1f0a2b7e94d0012ab3f02")
 
