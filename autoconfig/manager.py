@@ -53,8 +53,8 @@ class StreamManager:
     ``[2 rel-…0ae7]``. The names of its threads have the number too.
 
     In a fork of the process that called :meth:`start`, the manager is off; methods that start, wait or add a listener
-    raise :class:`ForkedError` there. A timeout that is not a number is a ``TypeError``; one that is negative or longer
-    than 366 days is a ``ValueError``.
+    raise :class:`ForkedError` there. Timeouts are in seconds; ``None`` means to wait for ever. A timeout that is not a
+    number is a ``TypeError``; one that is negative or longer than 366 days is a ``ValueError``.
 
     Args:
         key: The auto-configuration key, ``rel-…``; a secret. A string is the key itself, never a path. A file that
@@ -273,9 +273,6 @@ class StreamManager:
         """
         Wait until the stream is off: closed, or ended because the key was refused.
 
-        Args:
-            timeout: How many seconds to wait; ``None`` means for ever.
-
         Returns:
             Whether the stream is off. A callback that called :meth:`close` may still be running then.
 
@@ -293,9 +290,6 @@ class StreamManager:
     def wait_until_ready(self, timeout: float | None = None) -> None:
         """
         Wait until the first full configuration has been handed over: ``received_all_environments`` was called.
-
-        Args:
-            timeout: How many seconds to wait; ``None`` means for ever.
 
         Raises:
             KeyRejectedError: The key was refused before.
@@ -344,7 +338,7 @@ class StreamManager:
 
         Args:
             state: The state.
-            timeout: How many seconds to wait; ``None`` means for ever.
+            timeout: How long to wait.
 
         Returns:
             Whether it is. When the stream is off it returns at once, because the state will not change any more.

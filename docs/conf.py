@@ -86,7 +86,7 @@ nitpick_ignore_regex = [
     (r"py:(?:class|exc)", r"[A-Z]\w*(?:Error|Exception|Exit|Interrupt)"),  # built-in exceptions
     # Of opentelemetry and redis: the name alone where a type is imported for type checkers only.
     (r"py:class", r"Meter|Redis"),
-    (r"py:class", r"autoconfig\.(?:receiver\.T|registry\.ExpiryCallback)"),  # type variables
+    (r"py:class", r"autoconfig\.(?:receiver\.T|ready_made\.registry\.ExpiryCallback)"),  # type variables
     # How sources other than the service's stream are made, which is no public interface.
     (
         r"py:class",

@@ -126,6 +126,9 @@ class _File:
     def __init__(self, path: Path, form: str) -> None:
         if path.is_dir():
             raise CommandError("--output", "is a directory", "give the name of a file in it", USAGE)
+        if path.exists() and not path.is_file():
+            fix = "give the name of a file; or use --exec, or snapshot --json --reveal"
+            raise CommandError("--output", "is a device or a pipe, which no file can replace", fix, USAGE)
         if not path.absolute().parent.is_dir():
             raise CommandError("--output", "its directory does not exist", "make it first", USAGE)
         self.path = path

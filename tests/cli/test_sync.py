@@ -368,11 +368,12 @@ def test_other_commands_take_an_archive(start: Start, tmp_path: Path, command: s
         ([], "nothing to do"),
         (["--output", "nowhere/file"], "directory does not exist"),
         (["--output", "."], "is a directory"),
+        (["--output", "/dev/null"], "is a device or a pipe"),
         (["--output", "f", "--format", "yaml"], "yaml"),
         (["--exec", "true", "--exec-timeout", "0"], "above zero"),
         (["--archive", "f", "--output", "g"], "cannot be given together with --uri"),
     ],
-    ids=["nothing", "no-directory", "directory", "format", "timeout", "archive-and-uri"],
+    ids=["nothing", "no-directory", "directory", "device", "format", "timeout", "archive-and-uri"],
 )
 def test_refuses_wrong_arguments(
     arguments: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

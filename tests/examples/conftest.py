@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from examples.running import Example
+from support.running import Running
 
 from autoconfig import EnvironmentID, MobileKey, SDKKey
 from autoconfig.messages import EnvironmentRep, SDKKeyRep
@@ -45,7 +45,7 @@ SECRETS = [DEMO_KEY, NEW_KEY] + [key for rep in (PRODUCTION, STAGING) for key in
 # The SDK leaves the socket of an answer such as 401 to the garbage collector, and gunicorn those of its workers.
 WARNINGS = dict.fromkeys(["client_per_environment.py", "prefork_gunicorn.py"], "ignore::ResourceWarning")
 
-Start = Callable[..., Example]
+Start = Callable[..., Running]
 """Runs Python: ``start("flask_app.py", "-m", "flask", …, VARIABLE="value")``; without arguments it runs the file."""
 
 
@@ -73,10 +73,10 @@ def service() -> Iterator[Emulator]:
 
 @pytest.fixture
 def start(service: Emulator, tmp_path: Path) -> Iterator[Start]:
-    running: list[Example] = []
+    running: list[Running] = []
     with ExitStack() as closing:
 
-        def start(file: str, *arguments: str, **variables: str) -> Example:
+        def start(file: str, *arguments: str, **variables: str) -> Running:
             # A copy, because a test may edit it, and so that nothing is written into the checkout.
             shutil.copy(EXAMPLES / file, tmp_path)
             defaults = {"STREAM_URI": service.uri, "AUTO_CONFIG_KEY": service.key, "HOME": str(tmp_path)}
@@ -87,7 +87,7 @@ def start(service: Emulator, tmp_path: Path) -> Iterator[Start]:
                 WARNINGS.get(file, "always::ResourceWarning"),
                 *(arguments or [file]),
             ]
-            running.append(Example(command, os.environ | defaults | variables, tmp_path))
+            running.append(Running(command, os.environ | defaults | variables, tmp_path))
             closing.callback(running[-1].close)
             return running[-1]
 

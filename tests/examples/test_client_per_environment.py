@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from examples.conftest import NEW_KEY, PRODUCTION, STAGING, Start, need
-from examples.running import DEADLINE, Example
+from support.running import DEADLINE, Running
 
 from autoconfig.testing import Emulator
 from autoconfig.testing.flags import FlagService
@@ -22,12 +22,12 @@ def flags() -> Iterator[FlagService]:
 
 
 @pytest.fixture
-def run(start: Start, flags: FlagService) -> Callable[[], Example]:
+def run(start: Start, flags: FlagService) -> Callable[[], Running]:
     return lambda: start("client_per_environment.py", SDK_URI=flags.uri)
 
 
 def test_each_environment_has_a_client_with_its_current_key(
-    run: Callable[[], Example], flags: FlagService, service: Emulator
+    run: Callable[[], Running], flags: FlagService, service: Emulator
 ) -> None:
     run()
     flags.wait_for_streams(OLD_KEY, OTHER_KEY, timeout=DEADLINE)
@@ -45,9 +45,9 @@ def test_says_so_if_the_key_is_refused_or_missing(start: Start, flags: FlagServi
     assert "Traceback" not in refused.output
 
 
-@pytest.mark.parametrize("end", [Example.terminate, Example.interrupt], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("end", [Running.terminate, Running.interrupt], ids=["SIGTERM", "Ctrl-C"])
 def test_all_is_closed_at_the_end(
-    end: Callable[[Example], None], run: Callable[[], Example], flags: FlagService, service: Emulator
+    end: Callable[[Running], None], run: Callable[[], Running], flags: FlagService, service: Emulator
 ) -> None:
     program = run()
     flags.wait_for_streams(OLD_KEY, OTHER_KEY, timeout=DEADLINE)

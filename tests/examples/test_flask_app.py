@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from examples.conftest import PRODUCTION, STAGING, Start, need
-from examples.running import get
 from msgspec.structs import replace
+from support.running import get
 
 from autoconfig.testing import Emulator
 

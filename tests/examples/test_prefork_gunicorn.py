@@ -6,8 +6,8 @@ import signal
 
 import pytest
 from examples.conftest import STAGING, Start, need
-from examples.running import DEADLINE, get
 from msgspec.structs import replace
+from support.running import DEADLINE, get
 from support.waiting import wait_until
 
 from autoconfig.testing import Emulator

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.running import Example, get
 from frameworks.recipes import recipe
 from support.addresses import free_port
+from support.running import Running, get
 from support.samples import environment
 from support.waiting import wait_until
 
@@ -95,7 +95,7 @@ class Server:
     def __init__(self, folder: Path, service: Emulator, *command: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         port = self.address.partition(":")[2]
-        self.program = Example(
+        self.program = Running(
             [part.format(address=self.address, port=port) for part in command],
             {
                 **os.environ,

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.waiting import wait_until
+from support.waiting import LIMIT, wait_until
 
 pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
 
-from processes.control import WAITING, end_process
 from support.addresses import free_port
+from support.running import end_process
 from support.samples import environment, payload_filter
 
 from autoconfig import SDKKey
@@ -103,7 +103,7 @@ def test_the_alert_of_an_interrupted_stream_and_the_dashboard(prometheus: str, s
 
     wait_until(all_answer, lambda: f"without an answer: {missing}", pause=LOOK)
     wait_until(lambda: alerts(prometheus) == {}, lambda: str(alerts(prometheus)), pause=LOOK)
-    scraped = urllib.request.urlopen(f"http://127.0.0.1:{target}/metrics", timeout=WAITING).read().decode()
+    scraped = urllib.request.urlopen(f"http://127.0.0.1:{target}/metrics", timeout=LIMIT).read().decode()
     for text in (*expressions, *rules(prometheus)):
         assert set(re.findall(r"autoconfig_\w+", text)) <= set(re.findall(r"^autoconfig_\w+", scraped, re.MULTILINE))
     assert not re.search("sdk-|mob-|rel-", scraped)
@@ -142,11 +142,11 @@ def alerts(prometheus: str) -> dict[str, str]:
 def get(prometheus: str, path: str, **parameters: str) -> Any:
     """Ask the API; an expression that cannot be parsed is an error."""
     uri = f"{prometheus}/{path}?{urllib.parse.urlencode(parameters)}"
-    with urllib.request.urlopen(uri, timeout=WAITING) as answer:
+    with urllib.request.urlopen(uri, timeout=LIMIT) as answer:
         return json.load(answer)["data"]
 
 
 def is_ready(uri: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(uri, timeout=WAITING) as answer:
+    with suppress(OSError), urllib.request.urlopen(uri, timeout=LIMIT) as answer:
         return bool(answer.status == 200)
     return False

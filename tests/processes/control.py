@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from support.running import end_process
 
 KEY = "rel-5f3a1c9e-7d42-4b8e-9c61-2f0d8a4b7e13"
 NEVER = 60.0  # seconds of back-off that no test sees the end of
@@ -134,10 +134,3 @@ def start_program(module: str, *arguments: str, **options: Any) -> subprocess.Po
     # Python 3.12 warns of every fork of a process with threads, which is what is tried here.
     command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-m", f"processes.{module}", *arguments]
     return subprocess.Popen(command, cwd=TESTS, start_new_session=True, **options)
-
-
-def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Kill the group of a process that was started as a group of its own, and collect the process."""
-    with contextlib.suppress(ProcessLookupError):  # all have ended
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(WAITING)

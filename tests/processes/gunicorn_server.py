@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn import version_info  # type: ignore[import-untyped]
-from processes.control import KEY, TESTS, WAITING, end_process
+from processes.control import KEY, TESTS, WAITING
+from support.running import end_process
 from support.waiting import wait_until
 
 WORKERS = 2

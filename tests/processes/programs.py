@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from processes.control import KEY, NEVER, WAITING, end_process, start_program
+from processes.control import KEY, NEVER, WAITING, start_program
 from processes.states import State
+from support.running import end_process
 
 PROMPT = 20.0  # seconds in which any program has to end; what could hold it up lasts longer
 

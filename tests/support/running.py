@@ -1,4 +1,4 @@
-"""A program that runs in a process of its own, and what it has said so far."""
+"""Programs that run in processes of their own: what they have said so far, and their end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 DEADLINE = 60.0  # seconds for anything; what is waited for takes less than one
 
 
-class Example:
+class Running:
     """
     A running program, which leads a process group of its own.
 
@@ -51,7 +51,7 @@ class Example:
             try:
                 line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"no line with {containing!r}; the example said:\n{self.output}") from None
+                raise AssertionError(f"no line with {containing!r}; it said:\n{self.output}") from None
             if containing in line:
                 return line
 
@@ -83,7 +83,7 @@ class Example:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-                raise AssertionError(f"the example left processes behind; it said:\n{self.output}")
+                raise AssertionError(f"the program left processes behind; it said:\n{self.output}")
             self._reader.join()
             assert self.process.stdout
             self.process.stdout.close()
@@ -101,3 +101,10 @@ def get(address: str, path: str = "/") -> tuple[int, Any]:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, json.load(answer)
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """Kill the group of a process that was started as a group of its own, and collect the process."""
+    with suppress(ProcessLookupError):  # all have ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(DEADLINE)
