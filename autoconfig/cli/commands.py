@@ -15,7 +15,7 @@ from click.shell_completion import get_completion_class, shell_complete
 
 from ..validation import check_header_value
 from ..version import __version__
-from . import FAILURE, INTERRUPTED, OK, USAGE, interruptible
+from . import INTERRUPTED, OK, USAGE, interruptible
 from .options import (
     FILE,
     HOST,
@@ -363,7 +363,6 @@ def completion(shell: str) -> int:
       fish  ~/.config/fish/completions/autoconfig.fish
     """
     kind = get_completion_class(shell)
-    if kind is None:
-        return FAILURE
+    assert kind is not None
     put_line(kind(cli, {}, "autoconfig", _COMPLETE).source().rstrip("\n"))
     return OK

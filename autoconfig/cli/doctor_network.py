@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import os
 import re
 import socket
@@ -263,8 +262,6 @@ def look_up(host: str, port: int, timeout: float) -> list[str]:
     Raises:
         OSError: There are none. ``TimeoutError``, which is one, if it takes too long.
     """
-    if is_address(host):
-        return [host]
     found: list[Any] = []
 
     def ask() -> None:
@@ -284,12 +281,3 @@ def look_up(host: str, port: int, timeout: float) -> list[str]:
     if isinstance(found[0], OSError):
         raise found[0]
     return list(dict.fromkeys(str(entry[4][0]) for entry in found[0]))
-
-
-def is_address(host: str) -> bool:
-    """Return whether it is an address, and no name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -172,8 +172,6 @@ class FileSource:
             found = self._path.stat()
         except OSError as error:
             return error.errno
-        except ValueError:  # a null character in the path
-            return None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -39,10 +38,9 @@ class _Value(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
 
 
 def _port(text: str) -> int:
-    number = int(text) if text.isdecimal() and len(text) < 6 else math.inf
-    if number > 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise ValueError
-    return int(number)
+    return int(text)
 
 
 def _host(text: str) -> str:
