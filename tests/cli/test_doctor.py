@@ -177,7 +177,10 @@ def test_a_page_instead_of_a_stream(service: Emulator, examine: Examine) -> None
     ("script", "words"),
     [
         ([], "no put within 3 s"),
-        ([{"event": "hello"}, {"event": "put", "data": '{"path": "/x"}'}], "that can be used, and 2 other events"),
+        (
+            [{"event": "hello", "data": "{}"}, {"event": "put", "data": '{"path": "/x"}'}],
+            "that can be used, and 2 other events",
+        ),
         ([{"raw": ":\n"}, {"close": "abrupt"}], ", before a put"),
         ([{"event": "put", "data": "{"}], 'malformed "put" event: not JSON'),
     ],
