@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .messages import CachedContent, EnvironmentRep, FilterRep, PutContent
 from .safe_logger import SafeLogger
-from .validation import check_instance
+from .validation import check_count, check_instance
 
 if TYPE_CHECKING:
     from .encryption import Cipher
@@ -72,7 +72,7 @@ class FileStore:
         self._scope = check_instance("scope", scope, str).encode("utf-8", "surrogatepass")
         if not scope:
             raise ValueError("scope must not be empty")
-        self._max_bytes = check_instance("max_bytes", max_bytes, int)
+        self._max_bytes = check_count("max_bytes", max_bytes)
         self._cipher = None if encryption_key is None else _cipher(encryption_key)
         self._swept = False
         self._log = SafeLogger(logging.getLogger("autoconfig.cache"))
@@ -100,15 +100,14 @@ class FileStore:
         Replace what was saved.
 
         Raises:
-            OSError: The file cannot be written.
-            ValueError: The content is larger than ``max_bytes``.
+            OSError: The file cannot be written, or the content is larger than ``max_bytes``.
         """
         if not self._swept:
             self._swept = True
             self._sweep()
         data = self._seal(b"".join(_document(content, datetime.now(timezone.utc))))
         if len(data) > self._max_bytes:
-            raise ValueError(f"the configuration takes {len(data)} bytes, more than max_bytes")
+            raise OSError(errno.EFBIG, f"the configuration takes {len(data)} bytes, more than max_bytes")
         with replacement(self._path) as file:
             file.write(data)
 

@@ -204,7 +204,7 @@ def test_reads_and_writes_nothing_larger_than_allowed(make: Make, caplog: pytest
     small = make(max_bytes=500)
     assert small.load() is None
     assert "max_bytes" in warning(caplog)
-    with pytest.raises(ValueError, match="max_bytes"):
+    with pytest.raises(OSError, match="max_bytes"):  # the log names the reason of an OSError, and of no other
         small.save(CONTENT)
     assert content_of(make().load()) == CONTENT
 
@@ -343,8 +343,9 @@ def test_writers_that_are_killed_leave_a_file_that_can_be_read(
         ({"encryption_key": "short"}, ValueError),
         ({"encryption_key": b"0123456789abcdef"}, TypeError),
         ({"max_bytes": "1"}, TypeError),
+        ({"max_bytes": 0}, ValueError),
     ],
-    ids=["no-scope", "scope", "short-key", "key", "max-bytes"],
+    ids=["no-scope", "scope", "short-key", "key", "max-bytes", "no-bytes"],
 )
 def test_refuses_wrong_arguments(make: Make, changed: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error) as raised:
