@@ -14,10 +14,10 @@ DEADLINE = 300  # seconds
 
 SETUP = """
 import ctypes, logging, os, signal, sys, threading, time
-from autoconfig import ClosedError, ForkedError, HTTPConfig, MessageHandler, StreamManager, StreamState, threads
+from autoconfig import ClosedError, ForkedError, HTTPConfig, MessageHandler, StreamManager, StreamState, stream_threads
 from autoconfig.testing import DEMO_KEY, Emulator
 
-threads._GRACE = threads._LEAST_GRACE = 30  # seconds: a busy machine may hold up a thread that is about to end
+stream_threads._GRACE = stream_threads.LEAST_GRACE = 30  # seconds: a busy machine may hold up a thread that ends
 lines = []
 class Listing(logging.Handler):
     def emit(self, record):
