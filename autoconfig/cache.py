@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .messages import CachedContent, EnvironmentRep, FilterRep, PutContent
 from .safe_logger import SafeLogger
-from .validation import check_instance
+from .validation import check_count, check_instance
 
 if TYPE_CHECKING:
     from .encryption import Cipher
@@ -72,9 +72,8 @@ class FileStore:
         self._scope = check_instance("scope", scope, str).encode("utf-8", "surrogatepass")
         if not scope:
             raise ValueError("scope must not be empty")
-        self._max_bytes = check_instance("max_bytes", max_bytes, int)
+        self._max_bytes = check_count("max_bytes", max_bytes)
         self._cipher = None if encryption_key is None else _cipher(encryption_key)
-        self._swept = False
         self._log = SafeLogger(logging.getLogger("autoconfig.cache"))
 
     def __repr__(self) -> str:
@@ -100,15 +99,11 @@ class FileStore:
         Replace what was saved.
 
         Raises:
-            OSError: The file cannot be written.
-            ValueError: The content is larger than ``max_bytes``.
+            OSError: The file cannot be written, or the content is larger than ``max_bytes``.
         """
-        if not self._swept:
-            self._swept = True
-            self._sweep()
         data = self._seal(b"".join(_document(content, datetime.now(timezone.utc))))
         if len(data) > self._max_bytes:
-            raise ValueError(f"the configuration takes {len(data)} bytes, more than max_bytes")
+            raise OSError(errno.EFBIG, f"the configuration takes {len(data)} bytes, more than max_bytes")
         with replacement(self._path) as file:
             file.write(data)
 
@@ -165,13 +160,6 @@ class FileStore:
         saved_at = datetime.fromtimestamp(document["savedAt"], timezone.utc)
         return CachedContent(PutContent.from_json(document["content"]), saved_at)
 
-    def _sweep(self) -> None:
-        """Remove the temporary files of processes that were killed."""
-        with suppress(OSError):
-            for path in self._path.parent.glob(f".{glob.escape(self._path.name)}-*.tmp"):
-                if path.lstat().st_mtime < time.time() - _STALE:
-                    path.unlink()
-
 
 class _UnusableError(Exception):
     """The file is not used. The text says why and holds no content."""
@@ -183,12 +171,14 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
     Write a new file in the ``with`` block, and replace the old one by it in one step.
 
     Only the owner can read and write it. A reader finds either the old file or the new one, also after a crash of the
-    machine. If the block raises, nothing is changed.
+    machine. If the block raises, nothing is changed. What a process that was killed in such a block has left behind is
+    removed when it is an hour old.
 
     Raises:
         OSError: The file cannot be written, or is a device, a pipe or a socket; the old file is unchanged.
     """
     _check_is_file(path)
+    _sweep(path)
     # In the same directory, because a rename is one step only within a file system.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     try:
@@ -203,6 +193,14 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
         raise
     if os.name == "posix":
         _sync_directory(path.parent)
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of processes that were killed."""
+    with suppress(OSError):
+        for temporary in path.parent.glob(f".{glob.escape(path.name)}-*.tmp"):
+            if temporary.lstat().st_mtime < time.time() - _STALE:
+                temporary.unlink()
 
 
 def _check_is_file(path: Path) -> None:

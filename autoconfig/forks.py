@@ -1,7 +1,8 @@
 """
-Abandons the streams of the parent in a forked child. Nothing runs before a fork; nothing is logged or waited for.
+What happens in a forked child: it abandons the streams of the parent, and the first use of one logs a WARNING.
 
-Only forks that Python makes call this. Those that C code makes (uWSGI) are noticed by the process id, at the first use.
+Nothing runs before a fork. Only forks that Python makes lead here; those that C code makes (uWSGI) are noticed by the
+process id, at the first use.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ class Running(Protocol):
 
 
 _running: weakref.WeakSet[Running] = weakref.WeakSet()
-_warned: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # in which forked process
+_warned: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # the process in which each was warned of
 
 
 def add(running: Running) -> None:
-    """Register it for the forks to come."""
+    """Abandon it in children that are forked from now on."""
     _running.add(running)
 
 
 def discard(running: Running) -> None:
-    """Unregister it."""
+    """Do not abandon it any more, because it has ended."""
     _running.discard(running)
 
 

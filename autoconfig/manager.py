@@ -34,7 +34,7 @@ from .stream.cancel import CancelToken
 from .stream.reader import StreamReader
 from .stream.retry import RetryPlan
 from .stream.source import SourceMaker
-from .threads import StreamThreads
+from .stream_threads import StreamThreads
 from .validation import check_callable, check_instance, check_number, check_seconds, instance_or_default
 
 _DEFAULT_RETRY_DELAY = 1.0  # seconds

@@ -89,7 +89,7 @@ def test_no_thread_is_left_after_a_refused_key() -> None:
 
 
 def test_closing_first_is_its_exception() -> None:
-    with ScriptedServer([[{"status": 503}]] * 100) as server, managed(server.url) as manager:
+    with ScriptedServer([[{"status": 503}]] * 10_000) as server, managed(server.url) as manager:
         ready = manager.start()
         server.wait_for_requests(2)
         assert not ready.done()
@@ -123,7 +123,7 @@ def test_a_done_callback_may_close_the_manager(script: list[list[Item]]) -> None
         outcomes.append(manager.close())
         done.set()
 
-    with ScriptedServer(script or [[{"status": 503}]] * 100) as server, managed(server.url) as manager:
+    with ScriptedServer(script or [[{"status": 503}]] * 10_000) as server, managed(server.url) as manager:
         ready = manager.start()
         ready.add_done_callback(lambda _: close(manager))
         if not script:
@@ -143,10 +143,9 @@ def test_a_done_callback_that_raises_does_not_stop_the_stream(error: BaseExcepti
     def fail(_: Future[None]) -> None:
         raise error
 
-    # The first attempt fails, so that the callback is there before the future is done.
-    script = [[{"status": 503}], [put_item("e1")], [put_item("e1")]]
     recorder = Recorder()
-    with ScriptedServer(script) as server, managed(server.url, recorder) as manager:
-        manager.start().add_done_callback(fail)
+    with ScriptedServer([[put_item("e1")], [put_item("e1")]]) as server, managed(server.url, recorder) as manager:
+        manager.connected.add_done_callback(fail)
+        manager.start()
         recorder.wait_for("add_environment")
         assert manager.join(0) is False

@@ -47,7 +47,7 @@ def test_it_stays_ready() -> None:
 
 def test_a_timeout_tells_the_last_error() -> None:
     """As the built-in TimeoutError, and as one of ours; on Python 3.10, too."""
-    with ScriptedServer([[{"status": 503}]] * 100) as server, managed(server.url) as manager:
+    with ScriptedServer([[{"status": 503}]] * 10_000) as server, managed(server.url) as manager:
         manager.start()
         server.wait_for_requests(2)
         with pytest.raises(TimeoutError) as caught:

@@ -21,7 +21,7 @@ from .doctor_tls import TLSCheck
 from .events import Stream
 from .output import CommandError, harmless, is_terminal, painted, printable, put_line, put_record, shown_uri
 from .sources import Connection, Fleet, Source, needs_redis
-from .words import brief_time, refusals
+from .words import brief_time, counted, refusals
 
 _STREAM_TYPE = "text/event-stream"
 _HEARTBEAT = 180  # seconds between two heartbeats of the real service
@@ -36,7 +36,7 @@ _SLOW = "Try again with a longer --timeout. The service, or something on the way
 _HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
 _STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
 _NO_STREAM = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
-_BAD_DATA = "The client asks for it again and again. Is this the right service? If so, report it to LaunchDarkly."
+_BAD_DATA = "Is this the right service? If so, report it to LaunchDarkly."
 _STATUS_FIXES = {
     401: _STRANGER,  # from the URI's own host, these two reject the key
     403: _STRANGER,
@@ -184,7 +184,10 @@ class Examination:
         if registry.is_ready:
             return self._counted()
         if self._error is None:
-            raise CheckFailedError(f"no put within {self._timeout:g} s", _HELD_BACK)
+            text = f"no put within {self._timeout:g} s"
+            if came := self._stream.manager.status.events_received:
+                raise CheckFailedError(f"{text} that can be used, and {counted(came, 'other event')}", _BAD_DATA)
+            raise CheckFailedError(text, _HELD_BACK)
         if self._error.kind is ErrorKind.INVALID_DATA:
             raise self._unusable(refusals(self._stream.settle()), self._error.message)
         raise CheckFailedError(f"{self._error.message}, before a put", _HELD_BACK)

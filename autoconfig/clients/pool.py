@@ -171,7 +171,7 @@ class ClientPool(MessageHandler):
             timeout: How many seconds to wait.
 
         Returns:
-            Whether all clients work; if not, :meth:`status` says why.
+            Whether all clients work; if not, :meth:`status` says why. ``False`` at once when the pool is closed.
 
         Raises:
             ForkedError: The pool belongs to the parent process.
@@ -179,7 +179,8 @@ class ClientPool(MessageHandler):
         check_seconds("timeout", timeout, zero=True)
         self._check_process()
         with self._changed:
-            return self._changed.wait_for(self._ready, timeout)
+            self._changed.wait_for(lambda: self._rotation.closed or self._is_ready(), timeout)
+            return not self._rotation.closed and self._is_ready()
 
     def close(self, timeout: float = 10.0) -> bool:
         """
@@ -269,10 +270,8 @@ class ClientPool(MessageHandler):
         if self._process not in (None, os.getpid()):
             raise ForkedError
 
-    def _ready(self) -> bool:
-        return self._rotation.closed or (
-            self._complete and all(slot.served or not slot.asked for slot in self._slots.values())
-        )
+    def _is_ready(self) -> bool:
+        return self._complete and all(slot.served or not slot.asked for slot in self._slots.values())
 
     def _start_threads(self) -> None:
         self._process = os.getpid()

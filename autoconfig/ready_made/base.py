@@ -116,7 +116,7 @@ class ReadyMadeHandler:
     def _is_stopped(self) -> bool:
         return self._stream is not None and self._stream.stopped
 
-    def _hand_on(self, method: Callable[[], object], errors: list[BaseException]) -> None:
+    def _pass_on(self, method: Callable[[], object], errors: list[BaseException]) -> None:
         """Make a call that concerns no item; add what it raises to the errors."""
         if self._is_stopped():
             stop(errors)
@@ -125,11 +125,11 @@ class ReadyMadeHandler:
         except BaseException as error:
             note_error(errors, error)
 
-    def _hand_on_refusal(self, handler: object, id: EnvironmentID, reason: str, errors: list[BaseException]) -> None:
+    def _pass_on_refusal(self, handler: object, id: EnvironmentID, reason: str, errors: list[BaseException]) -> None:
         """Call ``environment_refused``, which is optional, if the handler has it."""
         refused = getattr(handler, "environment_refused", None)
         if callable(refused):
-            self._hand_on(lambda: refused(id, reason), errors)
+            self._pass_on(lambda: refused(id, reason), errors)
 
     def _delete_old_items(self, errors: list[BaseException]) -> None:
         """Delete the items that only an earlier manager has added; a failed deletion is retried after the next put."""

@@ -117,13 +117,13 @@ class FilterExpander(ReadyMadeHandler):
         """Pass this on."""
         errors: list[BaseException] = []
         self._delete_old_items(errors)
-        self._hand_on(self._handler.received_all_environments, errors)
+        self._pass_on(self._handler.received_all_environments, errors)
         raise_first(errors)
 
     def environment_refused(self, id: EnvironmentID, reason: str) -> None:
         """Pass this on once, without regard to filters, if the inner handler has this method."""
         errors: list[BaseException] = []
-        self._hand_on_refusal(self._handler, id, reason, errors)
+        self._pass_on_refusal(self._handler, id, reason, errors)
         raise_first(errors)
 
     def _attach_to_stream(self, stream: AttachedStream) -> None:

@@ -53,14 +53,14 @@ class HandlersInARow(ReadyMadeHandler):
         errors: list[BaseException] = []
         self._delete_old_items(errors)
         for handler in self._handlers:
-            self._hand_on(handler.received_all_environments, errors)
+            self._pass_on(handler.received_all_environments, errors)
         raise_first(errors)
 
     def environment_refused(self, id: EnvironmentID, reason: str) -> None:
         """Pass this on to the handlers that have this method."""
         errors: list[BaseException] = []
         for handler in self._handlers:
-            self._hand_on_refusal(handler, id, reason, errors)
+            self._pass_on_refusal(handler, id, reason, errors)
         raise_first(errors)
 
     def delete_environment(self, id: EnvironmentID) -> None:

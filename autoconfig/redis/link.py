@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import redis
 from redis import exceptions
@@ -21,6 +21,7 @@ from ..stream.transport import wait_for_answer
 _parse: Any = parse_url  # it has no types
 _SENTINEL = "+sentinel"
 _SENTINEL_PORT = 26379
+_OF_SENTINELS = "sentinel_"  # begins the names of their options in a query
 _MOVED = re.compile(r"(?:MOVED )?\d+ (.+):(\d+)")
 # Texts for the server's errors, whose own texts may repeat a command's arguments.
 _REFUSALS: dict[type[Exception], str] = {
@@ -39,7 +40,8 @@ class Link:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py takes them, with ``redis+sentinel://`` and
             ``rediss+sentinel://`` in addition: ``redis+sentinel://user:password@host1:26379,host2/service/0`` asks the
-            sentinels for the master. User and password are those of the master. In a cluster, any node will do.
+            sentinels for the master. User and password are those of the master; those of the sentinels, if they have
+            any, are in the query: ``?sentinel_username=…&sentinel_password=…``. In a cluster, any node will do.
         token: Interrupts the connection.
         timeout: How many seconds connecting, and each answer, may take.
     """
@@ -148,18 +150,30 @@ def _master_url(url: str, token: CancelToken, timeout: float) -> str:
     """Return the URL of the server to connect to; if there are sentinels, they are asked for it."""
     if not urlsplit(url).scheme.endswith(_SENTINEL):
         return url
+    reason = "none of them has this name"
     for host, port in _sentinels(url):
         try:
-            sentinel = Link(f"redis://{host}:{port}", token, timeout)
+            sentinel = Link(_sentinel_url(url, host, port), token, timeout)
             try:
                 found = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _service(url))
             finally:
                 sentinel.close()
-        except StreamError:
+        except StreamError as error:
+            reason = str(error)
             continue
         if found:
             return _with_address(url, found[0].decode(), int(found[1]))
-    raise ConnectionFailedError("no sentinel knows the master")
+    raise ConnectionFailedError(f"no sentinel knows the master: {reason}")
+
+
+def _sentinel_url(url: str, host: str, port: int) -> str:
+    """Return the URL of a sentinel, which has a user and a password of its own, and the TLS options of the master."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    user, password = (quote(query.get(f"{_OF_SENTINELS}{name}", ""), safe="") for name in ("username", "password"))
+    credentials = f"{user}:{password}@" if user or password else ""
+    options = urlencode({name: value for name, value in query.items() if name.startswith("ssl_")})
+    return f"{parts.scheme.removesuffix(_SENTINEL)}://{credentials}{_bracketed(host)}:{port}?{options}"
 
 
 def _sentinels(url: str) -> list[tuple[str, int]]:
@@ -175,10 +189,15 @@ def _service(url: str) -> str:
 def _with_address(url: str, host: str, port: int) -> str:
     parts = urlsplit(url)
     credentials = parts.netloc.rpartition("@")[0]
-    shown = f"[{host}]" if ":" in host else host
     database = parts.path.strip("/").partition("/")[2]
-    address = f"{credentials}@{shown}:{port}" if credentials else f"{shown}:{port}"
-    return parts._replace(scheme=parts.scheme.removesuffix(_SENTINEL), netloc=address, path=f"/{database}").geturl()
+    address = f"{credentials}@{_bracketed(host)}:{port}" if credentials else f"{_bracketed(host)}:{port}"
+    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if not name.startswith(_OF_SENTINELS)])
+    scheme = parts.scheme.removesuffix(_SENTINEL)
+    return parts._replace(scheme=scheme, netloc=address, path=f"/{database}", query=query).geturl()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _watched(kind: type[Any], token: CancelToken) -> Any:

@@ -177,6 +177,10 @@ def test_a_page_instead_of_a_stream(service: Emulator, examine: Examine) -> None
     ("script", "words"),
     [
         ([], "no put within 3 s"),
+        (
+            [{"event": "hello", "data": "{}"}, {"event": "put", "data": '{"path": "/x"}'}],
+            "that can be used, and 2 other events",
+        ),
         ([{"raw": ":\n"}, {"close": "abrupt"}], ", before a put"),
         ([{"event": "put", "data": "{"}], 'malformed "put" event: not JSON'),
     ],
@@ -186,6 +190,9 @@ def test_no_put(script: list[dict[str, str]], words: str, examine: Examine) -> N
         code, found = examine("--uri", server.url, "--key", KEY, "--timeout", "3")
     assert (code, failed(found)[0]) == (1, "first put")
     assert words in found["first put"]["text"]
+    assert ("hold the stream back" in found["first put"]["fix"]) == (
+        "other events" not in words and "JSON" not in words
+    )
 
 
 BAD = environment("ash", "Ash", sdkKeys=[{"key": "default", "value": ""}])

@@ -85,6 +85,14 @@ def test_takes_the_key_of_the_environment(
     assert main(["fetch-archive", "--uri", endpoint.uri, "--output", str(tmp_path / "a")]) == 0
 
 
+def test_removes_what_a_killed_download_has_left(endpoint: SDKEndpoint, tmp_path: Path) -> None:
+    left = tmp_path / ".ld.tar.gz-x.tmp"
+    left.touch()
+    os.utime(left, (0, 0))
+    assert fetch(endpoint, tmp_path / "ld.tar.gz") == 0
+    assert not left.exists()
+
+
 def test_a_rejected_key(endpoint: SDKEndpoint, tmp_path: Path, capsys: Capture) -> None:
     wrong = "rel-ffffffffffffffffffffffffffffffff"
     arguments = ["fetch-archive", "--uri", endpoint.uri, "--key", wrong, "--output", str(tmp_path / "a")]

@@ -212,3 +212,19 @@ def test_a_client_that_cannot_be_closed_does_not_keep_the_others(
 
 def streaming() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "ldclient.datasource.streaming"]
+
+
+def test_a_closed_pool_is_not_ready(make_pool: MakePool, flags: FlagService) -> None:
+    """Who waits is woken and told so."""
+    pool = make_pool()
+    pool.received_all_environments()
+    assert pool.wait_until_ready(0)
+    flags.refuse(sdk_key("a"))
+    pool.add_environment(params("1", "a"))
+    told: list[bool] = []
+    waiting = threading.Thread(target=lambda: told.append(pool.wait_until_ready(60)))
+    waiting.start()
+    assert pool.close(30)
+    waiting.join(30)
+    assert told == [False]
+    assert not pool.wait_until_ready(60)

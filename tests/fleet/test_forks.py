@@ -13,8 +13,9 @@ DEADLINE = 120  # seconds
 PROGRAM = """
 import ctypes, logging, os, signal, sys, time
 from autoconfig import ForkedError, StreamManager
-from autoconfig.redis import Leader
+from autoconfig.redis import Leader, leader as module
 
+module._GRACE = 30  # seconds: a busy machine may hold up the thread that hands over
 url, service, key, name, fork, first = sys.argv[1:]
 lines = []
 class Listing(logging.Handler):

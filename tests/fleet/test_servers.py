@@ -185,21 +185,20 @@ def test_no_sentinel_answers(fleet: Fleet) -> None:
     wait_until(lambda: follower.manager.status.last_error, "an error")
     error = follower.manager.status.last_error
     assert error
-    assert error.message == "no sentinel knows the master"
+    assert error.message == "no sentinel knows the master: no connection to Redis: Connection refused"
 
 
 def test_a_follower_needs_few_permissions(fleet: Fleet) -> None:
     """What the explanation says of ACLs is enough; and a follower with it cannot write."""
     rights = "on >pass -@all +hgetall +hmget +xread %R~{autoconfig:test}:*"
     fleet.client.execute_command("ACL", "SETUSER", "follower", *rights.split())
-    fleet.lead()
+    first = fleet.lead()
     fleet.follow(f"redis://follower:pass@127.0.0.1:{fleet.server.port}")
     fleet.settle()
     fleet.change()
     fleet.settle()
+    first.close()
     leader = fleet.lead(f"redis://follower:pass@127.0.0.1:{fleet.server.port}", wait=False)
-    fleet.owner()
-    fleet.client.hset(STATE, "#owner", "")
     wait_until(lambda: leader.status.error, "an error")
     assert leader.status.error == "Redis does not permit the command; see its ACL"
 
@@ -220,16 +219,22 @@ def test_a_wrong_password_is_said_without_it(fleet: Fleet) -> None:
     assert "wr0ng" not in repr(follower.manager.status) + repr(follower.manager)
 
 
-# Python's own ssl, up to 3.12, forgets a socket that is reset right before the handshake: when the manager is closed.
-@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
-def test_over_tls(fleet: Fleet, tmp_path: Path) -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> list[str]:
+    """The options of a server that speaks TLS only."""
     certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
     issued = authority().issue_cert(HOST)
     issued.cert_chain_pems[0].write_to_path(str(certificate))
     issued.private_key_pem.write_to_path(str(key))
     options = ["--tls-port", "{port}", "--port", "0", "--tls-cert-file", str(certificate)]
-    options += ["--tls-key-file", str(key), "--tls-ca-cert-file", write_authority(tmp_path), "--tls-auth-clients", "no"]
-    server = RedisServer(tmp_path, *options)
+    options += ["--tls-key-file", str(key), "--tls-ca-cert-file", write_authority(tmp_path)]
+    return [*options, "--tls-auth-clients", "no", "--tls-replication", "yes"]
+
+
+# Python's own ssl, up to 3.12, forgets a socket that is reset right before the handshake: when the manager is closed.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+def test_over_tls(fleet: Fleet, tls: list[str], tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, *tls)
     server.start()
     try:
         url = f"rediss://127.0.0.1:{server.port}?ssl_ca_certs={write_authority(tmp_path)}"
@@ -245,6 +250,36 @@ def test_over_tls(fleet: Fleet, tmp_path: Path) -> None:
             wait_until(lambda: untrusting.manager.status.last_error, "an error")
             assert "certificate is not accepted" in repr(untrusting.manager.status.last_error)
     finally:
+        server.stop()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+def test_sentinels_with_tls_and_a_password_of_their_own(fleet: Fleet, tls: list[str], tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, *tls, "--requirepass", "masters")
+    server.start()
+    configuration, port = tmp_path / "sentinel.conf", free_port()
+    lines = [f"sentinel monitor main 127.0.0.1 {server.port} 1", "sentinel auth-pass main masters"]
+    configuration.write_text("\n".join(lines) + "\n")
+    options = [option.format(port=port) for option in tls]
+    log = ["--logfile", str(tmp_path / "sentinel.log"), "--dir", str(tmp_path)]
+    command = ["redis-server", str(configuration), "--sentinel", *options, "--requirepass", "sent/nels", *log]
+    process = subprocess.Popen(command)
+    try:
+        url = f"rediss+sentinel://:masters@127.0.0.1:{port}/main/0?ssl_ca_certs={write_authority(tmp_path)}"
+        good = f"{url}&sentinel_password=sent%2Fnels"
+        fleet.lead(good)
+        follower = fleet.follow(good)
+        fleet.settle()
+        assert "nels" not in repr(follower.source)
+        wrong = Follower(f"{url}&sentinel_password=wr0ng")
+        with wrong.manager:
+            wait_until(lambda: wrong.manager.status.last_error, "an error")
+            error = wrong.manager.status.last_error
+            assert error is not None
+            assert error.message == "no sentinel knows the master: Redis does not accept the user name or password"
+    finally:
+        process.terminate()
+        process.wait(LIMIT)
         server.stop()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.recorder import Failing, Holding
-from support.waiting import wait_until
+from support.waiting import LIMIT, wait_until
 
 pytest.importorskip("prometheus_client")
 pytest.importorskip("ldclient")
@@ -263,7 +263,7 @@ def test_a_scrape_waits_for_no_handler(make: Callable[..., StreamManager], scrap
     timed = TimedHandler(handler)
     manager = make(timed)
     manager.start()
-    wait_until(lambda: manager.status.queued_batches)
+    assert handler.inside.wait(LIMIT)
     begin = time.monotonic()
     found = scrape(StreamCollector({"main": manager}, handlers={"main": timed}))
     assert time.monotonic() - begin < 5

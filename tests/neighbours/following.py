@@ -14,7 +14,7 @@ from support.samples import environment_json
 FOLLOW = """
 import logging, sys, time
 {before}
-from autoconfig import HTTPConfig, StreamManager, threads
+from autoconfig import HTTPConfig, StreamManager, stream_threads
 {after}
 
 class Handler:
@@ -31,7 +31,7 @@ def until(found):
         time.sleep(0.01)
 
 complete, updated = [], []
-threads._GRACE = threads._LEAST_GRACE = 9  # seconds: a busy machine may hold up a thread that ends
+stream_threads._GRACE = stream_threads.LEAST_GRACE = 9  # seconds: a busy machine may hold up a thread that ends
 logging.basicConfig(level=logging.{level})
 config = HTTPConfig(ca_certs=sys.argv[2])
 manager = StreamManager("rel-0f8b2c4d-5b1e-4c57-9a3e-2f6d81c09f2a", sys.argv[1], Handler(), config)

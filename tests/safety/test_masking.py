@@ -96,6 +96,7 @@ SECRETLESS = {
     "HandlerErrors",
     "HandlerFailure",  # but for the error, which is the application's own
     "RefusedEnvironment",
+    "RepeatedPut",
     "RetryPolicy",
     "StreamStatus",
 }

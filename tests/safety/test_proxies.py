@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from safety.certificates import Authority, Front
@@ -32,13 +33,19 @@ CONNECT_HEADERS = {"host", "proxy-connection", "user-agent"}
 
 
 class Loop:
-    """A server that is reached by both schemes, and a proxy."""
+    """A server that is reached by both schemes, a proxy, and what follows the stream."""
 
-    def __init__(self, stack: ExitStack, authority: Authority) -> None:
+    def __init__(self, stack: ExitStack, authority: Authority, follow: Follow, recorder: Recorder) -> None:
         self.script: list[list[Item]] = [[EMPTY_PUT, ENDED], [EMPTY_PUT]]
         self.server = stack.enter_context(ScriptedServer(self.script))
         self.front = stack.enter_context(Front(self.server, authority.context()))
         self.proxy = stack.enter_context(Proxy())
+        self._authority, self._follow, self._recorder = authority, follow, recorder
+
+    def follow(self, scheme: str, **options: Any) -> None:
+        """Follow the stream over both of its connections."""
+        self._follow(self.front.url_by(scheme), headers=HEADERS, ca_certs=self._authority.file, **options)
+        self._recorder.wait_for_calls(2)
 
     def check_proxied(self, scheme: str) -> None:
         """Check that both attempts went through the proxy, and what it saw of them."""
@@ -68,40 +75,25 @@ class Loop:
 
 
 @pytest.fixture
-def loop(stack: ExitStack, authority: Authority) -> Loop:
-    """A server that is reached by both schemes, and a proxy."""
-    return Loop(stack, authority)
+def loop(stack: ExitStack, authority: Authority, follow: Follow, recorder: Recorder) -> Loop:
+    """A server that is reached by both schemes, a proxy, and what follows the stream."""
+    return Loop(stack, authority, follow, recorder)
 
 
 @pytest.mark.parametrize(("scheme", "variable"), VARIABLES)
 def test_the_environments_proxy_is_used(
-    scheme: str,
-    variable: str,
-    loop: Loop,
-    monkeypatch: pytest.MonkeyPatch,
-    authority: Authority,
-    follow: Follow,
-    recorder: Recorder,
+    scheme: str, variable: str, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, loop.proxy.url)
-    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file)
-    recorder.wait_for_calls(2)
+    loop.follow(scheme)
     loop.check_proxied(scheme)
 
 
 @SCHEMES
-def test_the_lower_case_name_wins(
-    scheme: str,
-    loop: Loop,
-    monkeypatch: pytest.MonkeyPatch,
-    authority: Authority,
-    follow: Follow,
-    recorder: Recorder,
-) -> None:
+def test_the_lower_case_name_wins(scheme: str, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"{scheme}_proxy".upper(), DEAD)
     monkeypatch.setenv(f"{scheme}_proxy", loop.proxy.url)
-    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file)
-    recorder.wait_for_calls(2)
+    loop.follow(scheme)
     loop.check_proxied(scheme)
 
 
@@ -109,20 +101,12 @@ def test_the_lower_case_name_wins(
 @pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
 @pytest.mark.parametrize("hosts", DIRECT)
 def test_no_proxy_is_honoured(
-    scheme: str,
-    variable: str,
-    hosts: str,
-    loop: Loop,
-    monkeypatch: pytest.MonkeyPatch,
-    authority: Authority,
-    follow: Follow,
-    recorder: Recorder,
+    scheme: str, variable: str, hosts: str, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{scheme}_proxy", loop.proxy.url)
     monkeypatch.setenv("ALL_PROXY", loop.proxy.url)
     monkeypatch.setenv(variable, hosts)
-    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file)
-    recorder.wait_for_calls(2)
+    loop.follow(scheme)
     assert loop.proxy.requests == []
     loop.check_origin()
 
@@ -130,20 +114,13 @@ def test_no_proxy_is_honoured(
 @SCHEMES
 @pytest.mark.parametrize("hosts", ["", *DIRECT])
 def test_proxy_url_wins_over_the_environment(
-    scheme: str,
-    hosts: str,
-    loop: Loop,
-    monkeypatch: pytest.MonkeyPatch,
-    authority: Authority,
-    follow: Follow,
-    recorder: Recorder,
+    scheme: str, hosts: str, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(variable, DEAD)
         monkeypatch.setenv(variable.upper(), DEAD)
     monkeypatch.setenv("NO_PROXY", hosts)
-    follow(loop.front.url_by(scheme), headers=HEADERS, ca_certs=authority.file, proxy_url=loop.proxy.url)
-    recorder.wait_for_calls(2)
+    loop.follow(scheme, proxy_url=loop.proxy.url)
     loop.check_proxied(scheme)
 
 

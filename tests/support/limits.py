@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from autoconfig import cache_thread, safe_logger, threads
+from autoconfig import cache_thread, safe_logger, stream_threads
 from autoconfig.testing import Emulator, RecordingHandler
 from autoconfig.testing.flags import FlagService
 
 UNHURRIED = 30.0  # seconds
 QUICK = 5.0  # seconds, which the tools for tests wait unless told otherwise
-_THREADS = [(threads, "_GRACE"), (threads, "LEAST_GRACE"), (cache_thread, "LEAST_GRACE")]
+_THREADS = [(stream_threads, "_GRACE"), (stream_threads, "LEAST_GRACE"), (cache_thread, "LEAST_GRACE")]
 _LOG = [(safe_logger, "_PATIENCE")]
 _TOOLS: list[Any] = [Emulator.wait_for_connections, Emulator.wait_for_requests, RecordingHandler.wait_for]
 _KEYWORD_TOOLS: list[Any] = [FlagService.wait_for_streams, FlagService.wait_for_event]

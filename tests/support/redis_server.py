@@ -6,10 +6,10 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from support.addresses import free_port
+from support.waiting import wait_until
 
 _DEADLINE = 60.0  # seconds
 
@@ -37,15 +37,16 @@ class RedisServer:
     def start(self) -> None:
         """Start it, with nothing in it; returns when it listens."""
         self._process = subprocess.Popen(self._command)
-        deadline = time.monotonic() + _DEADLINE
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "redis-server does not listen"
-                assert self._process.poll() is None, "redis-server has ended"
-                time.sleep(0.01)
+        wait_until(self._listens, "redis-server does not listen")
+
+    def _listens(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, "redis-server has ended"
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def freeze(self) -> None:
         """Let it answer no more; the kernel still accepts connections."""
