@@ -1,8 +1,9 @@
 """
 A program that calls ``close()`` from a signal handler, once at each line that another call executes.
 
-Its arguments are the call (``start``, ``result``, ``join`` or ``close``) and what the server does. It prints, as JSON,
-how many lines there were, how long the calls of ``close()`` took, and at which lines something was wrong, and what.
+Run as ``python -m closing.steps CALL SERVER``: the call (``start``, ``result``, ``join`` or ``close``) and what the
+server does. It prints, as JSON, how many lines there were, how long the calls of ``close()`` took, and at which lines
+something was wrong, and what.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from closing.run import PROMPT, Run
 from closing.states import idle, silent_after_the_request

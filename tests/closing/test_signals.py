@@ -13,7 +13,7 @@ from closing.run import MakeRun, Serve
 from support.peer import WAITING, flood
 from support.recorder import Holding
 
-PROGRAM = Path(__file__).with_name("steps.py")
+TESTS = Path(__file__).parents[1]
 SOON = 0.3  # seconds
 LIMIT = 240  # seconds for the program, which needs two or three
 
@@ -30,8 +30,8 @@ LIMIT = 240  # seconds for the program, which needs two or three
 )
 def test_at_every_line_of_a_call(call: str, server: str, lines: int, request: pytest.FixtureRequest) -> None:
     """The signal comes at the first line that the call executes, at the second one, and so on, and when it waits."""
-    command = [sys.executable, "-W", "error", str(PROGRAM), call, server]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    command = [sys.executable, "-W", "error", "-m", "closing.steps", call, server]
+    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     request.node.user_properties.extend(("close", seconds) for seconds in found["seconds"])
