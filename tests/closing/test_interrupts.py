@@ -20,6 +20,7 @@ from closing.states import idle
 from support.peer import WAITING, flood
 from support.recorder import Holding
 from support.threads import forget_handled_exception
+from support.waiting import wait_until
 
 import autoconfig
 from autoconfig import StreamManager, StreamState
@@ -87,16 +88,23 @@ def test_ctrl_c_at_every_line_of_close(script: Callable[[Any], None], serve: Ser
 def test_ctrl_c_while_close_waits_for_a_callback(serve: Serve, make_run: MakeRun) -> None:
     """A real signal; the state is there at once, and another ``join()`` is not held up longer than the callback."""
     handler = Holding()
+    main = threading.get_ident()
+
+    def interrupt_later() -> None:
+        wait_until(lambda: run.manager.status.state is StreamState.OFF, "close() waits")
+        threading.Event().wait(SOON)
+        signal.pthread_kill(main, signal.SIGALRM)
 
     run = make_run(serve(flood).url, handler).start()
     assert handler.inside.wait(WAITING)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, SOON)
+    interrupting = threading.Thread(target=interrupt_later)
+    interrupting.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             run.manager.close(WAITING)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        interrupting.join()
         signal.signal(signal.SIGALRM, before)
     assert run.manager.status.state is StreamState.OFF
     assert run.manager.join(0) is False

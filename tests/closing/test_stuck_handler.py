@@ -14,6 +14,7 @@ from support.peer import WAITING, flood
 from support.recorder import Acting, Holding
 from support.waiting import wait_until
 
+from autoconfig import StreamState
 from autoconfig.stream.cancel import CancelToken
 
 SHORT = 0.3  # seconds that close() is told to wait
@@ -68,8 +69,15 @@ def test_released_while_close_waits(stuck: Holding, serve: Serve, make_run: Make
     """A callback that ends in time is waited for, and no longer than it takes."""
     peer = serve(flood)
     run = make_run(peer.url, stuck).start()
+    assert stuck.inside.wait(WAITING)
     peer.wait_until_stalled()
-    releaser = threading.Timer(SHORT, stuck.released.set)
+
+    def release_later() -> None:
+        wait_until(lambda: run.manager.status.state is StreamState.OFF, "close() waits")
+        threading.Event().wait(SHORT)
+        stuck.released.set()
+
+    releaser = threading.Thread(target=release_later)
     releaser.start()
     assert run.close(WAITING) is True
     releaser.join()
@@ -116,6 +124,7 @@ def test_no_time_to_wait(stuck: Holding, serve: Serve, make_run: MakeRun) -> Non
     """With a timeout of zero it does not wait, but stops everything all the same."""
     peer = serve(flood)
     run = make_run(peer.url, stuck).start()
+    assert stuck.inside.wait(WAITING)
     peer.wait_until_stalled()
     try:
         assert run.close(0) is False

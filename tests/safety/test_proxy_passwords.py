@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import ExitStack
 from urllib.parse import quote
 
@@ -10,6 +9,7 @@ import pytest
 from safety.certificates import Authority, Front
 from safety.log import LogWatch
 from safety.wire import EMPTY_PUT, KEY, Follow, assert_public, redirect
+from support.addresses import free_port
 from support.proxies import Proxy, basic
 from support.recorder import Recorder
 from support.scripted_server import Item, ScriptedServer
@@ -108,9 +108,7 @@ def test_a_proxy_that_refuses_is_named_without_the_password(
 def test_a_proxy_that_is_down_is_named_without_the_password(
     scheme: str, configured: str, monkeypatch: pytest.MonkeyPatch, follow: Follow, log: LogWatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    url = f"http://{USERINFO}@127.0.0.1:{port}"
+    url = f"http://{USERINFO}@127.0.0.1:{free_port()}"
     follow(f"{scheme}://127.0.0.1:1", **options(configured, url, monkeypatch))
     line = log.wait_for_failure()
     assert "refused" in line
