@@ -47,7 +47,7 @@ def parse(pieces: Iterable[bytes]) -> Result:
         found = parser.feed(piece)
         # The relay dispatches a block without data, the standard does not.
         dispatched = [(name.decode("utf-8", "replace"), data) for name, data in found if data is not None]
-        events += [(name, data.decode("utf-8", "replace")) for name, data in dispatched]
+        events += [(name, bytes(data).decode("utf-8", "replace")) for name, data in dispatched]
         ids += [parser.last_event_id if len(piece) == 1 else None for _ in dispatched]
     return Result(events, ids, parser.last_event_id, parser.retry)
 
