@@ -200,7 +200,9 @@ def _in_words(error: str) -> str:
     """Return an error of msgspec's in the words of this library's other errors."""
     parts = _PLACE.fullmatch(error)
     text, place = parts.groups() if parts else (error, None)
-    if wrong := _MISMATCH.match(text):
+    if text.endswith(">= 0"):
+        text = "must be an unsigned 64-bit integer"
+    elif wrong := _MISMATCH.match(text):
         found = {"int": "a number", "bool": "a boolean"}.get(wrong[2]) or _WORDS.get(wrong[2])
         text = f"must be {_WORDS.get(wrong[1], wrong[1])}{f', not {found}' if found else ''}"
     elif text == "Integer value out of range":

@@ -92,7 +92,7 @@ def test_what_is_not_json_is_a_value_error(text: str, reason: str) -> None:
         ('{"secureMode": "yes"}', "secureMode must be true or false, not a string"),
         ('{"sdkKeys": {}}', "sdkKeys must be an array, not an object"),
         ('{"sdkKeys": {"value": "x"}}', "sdkKeys must be an array, not an object"),
-        ('{"sdkKey": {"expiring": {"timestamp": -1}}}', "sdkKey.expiring.timestamp must be a 64-bit integer"),
+        ('{"sdkKey": {"expiring": {"timestamp": -1}}}', "sdkKey.expiring.timestamp must be an unsigned 64-bit integer"),
     ],
 )
 def test_a_wrong_type_is_a_value_error(text: str, reason: str) -> None:

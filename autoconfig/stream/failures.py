@@ -78,7 +78,8 @@ def describe(error: BaseException) -> str:
     Return the reason of another package's exception, without any text from the network or the caller.
 
     Texts of requests and urllib3 may hold URLs with their queries, values of headers, and data of the server. So the
-    reason consists only of our words for the exceptions' types, and of words of the operating system and OpenSSL.
+    reason consists only of our words for the exceptions' types, and of the words of the operating system, OpenSSL and
+    PySocks.
     """
     chain = _chain(error)
     return "cannot use the proxy: " * any(map(_is_of_a_proxy, chain)) + _describe_chain(chain)
