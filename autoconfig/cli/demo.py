@@ -77,6 +77,7 @@ class _Local:
     """The emulator as a source. It is reached without the proxies of the environment, which know no loopback."""
 
     key_name = "the demo's key"
+    advice = "run it again with -v"
 
     def __init__(self, service: Emulator) -> None:
         self.name = service.uri

@@ -153,6 +153,7 @@ class Stream:
     ) -> None:
         self.picture = Picture(projects)
         self.ignored: list[str] = []  # the remarks
+        self.advice = source.advice
         self._source = source
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log = logging.getLogger("autoconfig.stream")
@@ -218,7 +219,7 @@ class Stream:
         """Return the error for what did not come in time, with the last error of the stream as the reason."""
         error = self.manager.status.last_error
         reason = f": {error.message}" if error else ""
-        return CommandError("--timeout", f"{problem}{reason}", "autoconfig doctor", NOT_READY)
+        return CommandError("--timeout", f"{problem}{reason}", self.advice, NOT_READY)
 
     def _end(self) -> CommandError | None:
         try:

@@ -13,7 +13,7 @@ from .output import CommandError, is_terminal, put_json, put_line, warn
 from .sources import Source
 from .words import Show, configuration_json, refusals, relay_variables
 
-_FIX = "autoconfig doctor, which checks each step; and ask LaunchDarkly's support if the data is at fault"
+_SUPPORT = "and ask LaunchDarkly's support if the data is at fault"
 
 
 def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool) -> int:
@@ -23,7 +23,7 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
         refused = refusals(stream.manager.status)
     picture = stream.picture
     if refused or stream.ignored:
-        _report_unusable(refused, stream.ignored, found=bool(picture.registry.environments))
+        _report_unusable(refused, stream, found=bool(picture.registry.environments))
     show = str if reveal else mask
     if form == "json":
         put_json(configuration_json(picture.registry.environments.values(), picture.registry.filters, show))
@@ -42,14 +42,15 @@ def _wait_until_complete(stream: Stream, timeout: float) -> None:
         match event:
             # With a part that can be used, the connection is kept. Without one the client asks for the same again.
             case StreamStatus(connected_since=None, last_error=error) if error and error.kind is ErrorKind.INVALID_DATA:
-                raise _nothing(refusals(stream.settle()) or [error.message])
+                raise _nothing(refusals(stream.settle()) or [error.message], stream.advice)
     raise stream.late(f"no full configuration within {timeout:g} s")
 
 
-def _report_unusable(refused: list[str], ignored: list[str], *, found: bool) -> None:
+def _report_unusable(refused: list[str], stream: Stream, *, found: bool) -> None:
     """Name on stderr what was refused and ignored; fail if nothing else came."""
+    ignored = stream.ignored
     if not found:
-        raise _nothing(refused + ignored)
+        raise _nothing(refused + ignored, stream.advice)
     for text in refused:
         warn("refused", text)
     for text in ignored:
@@ -57,8 +58,9 @@ def _report_unusable(refused: list[str], ignored: list[str], *, found: bool) -> 
     warn("the configuration", f"{len(refused)} refused, {len(ignored)} ignored; the rest is complete")
 
 
-def _nothing(reasons: list[str]) -> CommandError:
-    return CommandError("the configuration", f"nothing of what came can be used: {'; '.join(reasons)}", _FIX)
+def _nothing(reasons: list[str], advice: str) -> CommandError:
+    problem = f"nothing of what came can be used: {'; '.join(reasons)}"
+    return CommandError("the configuration", problem, f"{advice}; {_SUPPORT}")
 
 
 def _print_table(picture: Picture, show: Show) -> None:

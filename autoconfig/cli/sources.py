@@ -37,10 +37,12 @@ class Source(Protocol):
     Attributes:
         name: What is followed, in words.
         key_name: The option or variable that the key comes from, for errors about it.
+        advice: What to try when nothing comes from it.
     """
 
     name: str
     key_name: str
+    advice: str
 
     def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
         """Return what keeps a handler in step with the source once it is started."""
@@ -57,6 +59,8 @@ class Connection:
     Raises:
         CommandError: One of them cannot be used.
     """
+
+    advice = "autoconfig doctor, which checks each step"
 
     def __init__(self, options: Options, names: Mapping[str, str]) -> None:
         self.uri, self.uri_name = options["uri"] or "", names["uri"]
@@ -132,6 +136,7 @@ class Archive:
     """An archive of the Relay Proxy's offline mode."""
 
     key_name = "--archive"
+    advice = "give a file that autoconfig fetch-archive has downloaded"
 
     def __init__(self, path: str, others: Options) -> None:
         refuse_together("--archive", others)
@@ -158,6 +163,7 @@ class Fleet:
     """What a fleet's leader keeps in Redis. The URL may hold a password; values are encrypted with the secret."""
 
     key_name = SECRET
+    advice = "autoconfig doctor with the same --redis and --name, which checks each step"
 
     def __init__(self, url: str | None, fleet: str | None, others: Options) -> None:
         refuse_together("--redis", others)

@@ -362,6 +362,17 @@ def test_other_commands_take_an_archive(start: Start, tmp_path: Path, command: s
     assert "e1" in running.line("e1")
 
 
+@pytest.mark.parametrize("content", [None, b"cut"], ids=["missing", "cut"])
+def test_what_to_try_with_an_archive_is_no_doctor(run: Run, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "ld.tar.gz"
+    if content:
+        path.write_bytes(content)
+    code, _, err = run("snapshot", "--archive", str(path), "--timeout", "1")
+    assert code in (1, 4)
+    assert "try: give a file that autoconfig fetch-archive has downloaded" in err
+    assert "doctor" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
