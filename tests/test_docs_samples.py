@@ -30,15 +30,15 @@ CONTINUES = "# Continues the sample above"
 EXTRAS = {"celery", "cryptography", "django", "fastapi", "flask", "ldclient", "opentelemetry", "prometheus_client"}
 EXTRAS |= {"redis", "uwsgi", "uwsgidecorators"}
 # Forks once for each sample, so that each has a process of its own, and the imports are paid once. A program that
-# follows the stream for ever is interrupted after a while, as by Ctrl-C.
+# follows the stream for ever is interrupted after a while, as by Ctrl-C; one that has to raise has time to do so.
 RUNNER = """
 import json, os, re, signal, sys, traceback
 import pytest
 import autoconfig.manager, autoconfig.ready_made.registry, autoconfig.testing.emulator, autoconfig.testing.recording
 
-def run(text):
+def run(text, raises):
     signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 2)
+    signal.setitimer(signal.ITIMER_REAL, 60 if raises else 2)
     try:
         exec(compile(text, "sample", "exec"), {"__name__": "__main__"})
     except KeyboardInterrupt:
@@ -52,7 +52,7 @@ def run_tests(text, output):
         file.write(text)
     return pytest.main(["-q", "-p", "no:cacheprovider", file.name]) and open(output).read()
 
-def start(text):
+def start(text, raises):
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
@@ -60,12 +60,12 @@ def start(text):
     output = f"output_{os.getpid()}"
     os.dup2(os.open(output, os.O_CREAT | os.O_WRONLY), 1)
     os.dup2(1, 2)
-    error = run_tests(text, output) if re.search("^def test_", text, re.M) else run(text)
+    error = run_tests(text, output) if re.search("^def test_", text, re.M) else run(text, raises)
     os.write(writer, str(error or "").encode()[-4000:])
     os._exit(0)
 
 sys.path.insert(0, os.getcwd())
-for pipe in [start(text) for text in json.loads(sys.argv[1])]:
+for pipe in [start(*sample) for sample in json.loads(sys.argv[1])]:
     with pipe:
         print(json.dumps(pipe.read().decode(errors="replace")))
 """
@@ -138,7 +138,7 @@ def test_samples_run_as_they_stand(page: Path, folder: Path) -> None:
             "AUTO_CONFIG_CACHE_ENCRYPTION_KEY": "a secret of the relays",
             "NO_PROXY": "127.0.0.1",
         }
-        command = [sys.executable, "-c", RUNNER, json.dumps([sample.text for sample in programs])]
+        command = [sys.executable, "-c", RUNNER, json.dumps([[sample.text, sample.raises] for sample in programs])]
         environment = os.environ | variables
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
