@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol, TypeVar
 
+from ..exceptions import ClosedError, ForkedError
 from ..identifiers import EnvironmentID, FilterID
 from .inner_calls import note_error, stop
 
@@ -48,12 +49,12 @@ class AttachedStream:
         """Whether the manager runs in another process, of which this one is a fork."""
         return self._process != os.getpid()
 
-    def wait_until_ready(self, timeout: float | None) -> bool:
-        """Wait as the manager does, and raise what it raises; ``False`` if there is no manager any more."""
+    def wait_until_ready(self, timeout: float | None) -> None:
+        """Wait as the manager does, and raise what it raises. A manager that is gone was closed before."""
         wait = self._wait_until_ready()
-        if wait is not None:
-            wait(timeout)
-        return wait is not None
+        if wait is None:
+            raise ForkedError if self.forked else ClosedError("the manager was dropped before it was ready")
+        wait(timeout)
 
 
 class ReadyMadeHandler:

@@ -138,11 +138,10 @@ class EnvironmentRegistry(ReadyMadeHandler):
         if self.is_ready:
             return
         deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout, zero=True)
-        if self._attached_or_ready.is_set() or self._attached_or_ready.wait(timeout):
-            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if (self._stream is not None and self._stream.wait_until_ready(remaining)) or self._ready.wait(remaining):
-                return
-        raise NotReadyError(f"no full configuration within {timeout} s")
+        if not self._attached_or_ready.wait(timeout):
+            raise NotReadyError(f"no full configuration within {timeout} s")
+        if self._stream is not None:
+            self._stream.wait_until_ready(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def get(self, env_id: EnvironmentID | str) -> EnvironmentParams | None:
         """Return the environment with this id, which is also its client-side id."""

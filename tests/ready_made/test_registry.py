@@ -20,6 +20,7 @@ from support.recorder import Recorder
 from autoconfig import (
     Action,
     AutoConfigError,
+    ClosedError,
     EnvironmentID,
     EnvironmentParams,
     FilterID,
@@ -190,14 +191,26 @@ def test_a_wait_ends_with_the_managers_reason(registry: EnvironmentRegistry) -> 
     assert waits.get() is None
 
 
-def test_without_the_managers_object_the_wait_goes_on(registry: EnvironmentRegistry) -> None:
-    """The manager's threads run on when nobody holds it any more."""
+def test_the_wait_for_a_manager_that_is_gone_ends_at_once(registry: EnvironmentRegistry) -> None:
+    """Its stream has ended with it. The wait would miss the configuration of the next manager, too."""
+    gone = Stream()
+    gone.stopped = True
+    attach(registry, gone.attached)
+    with pytest.raises(ClosedError, match="the manager was dropped before it was ready"):
+        registry.wait_until_ready()
     attach(registry, Stream().attached)
-    with pytest.raises(NotReadyError):
-        registry.wait_until_ready(0.01)
-    with waiting(registry) as outcomes:
-        registry.received_all_environments()
-        assert outcomes.get(timeout=30) is None
+    registry.received_all_environments()
+    registry.wait_until_ready()
+
+
+def test_the_wait_for_a_parents_manager_that_is_gone_ends_at_once(
+    registry: EnvironmentRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach(registry, Stream().attached)
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    with pytest.raises(ForkedError):
+        registry.wait_until_ready()
 
 
 def test_it_is_not_ready_in_a_forked_process(registry: EnvironmentRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
