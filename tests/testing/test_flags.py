@@ -56,6 +56,10 @@ def status(client: PlainClient) -> int:
     return int(client.read_until(b"\r\n\r\n").split()[1])
 
 
+def connection_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("autoconfig-flags-")]
+
+
 def values(client: PlainClient, marker: bytes = b"event: put") -> list[dict[str, Any]]:
     """Read up to the event that holds a marker; return the value of each flag in each event."""
     found = []
@@ -169,6 +173,16 @@ def test_in_an_outage_nothing_is_answered(flags: FlagService, ask: Ask, post: Ca
         with pytest.raises(CUT):
             post("/bulk", b"[]")
     assert values(ask()) == [{"color": "blue"}]
+
+
+def test_an_outage_ends_the_delay_of_an_answer(flags: FlagService, ask: Ask) -> None:
+    flags.set_delay(3600)
+    client = ask()
+    wait_until(connection_threads)
+    with flags.outage():
+        with pytest.raises(CUT):
+            status(client)
+        wait_until(lambda: not connection_threads())
 
 
 def test_a_delay_is_one_before_the_answer(flags: FlagService, ask: Ask) -> None:

@@ -16,10 +16,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-import requests
 from support.waiting import wait_until
 from testing.conftest import Connect
-from testing.plain_client import PATH, TIMEOUT, PlainClient, connected_socket, dechunk, names
+from testing.plain_client import TIMEOUT, PlainClient, connected_socket, dechunk, names
 
 from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, event_bytes, exchange, server
 from autoconfig.testing.exchange import Exchange
@@ -121,9 +120,11 @@ def test_an_events_name_is_one_line(name: str) -> None:
 
 def test_the_answer_to_head_has_no_body(closing: ExitStack) -> None:
     emulator = closing.enter_context(Emulator())
-    session = closing.enter_context(requests.Session())
-    assert session.head(emulator.uri + PATH, timeout=TIMEOUT).status_code == 405
-    assert session.head(emulator.uri + PATH, timeout=TIMEOUT).status_code == 405
+    client = closing.enter_context(PlainClient(emulator.uri, method="HEAD"))
+    for _ in range(2):
+        assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 405 ")
+        assert client.body == b""
+        client.ask()
 
 
 def test_a_body_is_read_and_the_connection_used_again(closing: ExitStack) -> None:
