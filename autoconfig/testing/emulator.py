@@ -16,7 +16,7 @@ from typing import Literal
 from ..identifiers import EnvironmentID, FilterID, SDKKey, mask
 from ..messages import PATCH_EVENT, RECONNECT_EVENT, EnvironmentRep, FilterRep
 from .configuration import Configuration, Filters, rotated
-from .exchange import HEARTBEAT, End, Exchange, RecordedRequest, event_bytes
+from .exchange import HEARTBEAT, End, Exchange, RecordedRequest, check_stream, event_bytes
 from .server import StreamServer, check_answer, check_host, tls_context
 
 DEMO_KEY = "rel-5f3a1c9e-7d42-4b8e-9c61-2f0d8a4b7e13"
@@ -67,10 +67,7 @@ class Emulator:
         framing: Literal["chunked", "close"] = "chunked",
     ) -> None:
         check_host(host)
-        if not heartbeat_interval > 0:
-            raise ValueError("heartbeat_interval: must be above zero")
-        if framing not in ("chunked", "close"):
-            raise ValueError(f"framing: must be 'chunked' or 'close', not {framing!r}")
+        check_stream(heartbeat_interval, framing)
         self._host, self._port = host, port
         self._context = certificate and tls_context(*certificate)
         self._lifecycle = threading.Lock()  # guards _server and _port

@@ -45,6 +45,14 @@ def event_bytes(name: str, data: str) -> bytes:
     return "\n".join([f"event: {name}", *(f"data: {line}" for line in lines), "", ""]).encode("utf-8", "replace")
 
 
+def check_stream(heartbeat_interval: float, framing: str) -> None:
+    """Raise a ``ValueError`` if a stream cannot have these heartbeats or this framing."""
+    if not heartbeat_interval > 0:
+        raise ValueError("heartbeat_interval: must be above zero")
+    if framing not in ("chunked", "close"):
+        raise ValueError(f"framing: must be 'chunked' or 'close', not {framing!r}")
+
+
 def head_bytes(status: int, headers: Mapping[str, str]) -> bytes:
     """Return a status line and headers."""
     lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}"]
