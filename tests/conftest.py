@@ -114,6 +114,13 @@ def no_thread_exceptions(request: pytest.FixtureRequest, no_thread_leaks: None) 
 
 
 @pytest.fixture
+def own_garbage() -> Iterator[None]:
+    """Collect what a test has left as garbage while its own filters of warnings count, and not in another test."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
 def real_limits() -> Iterator[None]:
     """Have ``close()`` give up as soon as it does in an application: for tests of what hangs."""
     with limits.real_limits():

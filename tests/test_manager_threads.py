@@ -131,6 +131,8 @@ def test_a_manager_that_is_dropped_is_a_warning_and_its_threads_end(script: list
 
 def test_a_manager_that_is_dropped_leaves_no_descriptor_open(recwarn: pytest.WarningsRecorder) -> None:
     """The reader lets go of the socket while it is being shut down by who drops the manager: a race, so tried often."""
+    gc.collect()
+    recwarn.clear()  # of what other tests have left
     with ScriptedServer([[put_item("e1")]] * 50) as server:
         for number in range(1, 51):
             manager = manager_for(server.url)
@@ -149,6 +151,8 @@ def test_a_manager_that_is_dropped_leaves_no_descriptor_open(recwarn: pytest.War
 
 @pytest.mark.parametrize("end", ["never started", "closed", "refused"])
 def test_a_manager_that_has_ended_may_be_dropped(end: str, recwarn: pytest.WarningsRecorder) -> None:
+    gc.collect()
+    recwarn.clear()  # of what other tests have left
     with ScriptedServer([[{"status": 401}]]) as server:
         manager = manager_for(server.url)
         if end != "never started":

@@ -28,6 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 
+@pytest.fixture(autouse=True)
+def own_garbage_always(own_garbage: None) -> None:
+    """See there."""
+
+
 @pytest.fixture
 def flags() -> Iterator[FlagService]:
     with FlagService({"color": "blue"}) as service:

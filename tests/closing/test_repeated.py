@@ -47,6 +47,7 @@ def assert_no_more(threads: int, open_ones: int) -> None:
 
 
 # Python's own ssl, up to 3.12, forgets a socket that is reset right before the handshake: see test_last_moment.py.
+@pytest.mark.usefixtures("own_garbage")
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 @pytest.mark.parametrize("scheme", list(ROUNDS))
 def test_random_moments(scheme: str, serve: Serve, make_run: MakeRun) -> None:

@@ -232,6 +232,7 @@ def tls(tmp_path: Path) -> list[str]:
 
 
 # Python's own ssl, up to 3.12, forgets a socket that is reset right before the handshake: when the manager is closed.
+@pytest.mark.usefixtures("own_garbage")
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_over_tls(fleet: Fleet, tls: list[str], tmp_path: Path) -> None:
     server = RedisServer(tmp_path, *tls)
@@ -253,6 +254,7 @@ def test_over_tls(fleet: Fleet, tls: list[str], tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.usefixtures("own_garbage")
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_sentinels_with_tls_and_a_password_of_their_own(fleet: Fleet, tls: list[str], tmp_path: Path) -> None:
     server = RedisServer(tmp_path, *tls, "--requirepass", "masters")

@@ -40,6 +40,9 @@ def test_a_cache(fleet: Fleet, tmp_path: Path) -> None:
     late.check_calls(*fleet.deleted)
 
 
+# The SDK leaves the socket of an answer to the garbage collector.
+@pytest.mark.usefixtures("own_garbage")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_client_pool(fleet: Fleet) -> None:
     pytest.importorskip("ldclient")
     from ldclient.config import Config

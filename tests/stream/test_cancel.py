@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -245,6 +246,7 @@ def test_what_a_reader_left_behind_is_closed_by_whoever_cancelled(pair: Pair) ->
     ours, _ = pair
     token = CancelToken()
     first, owned = ours.dup(), ours.dup()
+    gc.collect()  # which closes what other tests have left
     before = descriptors()
     token.watch(first)
     token.watch(ours.fileno())

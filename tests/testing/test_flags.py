@@ -240,6 +240,7 @@ def test_close_ends_whatever_hangs(flags: FlagService, ask: Ask, closing: ExitSt
     flags.close()
 
 
+@pytest.mark.usefixtures("own_garbage")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_with_a_real_client(flags: FlagService) -> None:
     ldclient = pytest.importorskip("ldclient")
