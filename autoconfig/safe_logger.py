@@ -42,6 +42,8 @@ class SafeLogger(Adapter):
         if not isinstance(logger, logging.Logger | logging.LoggerAdapter):
             raise TypeError(f"logger must be a logging.Logger or a LoggerAdapter, not {type(logger).__name__}")
         super().__init__(logger)
+        if type(logger) is logging.Logger:  # its own method raises nothing, and is asked for each batch of messages
+            self.isEnabledFor = logger.isEnabledFor  # type: ignore[method-assign]
         self._stream = ""
         self._busy: set[int] = set()  # the threads that are writing a line at the moment
 
