@@ -51,7 +51,7 @@ import autoconfig
 autoconfig.StreamManager("rel-1", {NOWHERE!r}, type("Handler", (autoconfig.MessageHandler,), {{}})())
 assert threading.enumerate() == [threading.main_thread()]
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=180)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

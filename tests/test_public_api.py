@@ -174,7 +174,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "program.py").write_text("\n".join(lines) + "\n")
     environment = {**os.environ, "MYPYPATH": import_path()}
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "program.py"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     errors = [line.split(":", 2) for line in done.stdout.splitlines() if ": error:" in line]
     assert {file for file, _, _ in errors} == {"program.py"}, done.stdout

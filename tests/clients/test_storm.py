@@ -78,5 +78,5 @@ def test_a_storm_of_rotations(make_pool: MakePool, flags: FlagService) -> None:
     assert [wrong for reader in readers for wrong in reader.wrong] == []
     assert sum(reader.evaluations for reader in readers) > 100
     wait_until(lambda: {found.retired for found in pool.status().values()} == {0})
-    assert pool.close()
+    assert pool.close(60)
     flags.wait_for_streams()

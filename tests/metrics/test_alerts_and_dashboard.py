@@ -47,7 +47,7 @@ def scraped(state: StreamState = StreamState.INTERRUPTED, client: str = "WORKING
 
 def promtool(*arguments: str, given: str = "") -> None:
     assert PROMTOOL
-    ran = subprocess.run([PROMTOOL, *arguments], input=given, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([PROMTOOL, *arguments], input=given, capture_output=True, text=True, timeout=180)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

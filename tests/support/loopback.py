@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 Server = TypeVar("Server", bound="LoopbackServer")
 
-LIMIT = 30.0  # seconds for anything that a test waits for
+LIMIT = 60.0  # seconds for anything that a test waits for
 CLOSING = 30.0  # seconds that close() gives the threads
 HANDSHAKE = b"\x16"  # the first byte of a TLS connection
 

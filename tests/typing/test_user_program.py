@@ -15,7 +15,7 @@ import pytest
 import autoconfig
 
 PROGRAM = Path(__file__).with_name("user_program.py")
-DEADLINE = 300.0  # seconds; without a cache mypy may take half a minute
+DEADLINE = 600.0  # seconds; without a cache mypy may take half a minute
 # Where the package is, for an editable install, which type checkers do not see by themselves.
 PARENT = Path(autoconfig.__file__).parents[1]
 EXTRA_PATHS = [] if PARENT.name.endswith("-packages") else [str(PARENT)]
