@@ -197,7 +197,8 @@ def test_slow_callbacks_may_be_nobodys_concern(caplog: pytest.LogCaptureFixture)
         with ScriptedServer([[put_item("e1")]]) as server, managed(server.url, Slow(), slow_callback=limit) as manager:
             manager.start()
             manager.wait_until_ready(SECONDS)
-        assert len([text for text in caplog.messages if "held up" in text]) == count
+        # Of that call alone: any other may be held up, too, by the machine.
+        assert len([text for text in caplog.messages if "add_environment took" in text]) == count
 
 
 def test_the_service_is_launchdarklys_unless_said_otherwise() -> None:
