@@ -17,7 +17,7 @@ import attrs
 from ..daemon_threads import daemon_thread
 from ..environments import AcceptedKey, EnvIdentifiers, EnvironmentParams
 from ..identifiers import EnvironmentID
-from ..safe_logger import SafeLogger
+from ..safe_logger import SafeLogger, log_aside
 
 KeyKind = Literal["sdk", "mobile"]
 _STALE = 64  # outdated entries that the heap may always hold; removing fewer costs more than it saves
@@ -185,7 +185,7 @@ class ExpiryCallbacks:
         Waits for a running call until the deadline, in monotonic time, unless that call is the caller.
 
         Returns:
-            Whether no call is running.
+            Whether no call is running. If one is, a WARNING says so.
         """
         if not self._callbacks or self._process != os.getpid():
             return True
@@ -194,7 +194,10 @@ class ExpiryCallbacks:
             self._changed.notify_all()
             if self._thread is threading.current_thread():
                 return True
-            return self._changed.wait_for(lambda: not self._calling, max(0.0, deadline - time.monotonic()))
+            ended = self._changed.wait_for(lambda: not self._calling, max(0.0, deadline - time.monotonic()))
+        if not ended:
+            log_aside(_log, logging.WARNING, "Gave up waiting for a callback for expired keys; it is still running")
+        return ended
 
     def environment_changed(self, env_id: EnvironmentID) -> None:
         """Schedule the keys that an environment has now; called after it was added, changed or deleted."""

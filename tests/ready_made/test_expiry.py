@@ -21,6 +21,7 @@ from ready_made.model import IDS, environments
 from ready_made.samples import NOON, Stream, after, params
 from support.managing import library_threads
 from support.random_data import examples
+from support.waiting import wait_until
 
 from autoconfig import EnvironmentID, EnvironmentParams, StreamManager
 from autoconfig.environments import AcceptedKey
@@ -325,7 +326,8 @@ def test_closing_in_the_callback_is_the_end() -> None:
     assert outcomes.empty()
 
 
-def test_closing_waits_for_a_running_callback_until_the_timeout() -> None:
+def test_closing_waits_for_a_running_callback_until_the_timeout(caplog: pytest.LogCaptureFixture) -> None:
+    """And says so if it has given up."""
     running, go_on = threading.Event(), threading.Event()
 
     def wait(expired: ExpiredKey) -> None:
@@ -337,8 +339,10 @@ def test_closing_waits_for_a_running_callback_until_the_timeout() -> None:
     registry.add_environment(params("e1", expiring=("old", after(-(10**9)))))
     assert running.wait(30)
     assert registry._expiry.stop(time.monotonic() + 0.01) is False
+    wait_until(lambda: caplog.messages)
     go_on.set()
     end(registry)
+    assert caplog.messages == ["Gave up waiting for a callback for expired keys; it is still running"]
 
 
 def test_closing_in_a_signal_handler_waits_for_no_lock(watching: Watching) -> None:
