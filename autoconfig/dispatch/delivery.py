@@ -39,9 +39,13 @@ class Delivery(Generic[T]):
         delete: Its method for an item that is gone.
         errors: When a failed call is retried.
         retries: The failed calls that wait.
+        logger: For what is ignored.
+
+    Attributes:
+        receiver: The version table.
+        failed: The items whose last call raised, by id.
         observer: Called before the handler is: with id, item and version of each patch that counts; a deletion has
             ``None`` for the item.
-        logger: For what is ignored.
     """
 
     def __init__(
@@ -53,7 +57,6 @@ class Delivery(Generic[T]):
         *,
         errors: HandlerErrors,
         retries: Retries,
-        observer: Callable[[str, T | None, int], None] | None,
         logger: Logger,
     ) -> None:
         self.receiver: MessageReceiver[T] = MessageReceiver(logger)
@@ -66,7 +69,7 @@ class Delivery(Generic[T]):
         self._policy = errors.retry
         self._first_delay = errors.initial_delay
         self._retries = retries
-        self.observer: Callable[[str, T | None, int], None] | None = observer
+        self.observer: Callable[[str, T | None, int], None] | None = None
 
     def load(self, items: Mapping[str, T]) -> None:
         """Add the items of a cache. The first message or put that has an item replaces it, with any version."""

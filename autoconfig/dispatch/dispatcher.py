@@ -7,7 +7,8 @@ import queue
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import EnvironmentID, show
@@ -93,33 +94,20 @@ class Dispatcher:
         self._batches = batches
         self._status = status
         self._log = logger
-        self._observer = observer
+        self._observer: Observer | None = None
         self._retries = Retries()
         self._content_received = False  # by a put
         self._refused: dict[str, RefusedEnvironment] = {}
         method = calls.method
         self._received_all = method("received_all_environments")
         self._environment_refused = calls.optional_method("environment_refused")
-        self._environments: Delivery[EnvironmentRep] = Delivery(
-            calls,
-            method("add_environment"),
-            method("update_environment"),
-            method("delete_environment"),
-            errors=errors,
-            retries=self._retries,
-            observer=observer.environment if observer else None,
-            logger=logger,
+        delivery = partial(Delivery[Any], calls, errors=errors, retries=self._retries, logger=logger)
+        self._environments: Delivery[EnvironmentRep] = delivery(
+            method("add_environment"), method("update_environment"), method("delete_environment")
         )
-        self._filters: Delivery[FilterRep] = Delivery(
-            calls,
-            method("add_filter"),
-            None,
-            method("delete_filter"),
-            errors=errors,
-            retries=self._retries,
-            observer=observer.filter if observer else None,
-            logger=logger,
-        )
+        self._filters: Delivery[FilterRep] = delivery(method("add_filter"), None, method("delete_filter"))
+        if observer:
+            self.add_observer(observer)
 
     def add_observer(self, observer: Observer) -> None:
         """Add an observer; called before :meth:`run`."""

@@ -119,14 +119,12 @@ class Decoder:
         names: list[str] = []
         messages: Batch = []
         refusal: RefusedMessageError | None = None
-        message: Message | UnknownPath
         for name, data in self.parser.feed(piece):
             event = _EVENTS.get(name)
             if event is None:
-                names.append(name.decode("utf-8", "replace"))
+                names.append(self._other_event(name))
                 if name == _RECONNECT:
                     return Received(names, messages, refusal, ReconnectRequestedError())
-                self._log.warning("Ignored an event of unknown name %s", show(names[-1]))
                 continue
             try:
                 if event == PUT_EVENT:
@@ -148,7 +146,7 @@ class Decoder:
         ending = EventTooLargeError(self._max_event_bytes) if self.parser.oversized else None
         return Received(names, messages, refusal, ending)
 
-    def _put(self, data: Buffer) -> PutContent | RepeatedPut | UnknownPath:
+    def _put(self, data: Buffer) -> Message | UnknownPath:
         digest = hashlib.sha256(data, usedforsecurity=False).digest()
         if digest == self._digest:
             return self._repeated
@@ -158,6 +156,12 @@ class Decoder:
             self._digest = digest if usable else b""
             self._repeated = RepeatedPut(len(content.environments), len(content.filters))
         return content
+
+    def _other_event(self, name: bytes) -> str:
+        event = name.decode("utf-8", "replace")
+        if event != RECONNECT_EVENT:
+            self._log.warning("Ignored an event of unknown name %s", show(event))
+        return event
 
     def _note_ignored(self, message: UnknownPath) -> None:
         level = logging.INFO if message.event == PUT_EVENT else logging.DEBUG
