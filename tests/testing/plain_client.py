@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from autoconfig.testing import DEMO_KEY
 
@@ -144,6 +145,16 @@ def events(stream: bytes) -> list[tuple[str, str]]:
         found.append(((match[1] or b":").decode(), "\n".join(line.removeprefix("data: ") for line in lines)))
         position = match.end()
     return found
+
+
+def read_event(response: requests.Response) -> bytes:
+    """Read a stream, however it comes in pieces, to the end of an event."""
+    read = b""
+    while not read.endswith(b"\n\n"):
+        piece = response.raw.read1(65536)
+        assert piece, f"the end came in {read!r}"
+        read += piece
+    return read
 
 
 def names(stream: bytes) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 import requests
 from support.addresses import free_port
 from testing.conftest import Connect
-from testing.plain_client import PATH, TIMEOUT, PlainClient, messages
+from testing.plain_client import PATH, TIMEOUT, PlainClient, messages, read_event
 
 from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep, FilterRep, SDKKeyRep
 
@@ -58,11 +58,11 @@ def test_requests_can_read_it(closing: ExitStack) -> None:
     response = closing.enter_context(requests.get(emulator.uri + PATH, headers=headers, stream=True, timeout=TIMEOUT))
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/event-stream"
-    assert messages(response.raw.read1(65536)) == [
+    assert messages(read_event(response)) == [
         ("put", {"path": "/", "data": {"environments": {"env-1": PRODUCTION.to_json()}}})
     ]
     sent = emulator.set_environment(PRODUCTION)
-    assert messages(response.raw.read1(65536)) == [("patch", {"path": "/environments/env-1", "data": sent.to_json()})]
+    assert messages(read_event(response)) == [("patch", {"path": "/environments/env-1", "data": sent.to_json()})]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,17 @@ import requests
 import urllib3
 from support.waiting import wait_until
 from testing.conftest import Connect
-from testing.plain_client import PATH, SILENCE, TIMEOUT, PlainClient, connected_socket, dechunk, events, names
+from testing.plain_client import (
+    PATH,
+    SILENCE,
+    TIMEOUT,
+    PlainClient,
+    connected_socket,
+    dechunk,
+    events,
+    names,
+    read_event,
+)
 
 from autoconfig.testing import DEMO_KEY, Emulator, EnvironmentRep
 
@@ -158,7 +168,7 @@ def test_requests_sees_the_three_ends_too(closing: ExitStack, how: str, error: s
     emulator = closing.enter_context(Emulator())
     headers = {"Authorization": DEMO_KEY}
     response = closing.enter_context(requests.get(emulator.uri + PATH, headers=headers, stream=True, timeout=TIMEOUT))
-    response.raw.read1(65536)
+    read_event(response)
     emulator.drop_connections(how)
     if error is None:
         assert response.raw.read1(65536) == b""
