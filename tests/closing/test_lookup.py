@@ -15,7 +15,7 @@ from support.peer import HEAD, PUT, WAITING, Line, Peer
 from support.recorder import Acting
 from support.waiting import wait_until
 
-from autoconfig import ClosedError
+from autoconfig import ClosedError, safe_logger, stream_threads
 
 NAME = "autoconfig.test"
 
@@ -101,6 +101,11 @@ def test_hanging_look_up(scheme: str, proxy: str | None, look_up: LookUp, unvisi
     assert run.settled
     assert isinstance(run.settled.exception(), ClosedError)
     assert_ends(run, look_up, unvisited)
+
+
+def test_what_cannot_be_interrupted_takes_less_than_a_second_in_all() -> None:
+    """Two lines of the log are waited for after a thread; a busy machine adds to that, so it is not measured."""
+    assert stream_threads._GRACE + 2 * safe_logger._PATIENCE < 1
 
 
 def test_after_a_redirect(look_up: LookUp, unvisited: Peer, serve: Serve, make_run: MakeRun) -> None:
