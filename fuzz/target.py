@@ -28,12 +28,13 @@ from autoconfig.messages import (
     Message,
     PatchMessageData,
     PutContent,
+    RepeatedPut,
 )
 from autoconfig.safe_logger import Adapter
 from autoconfig.status_tracker import StatusTracker
 from autoconfig.stream import decoding
 from autoconfig.stream.cancel import CancelToken
-from autoconfig.stream.decoding import UnknownPath
+from autoconfig.stream.decoding import Decoder, UnknownPath
 from autoconfig.stream.events import EventParser, ServerSentEvent
 
 CONTROL_BYTES = 8  # the largest event, three lengths of pieces, four bytes of calls that raise
@@ -64,6 +65,7 @@ def check(data: bytes) -> None:
         stream, control = data, bytes(CONTROL_BYTES)
     pieces = cut(stream, control[1:4])
     events = check_events(stream, pieces)
+    check_connections(pieces, events)
     if control[0]:
         check_limit(pieces, 8 * control[0], events)
     check_calls([message for event in events if (message := check_message(event))], control[4:])
@@ -86,9 +88,9 @@ def check_events(stream: bytes, pieces: Sequence[bytes]) -> list[ServerSentEvent
     return found.events
 
 
-def _clean(text: bytes) -> bytes:
+def _clean(text: bytes | memoryview) -> bytes:
     """Return what the bytes mean: the parser leaves broken UTF-8 to the decoder."""
-    return text.decode("utf-8", "replace").encode()
+    return str(text, "utf-8", "replace").encode()
 
 
 def _parse(pieces: Iterable[bytes]) -> Stream:
@@ -114,9 +116,49 @@ def check_limit(pieces: Sequence[bytes], limit: int, expected: Sequence[ServerSe
     assert parser.oversized or len(events) == len(expected), "events lost without a word"
 
 
+def check_connections(pieces: Sequence[bytes], events: Sequence[ServerSentEvent]) -> None:
+    """Check that a decoder brings the events' messages, and on a second connection the same, or that nothing is new."""
+    expected = list(_messages(events))
+    decoder = Decoder(_UNLIMITED, _LOG)
+    for _ in range(2):
+        decoder.begin()
+        messages: Batch = []
+        for piece in pieces:
+            received = decoder.feed(piece)
+            messages += received.messages
+            if received.ending:
+                break
+        assert len(messages) == len(expected)
+        for found, message in zip(messages, expected, strict=True):
+            assert found == message or found == _repeated(message), f"{found} is not {message}"
+
+
+def _messages(events: Sequence[ServerSentEvent]) -> Iterable[Message]:
+    """Yield the events' messages up to what ends the connection."""
+    for name, data in events:
+        if name == b"reconnect":
+            return
+        if name not in _MESSAGES:
+            continue
+        try:
+            message = decoding.decode(_MESSAGES[name], data or b"")
+        except MalformedMessageError:
+            return
+        if isinstance(message, UnknownPath):
+            continue
+        yield message
+        refused = isinstance(message, PutContent | PatchMessageData) and message.refused
+        if refused and not (isinstance(message, PutContent) and message.environments):
+            return
+
+
+def _repeated(message: Message) -> RepeatedPut | None:
+    return RepeatedPut(len(message.environments), len(message.filters)) if isinstance(message, PutContent) else None
+
+
 def check_message(event: ServerSentEvent) -> Message | None:
     """Return the event's message, if it is one, after checking that the exact way and the loose one agree."""
-    name, data = _MESSAGES.get(event[0]), event[1] or b""
+    name, data = _MESSAGES.get(event[0]), bytes(event[1] or b"")
     if name is None:
         return None
     try:
