@@ -42,8 +42,7 @@ RECONNECT_EVENT = "reconnect"
 """Name of the event that asks for a new connection. Its data is ignored."""
 
 _MAX_UNSIGNED = 2**64 - 1
-_SDK_NAMES = "sdkKeys", "sdkKey.value"  # of a list of keys, and of what it has to hold
-_MOBILE_NAMES = "mobileKeys", "mobKey"
+_LISTS_OF_KEYS = ("sdkKeys", "sdkKey.value"), ("mobileKeys", "mobKey")  # each with the key that it has to hold
 
 _UNFILTERED = FilterKey("")
 
@@ -131,17 +130,20 @@ class EnvironmentRep(Record, frozen=True, gc=False, rename="camel", forbid_unkno
 
     def contradiction(self) -> str | None:
         """Return what is contradictory in the lists of keys, for which the environment is refused; else ``None``."""
-        for keys, anchor, names in (
-            (self.sdk_keys, self.sdk_key.value, _SDK_NAMES),
-            (self.mobile_keys, self.mob_key, _MOBILE_NAMES),
-        ):
-            found = not keys
-            for key in keys or ():
-                if not key.value:
-                    return f"{names[0]} has an entry without a value"
-                found = found or key.value == anchor
-            if not found:
-                return f"{names[0]} does not hold the key of {names[1]}"
+        anchor: str
+        keys, anchor = self.sdk_keys, self.sdk_key.value
+        for names in _LISTS_OF_KEYS:
+            if keys:
+                found = False
+                for key in keys:
+                    value = key.value
+                    if not value:
+                        return f"{names[0]} has an entry without a value"
+                    if value == anchor:
+                        found = True
+                if not found:
+                    return f"{names[0]} does not hold the key of {names[1]}"
+            keys, anchor = self.mobile_keys, self.mob_key
         return None
 
     def to_params(self, id: str = "", shared: dict[str, str] | None = None) -> EnvironmentParams:
