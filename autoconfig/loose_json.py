@@ -12,9 +12,10 @@ import re
 import sys
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from .frozen import FrozenDict, FrozenList
 
@@ -42,7 +43,7 @@ class Members(list[tuple[str, Any]]):
 
 
 _OBJECTS = dict, Members
-_CONTAINERS = dict, list  # Members is a list
+_CONTAINERS = dict, list, tuple  # Members is a list
 
 
 def load(data: Buffer) -> Any:
@@ -102,7 +103,7 @@ def convert(document: Any, cls: type[T]) -> T:
         ValueError: A field has the wrong type; the text names it and holds no value.
     """
     extra: dict[str, Any] = {}
-    fields = _fields_of(document, cls, extra)
+    fields = _exact(document, _type_of(cls), extra)
     try:
         instance = msgspec.convert(fields, cls)
     except msgspec.ValidationError as error:
@@ -114,67 +115,46 @@ def convert(document: Any, cls: type[T]) -> T:
     raise ValueError(reason)
 
 
-class _Field(NamedTuple):
-    """A field of a class: its name on the wire, the class and container of its records, and whether it may be null."""
-
-    name: str
-    inner: type[msgspec.Struct] | None
-    container: type | None
-    nullable: bool
+_type_of = cache(inspect.type_info)
 
 
 @cache
-def _shape(cls: type[msgspec.Struct]) -> dict[str, _Field]:
-    """Return the fields of a class by their names on the wire, as they are and in lower case."""
-    shape = {}
-    for field in msgspec.structs.fields(cls):
+def _fields(cls: type[msgspec.Struct]) -> dict[str, tuple[str, inspect.Type]]:
+    """Return the exact name and the type of each field, by its name on the wire as it is and in lower case."""
+    found = {}
+    for field in getattr(_type_of(cls), "fields", ()):
         if field.name != "extra":
-            inner, container = _inner(field.type)
-            described = _Field(field.encode_name, inner, container, field.type is Any)
-            shape[field.encode_name] = shape[field.encode_name.lower()] = described
-    return shape
-
-
-def _inner(annotation: Any) -> tuple[type[msgspec.Struct] | None, type | None]:
-    """Return the record class in an annotation such as ``tuple[KeyRep, ...] | None``, and what contains it."""
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        return annotation, None
-    origin = get_origin(annotation)
-    found = [_inner(argument) for argument in get_args(annotation)]
-    inner, container = next((one for one in found if one != (None, None)), (None, None))
-    return inner, origin if origin is dict or (origin is tuple and inner) else container
-
-
-def _fields_of(document: Any, cls: type[msgspec.Struct], extra: dict[str, Any] | None = None) -> Any:
-    """Return an object's known members under their exact names, nulls left out; put the unknown ones into ``extra``."""
-    if document is None:
-        return {}
-    if not isinstance(document, _OBJECTS):
-        return document  # of the wrong type, as msgspec will say
-    shape = _shape(cls)
-    found: dict[str, Any] = {}
-    for name, value in _items(document):
-        field = shape.get(name) or (shape.get(name.lower()) if name.isascii() else None)
-        if field is None:
-            if extra is not None:
-                extra[name] = value
-            continue
-        exact, inner, container, nullable = field
-        if value is None and not nullable:
-            found.pop(exact, None)
-        else:
-            found[exact] = value if inner is container is None else _nested(value, inner, container)
+            kind = field.type.types[0] if isinstance(field.type, inspect.UnionType) else field.type  # the rest is null
+            found[field.encode_name] = found[field.encode_name.lower()] = field.encode_name, kind
     return found
 
 
-def _nested(value: Any, inner: type[msgspec.Struct] | None, container: type | None) -> Any:
-    if container is tuple and isinstance(value, Members):
-        return dict(value)  # an object is not an array, even without members
-    if container is tuple and isinstance(value, (list, tuple)) and inner:
-        return [_fields_of(one, inner) for one in value]
-    if container is dict and isinstance(value, _OBJECTS):
-        return {name: _fields_of(one, inner) if inner else one for name, one in _items(value)}
-    return value if container or inner is None else _fields_of(value, inner)
+def _exact(value: Any, kind: inspect.Type, extra: dict[str, Any] | None = None) -> Any:
+    """Return a value with the names that msgspec expects in a value of this type; put unknown fields into ``extra``."""
+    if isinstance(kind, inspect.StructType) and (value is None or isinstance(value, _OBJECTS)):
+        return _exact_members(value or {}, kind.cls, {} if extra is None else extra)
+    if isinstance(kind, inspect.DictType) and isinstance(value, _OBJECTS):
+        return {name: _exact(one, kind.value_type) for name, one in _items(value)}
+    if isinstance(kind, inspect.VarTupleType) and isinstance(value, list | tuple):
+        # An object is not an array, even without members.
+        return dict(value) if isinstance(value, Members) else [_exact(one, kind.item_type) for one in value]
+    return value  # if it is of the wrong type, msgspec will say so
+
+
+def _exact_members(value: dict[str, Any] | Members, cls: type[msgspec.Struct], extra: dict[str, Any]) -> dict[str, Any]:
+    fields = _fields(cls)
+    found: dict[str, Any] = {}
+    for name, member in _items(value):
+        field = fields.get(name) or (fields.get(name.lower()) if name.isascii() else None)
+        if field is None:
+            extra[name] = member
+        elif isinstance(member, _CONTAINERS):
+            found[field[0]] = _exact(member, field[1])
+        elif member is None and not isinstance(field[1], inspect.AnyType):
+            found.pop(field[0], None)
+        else:
+            found[field[0]] = member
+    return found
 
 
 def _items(document: dict[str, Any] | Members) -> Iterable[tuple[str, Any]]:

@@ -13,7 +13,7 @@ import hashlib
 import logging
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -40,18 +40,18 @@ from ..safe_logger import Logger
 from .events import EventParser
 from .failures import ReconnectRequestedError, RefusedMessageError
 
-T = TypeVar("T", bound=msgspec.Struct)
 Buffer = bytes | memoryview
 
 # What msgspec raises for what it does not take: its own errors and those of UTF-8 are ValueErrors, nesting is a
 # RecursionError.
 _REFUSALS = (ValueError, RecursionError)
-_EVENTS = {name.encode(): name for name in (PUT_EVENT, PATCH_EVENT, DELETE_EVENT)}
 _RECONNECT = RECONNECT_EVENT.encode()
 _REFUSABLE = PatchMessageData, PutContent
 _PUT_PATH = "/"
 _ENVIRONMENTS = "/environments"
-_KINDS = {_ENVIRONMENTS: ItemKind.ENVIRONMENT, "/filters": ItemKind.FILTER}
+_FILTERS = "/filters"
+_KINDS = {_ENVIRONMENTS: ItemKind.ENVIRONMENT, _FILTERS: ItemKind.FILTER}
+_CLASSES: dict[str, type[EnvironmentRep | FilterRep]] = {_ENVIRONMENTS: EnvironmentRep, _FILTERS: FilterRep}
 
 
 class UnknownPath(NamedTuple):
@@ -120,17 +120,18 @@ class Decoder:
         messages: Batch = []
         refusal: RefusedMessageError | None = None
         for name, data in self.parser.feed(piece):
-            event = _EVENTS.get(name)
-            if event is None:
+            known = _KNOWN.get(name)
+            if known is None:
                 names.append(self._other_event(name))
                 if name == _RECONNECT:
                     return Received(names, messages, refusal, ReconnectRequestedError())
                 continue
+            event, read = known
             try:
-                if event == PUT_EVENT:
+                if event is PUT_EVENT:
                     message = self._put(data or b"")
                 else:
-                    message = _DECODERS[event](data or b"")
+                    message = read(data or b"")
                     self._digest = b""
             except _REFUSALS as error:
                 return Received(names, messages, refusal, _malformed(event, error))
@@ -207,29 +208,19 @@ class _Put(msgspec.Struct, forbid_unknown_fields=True):
     data: _Items = msgspec.field(default_factory=_Items)
 
 
-class _LoosePut(msgspec.Struct):
-    path: str = ""
-    data: Any = None
-
-
 class _EnvironmentPatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     path: str
     data: EnvironmentRep
 
 
-class _Patch(msgspec.Struct, forbid_unknown_fields=True):
-    path: str = ""
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _LoosePatch(msgspec.Struct):
-    path: str = ""
-    data: Any = msgspec.UNSET
-
-
 class _Delete(msgspec.Struct, forbid_unknown_fields=True):
     path: str = ""
     version: Int64 = 0
+
+
+class _Loose(msgspec.Struct):
+    path: str = ""
+    data: Any = msgspec.UNSET
 
 
 class _KnownFields(EnvironmentRep, frozen=True, gc=False, rename="camel", forbid_unknown_fields=False):
@@ -244,13 +235,11 @@ _values: Callable[[EnvironmentRep], Any] = operator.attrgetter(
 
 _exact_put = msgspec.json.Decoder(_Put).decode
 _exact_environment_patch = msgspec.json.Decoder(_EnvironmentPatch).decode
-_exact_patch = msgspec.json.Decoder(_Patch).decode
 _exact_delete = msgspec.json.Decoder(_Delete).decode
 _exact_environment = msgspec.json.Decoder(EnvironmentRep).decode
 _known_fields = msgspec.json.Decoder(_KnownFields).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
-_exact_filter = msgspec.json.Decoder(FilterRep).decode
 
 
 def _put(data: Buffer) -> PutContent | UnknownPath:
@@ -263,8 +252,8 @@ def _put(data: Buffer) -> PutContent | UnknownPath:
 
 
 def _loose_put(data: Buffer) -> PutContent | UnknownPath:
-    put = convert(load(data), _LoosePut)
-    content = PutContent.from_json(put.data)
+    put = convert(load(data), _Loose)
+    content = PutContent.from_json({} if put.data is msgspec.UNSET else put.data)
     return content if put.path == _PUT_PATH else UnknownPath(PUT_EVENT, put.path)
 
 
@@ -306,52 +295,35 @@ def _patch(data: Buffer) -> PatchMessageData | UnknownPath:
     try:
         patch = _exact_environment_patch(data)
     except _REFUSALS:
-        return _other_patch(data)
-    parent, _, id = patch.path.rpartition("/")
+        return _loose_patch(data)
+    parent, _, id = patch.path.rpartition("/")  # split at the last slash, neither cleaned nor unescaped
     if parent != _ENVIRONMENTS:
-        return _other_patch(data)
+        return _loose_patch(data)
     rep = patch.data
     return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
 
 
-def _other_patch(data: Buffer) -> PatchMessageData | UnknownPath:
-    """Return the message of a patch that is not one of an environment in exactly the form that is known."""
-    patch: _Patch | _LoosePatch
-    try:
-        patch = _exact_patch(data)
-    except _REFUSALS:
-        patch = convert(load(data), _LoosePatch)
-    kind, id = _item_of(patch.path)
-    if kind is None:
+def _loose_patch(data: Buffer) -> PatchMessageData | UnknownPath:
+    patch = convert(load(data), _Loose)
+    parent, _, id = patch.path.rpartition("/")
+    cls = _CLASSES.get(parent)
+    if cls is None:
         return UnknownPath(PATCH_EVENT, patch.path)
     if patch.data is msgspec.UNSET:
         raise ValueError("data is missing")
-    if kind is ItemKind.FILTER:
-        return PatchMessageData(id, _item(patch.data, FilterRep, _exact_filter))
-    exact = isinstance(patch.data, msgspec.Raw)
-    rep = _inexact_environment(patch.data) if exact else convert(patch.data, EnvironmentRep)
-    return PatchMessageData(id, rep, rep.contradiction() if rep.env_id == id else None)
+    rep = convert(patch.data, cls)
+    refused = rep.contradiction() if isinstance(rep, EnvironmentRep) and rep.env_id == id else None
+    return PatchMessageData(id, rep, refused)
 
 
 def _delete(data: Buffer) -> DeleteMessageData | UnknownPath:
-    delete = _item(data, _Delete, _exact_delete)
-    kind, id = _item_of(delete.path)
-    return UnknownPath(DELETE_EVENT, delete.path) if kind is None else DeleteMessageData(kind, id, delete.version)
-
-
-def _item_of(path: str) -> tuple[ItemKind | None, str]:
-    """Return kind and id of the item at a path, which is split at the last slash, neither cleaned nor unescaped."""
-    parent, _, id = path.rpartition("/")
-    return _KINDS.get(parent), id
-
-
-def _item(entry: Any, cls: type[T], exact: Callable[[Any], T]) -> T:
-    if not isinstance(entry, bytes | memoryview | msgspec.Raw):
-        return convert(entry, cls)
     try:
-        return exact(entry)
+        delete = _exact_delete(data)
     except _REFUSALS:
-        return convert(load(entry), cls)
+        delete = convert(load(data), _Delete)
+    parent, _, id = delete.path.rpartition("/")
+    kind = _KINDS.get(parent)
+    return UnknownPath(DELETE_EVENT, delete.path) if kind is None else DeleteMessageData(kind, id, delete.version)
 
 
 _DECODERS: dict[str, Callable[[Buffer], Message | UnknownPath]] = {
@@ -359,3 +331,4 @@ _DECODERS: dict[str, Callable[[Buffer], Message | UnknownPath]] = {
     PATCH_EVENT: _patch,
     DELETE_EVENT: _delete,
 }
+_KNOWN = {event.encode(): (event, read) for event, read in _DECODERS.items()}
