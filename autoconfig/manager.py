@@ -170,7 +170,9 @@ class StreamManager:
         calls = HandlerCalls(handler, token, errors=errors, slow_after=slow_after, status=status, logger=log)
         saving = None if cache is None else CacheThread(check_store(cache), batches, token, status, log)
         self._threads = StreamThreads(batches, token, calls, saving, status, log)
-        self._dispatcher = Dispatcher(calls, errors, batches, status, log, saving.content if saving else None)
+        self._dispatcher = Dispatcher(calls, errors, batches, status, log)
+        if saving:
+            self._observe(saving.content)
         self._reader = StreamReader(
             source.make(token, log),
             batches,

@@ -44,7 +44,7 @@ class Delivery(Generic[T]):
     Attributes:
         receiver: The version table.
         failed: The items whose last call raised, by id.
-        observer: Called before the handler is: with id, item and version of each patch that counts; a deletion has
+        observers: Called before the handler is: with id, item and version of each patch that counts; a deletion has
             ``None`` for the item.
     """
 
@@ -69,7 +69,7 @@ class Delivery(Generic[T]):
         self._policy = errors.retry
         self._first_delay = errors.initial_delay
         self._retries = retries
-        self.observer: Callable[[str, T | None, int], None] | None = None
+        self.observers: list[Callable[[str, T | None, int], None]] = []
 
     def load(self, items: Mapping[str, T]) -> None:
         """Add the items of a cache. The first message or put that has an item replaces it, with any version."""
@@ -115,8 +115,8 @@ class Delivery(Generic[T]):
         if action is _NOOP:
             self._attempt_by_message(id)
             return False
-        if self.observer:
-            self.observer(id, item, item.version)
+        for observe in self.observers:
+            observe(id, item, item.version)
         self._deliver(((id, item, action),))
         return True
 
@@ -125,8 +125,8 @@ class Delivery(Generic[T]):
         if self._provisional.pop(id, None):
             self.receiver._expect(id, version)
         if self.receiver.delete(id, version) is _DELETE:
-            if self.observer:
-                self.observer(id, None, version)
+            for observe in self.observers:
+                observe(id, None, version)
             self._deliver_deletion(id)
             return True
         self._attempt_by_message(id)

@@ -47,25 +47,6 @@ class Observer(Protocol):
         """Note a patch of a filter, or its deletion, in this version."""
 
 
-class _Both:
-    """Two observers as one."""
-
-    def __init__(self, first: Observer, second: Observer) -> None:
-        self._observers = first, second
-
-    def put(self, content: PutContent) -> None:
-        for observer in self._observers:
-            observer.put(content)
-
-    def environment(self, id: str, rep: EnvironmentRep | None, version: int) -> None:
-        for observer in self._observers:
-            observer.environment(id, rep, version)
-
-    def filter(self, id: str, rep: FilterRep | None, version: int) -> None:
-        for observer in self._observers:
-            observer.filter(id, rep, version)
-
-
 class Dispatcher:
     """
     Turns messages into calls of the handler.
@@ -78,7 +59,6 @@ class Dispatcher:
         batches: The queue of messages; an empty batch is the last.
         status: Counts what was handled, refused and failed.
         logger: For a line on each put, patch and deletion that changes something.
-        observer: Also gets each message that counts.
     """
 
     def __init__(
@@ -88,13 +68,12 @@ class Dispatcher:
         batches: queue.Queue[Batch],
         status: StatusTracker,
         logger: Logger,
-        observer: Observer | None = None,
     ) -> None:
         self._calls = calls
         self._batches = batches
         self._status = status
         self._log = logger
-        self._observer: Observer | None = None
+        self._observers: list[Observer] = []
         self._retries = Retries()
         self._content_received = False  # by a put
         self._refused: dict[str, RefusedEnvironment] = {}
@@ -106,14 +85,12 @@ class Dispatcher:
             method("add_environment"), method("update_environment"), method("delete_environment")
         )
         self._filters: Delivery[FilterRep] = delivery(method("add_filter"), None, method("delete_filter"))
-        if observer:
-            self.add_observer(observer)
 
     def add_observer(self, observer: Observer) -> None:
         """Add an observer; called before :meth:`run`."""
-        both = observer if self._observer is None else _Both(self._observer, observer)
-        self._observer = both
-        self._environments.observer, self._filters.observer = both.environment, both.filter
+        self._observers.append(observer)
+        self._environments.observers.append(observer.environment)
+        self._filters.observers.append(observer.filter)
 
     def run(self) -> None:
         """Take messages and call the handler until the stream is over or the token is cancelled."""
@@ -176,8 +153,8 @@ class Dispatcher:
 
     def _put(self, content: PutContent) -> None:
         self._content_received = True
-        if self._observer:
-            self._observer.put(content)
+        for observer in self._observers:
+            observer.put(content)
         environments, filters = content.environments, content.filters
         for id, other in content.foreign.items():
             self._log.warning("Ignored environment %s, which came as %s", show(other), show(id))

@@ -67,7 +67,7 @@ def test_without_a_cache_there_is_neither_thread_nor_copy(recorder: Recorder) ->
         manager.start()
         recorder.wait_for("received_all_environments")
         assert "autoconfig-cache" not in library_threads()
-        assert manager._dispatcher._observer is None
+        assert not manager._dispatcher._observers
 
 
 def test_converges_when_the_service_is_back(recorder: Recorder) -> None:
