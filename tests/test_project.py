@@ -65,6 +65,13 @@ def test_the_changelog_has_the_version_or_unreleased_changes() -> None:
     assert headings[0] in ("Unreleased", autoconfig.__version__)
 
 
+def test_the_description_for_a_package_index_has_no_link_that_leads_nowhere_there() -> None:
+    description = metadata.metadata("ld-autoconfig").json["description"]
+    assert "# autoconfig\n" in description
+    assert "The fixtures are part of the package." in description  # a link's words stay
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", description) if not link.startswith("https:")] == []
+
+
 def test_the_readme_has_two_commands_for_a_newcomer() -> None:
     assert len(COMMANDS) == 2
     assert COMMANDS[0].endswith("autoconfig demo")
