@@ -26,14 +26,25 @@ def answer(status: int, body: bytes = b"", headers: Mapping[str, str] = {}) -> P
     return play
 
 
-STATUSES = [201, 202, 203, 204, 205, 206, 226, 300, 304, 305, 306, 400, 402, 404, 405, 406, 407, 408, 410, 418, 429]
+PASSING = [201, 202, 203, 204, 205, 206, 226, 300, 304, 305, 306, 400, 408, 429, 500, 501, 502, 503, 504, 507, 511]
 
 
-@pytest.mark.parametrize("status", [*STATUSES, 500, 501, 502, 503, 504, 507, 511, 599, 999])
+@pytest.mark.parametrize("status", [*PASSING, 599, 999])
 def test_another_status(status: int) -> None:
     """Only a 200 is a stream, even if the body of another answer looks like one; only 401 and 403 are for good."""
     body = b"" if status in (204, 304) else SMALL.wire
     survive(Fault(str(status), answer(status, body), f"unexpected HTTP status {status}"))
+
+
+def lasting(status: int, play: Play) -> Fault:
+    """Return an entry for a status after which the delays are 300 times as long, 0.3 s and 0.6 s here."""
+    return Fault(str(status), play, f"unexpected HTTP status {status}", first_delay=0.001, waited=0.3 + 0.6)
+
+
+@pytest.mark.parametrize("status", [402, 404, 405, 406, 407, 410, 418])
+def test_a_status_that_lasts(status: int) -> None:
+    """After most client errors, too, there is another attempt, but later."""
+    survive(lasting(status, answer(status, SMALL.wire)))
 
 
 @table(
@@ -70,7 +81,7 @@ def endless(status: int, headers: Mapping[str, str]) -> Play:
 @MODES
 @table(
     Fault("500", endless(500, {"Content-Type": "text/plain"}), "unexpected HTTP status 500"),
-    Fault("404_as_a_stream", endless(404, {}), "unexpected HTTP status 404"),
+    lasting(404, endless(404, {})),
     Fault("html", endless(200, {"Content-Type": "text/html"}), NO_STREAM),
     Fault("gzip", endless(503, {"Content-Encoding": "gzip"}), "unexpected HTTP status 503"),
 )
