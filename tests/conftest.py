@@ -38,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking at all that was imported and collected, which stays to the end."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say when more tests were skipped than expected, so that what is missing somewhere goes unnoticed nowhere."""
