@@ -9,11 +9,12 @@ ends with the name of a file, the other samples of the page can import it.
 from __future__ import annotations
 
 import json
-import os
 import re
+import select
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -24,13 +25,13 @@ from autoconfig.cli.demo import ENVIRONMENTS, FILTERS
 from autoconfig.testing import Emulator
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\S+)\n((?::\w+:[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL)
+PYTHON = ("{testcode}", "python")
 CONTINUES = "# Continues the sample above"
 EXTRAS = {"celery", "cryptography", "django", "fastapi", "flask", "ldclient", "opentelemetry", "prometheus_client"}
 EXTRAS |= {"redis", "uwsgi", "uwsgidecorators"}
-# Forks once for each sample, so that each has a process of its own, and the imports are paid once. A program that
-# follows the stream for ever is interrupted after a while, as by Ctrl-C; one that has to raise has time to do so.
+# Forks once for each sample, so that each has a process of its own, and the imports are paid once for all pages. A
+# program that follows the stream for ever is interrupted after a while, as by Ctrl-C; one that has to raise has time.
 RUNNER = """
 import json, os, re, signal, sys, traceback
 import pytest
@@ -52,23 +53,32 @@ def run_tests(text, output):
         file.write(text)
     return pytest.main(["-q", "-p", "no:cacheprovider", file.name]) and open(output).read()
 
-def start(text, raises):
+def start(folder, variables, text, raises):
     reader, writer = os.pipe()
-    if os.fork():
+    if child := os.fork():
         os.close(writer)
-        return open(reader, "rb")
+        return child, open(reader, "rb")
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    os.environ |= variables
     output = f"output_{os.getpid()}"
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the next page's samples are for the runner
     os.dup2(os.open(output, os.O_CREAT | os.O_WRONLY), 1)
     os.dup2(1, 2)
     error = run_tests(text, output) if re.search("^def test_", text, re.M) else run(text, raises)
     os.write(writer, str(error or "").encode()[-4000:])
     os._exit(0)
 
-sys.path.insert(0, os.getcwd())
-for pipe in [start(*sample) for sample in json.loads(sys.argv[1])]:
-    with pipe:
-        print(json.dumps(pipe.read().decode(errors="replace")))
+def errors_of(folder, variables, samples):
+    for child, pipe in [start(folder, variables, *sample) for sample in samples]:
+        with pipe:
+            error = pipe.read().decode(errors="replace")
+        yield error if os.waitpid(child, 0)[1] == 0 else f"the sample has left its process: {error}"
+
+for page in sys.stdin:
+    print(json.dumps(list(errors_of(*json.loads(page)))), flush=True)
 """
+LIMIT = 300.0  # seconds for a page
 
 
 @attrs.define
@@ -96,7 +106,7 @@ def samples(page: Path) -> list[Sample]:
         kind, options, body = block.groups()
         if kind == "{testoutput}" and body.lstrip().startswith("Traceback"):
             found[-1].raises = True
-        if kind not in ("{testcode}", "python") or ":hide:" in options:
+        if kind not in PYTHON or ":hide:" in options:
             continue
         before = BLOCK.sub("", text[visible_end : block.start()]).rstrip().rpartition("\n\n")[2]
         visible_end = block.end()
@@ -112,6 +122,14 @@ def samples(page: Path) -> list[Sample]:
     return found
 
 
+Runner = Callable[[Path, dict[str, str], list[Sample]], list[str]]
+PAGES = [
+    page
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if any(kind in PYTHON for kind, _, _ in BLOCK.findall(page.read_text("utf-8")))
+]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A directory with the files that the pages on TLS name."""
@@ -123,11 +141,35 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Runs the samples of a page: its folder, its variables, and pairs of a text and whether it raises."""
+    said = tmp_path_factory.mktemp("runner") / "stderr"
+    pipe = subprocess.PIPE
+    with (
+        said.open("w") as stderr,
+        subprocess.Popen([sys.executable, "-c", RUNNER], stdin=pipe, stdout=pipe, stderr=stderr, text=True) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        orders, answers = process.stdin, process.stdout
+
+        def run(folder: Path, variables: dict[str, str], programs: list[Sample]) -> list[str]:
+            one = str(folder), variables, [(sample.text, sample.raises) for sample in programs]
+            print(json.dumps(one), file=orders, flush=True)
+            assert select.select([answers], [], [], LIMIT)[0], f"the samples hang; {said.read_text('utf-8')}"
+            line = answers.readline()
+            assert line, said.read_text("utf-8")
+            errors: list[str] = json.loads(line)
+            return errors
+
+        yield run
+        process.kill()  # it may hang in a page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_samples_run_as_they_stand(page: Path, folder: Path) -> None:
+def test_samples_run_as_they_stand(page: Path, folder: Path, runner: Runner) -> None:
     programs = samples(page)
-    if not programs:
-        return
     for sample in programs:
         if sample.file:
             (folder / sample.file).write_text(sample.text, "utf-8")
@@ -138,11 +180,7 @@ def test_samples_run_as_they_stand(page: Path, folder: Path) -> None:
             "AUTO_CONFIG_CACHE_ENCRYPTION_KEY": "a secret of the relays",
             "NO_PROXY": "127.0.0.1",
         }
-        command = [sys.executable, "-c", RUNNER, json.dumps([[sample.text, sample.raises] for sample in programs])]
-        environment = os.environ | variables
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    errors = [json.loads(line) for line in done.stdout.splitlines()]
+        errors = runner(folder, variables, programs)
     for sample, error in zip(programs, errors, strict=True):
         missing = re.search(r"No module named '(\w+)", error)
         if not missing or missing[1] not in EXTRAS:
