@@ -6,7 +6,8 @@ import ast
 import configparser
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ IMPORT_NAMES = {
 EXTRAS = {"encryption": "cache", "metrics": "prometheus", "testing": "tests"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return every module of the package by its name within it; the package itself is ``""``."""
     found = {}
@@ -39,22 +41,21 @@ def modules() -> dict[str, Path]:
     return found
 
 
-MODULES = modules()
-
-
-def absolute_imports(module: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield what a module imports, also lazily or for types only: modules, and the names taken from each."""
-    path = MODULES[module]
+@cache
+def absolute_imports(module: str) -> list[tuple[str, list[str]]]:
+    """Return what a module imports, also lazily or for types only: modules, and the names taken from each."""
+    path = modules()[module]
     package = ["autoconfig", *module.split(".")] if module else ["autoconfig"]
     if path.name != "__init__.py":
         package.pop()
+    found: list[tuple[str, list[str]]] = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, []
+            found += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
-            yield ".".join([*base, *filter(None, [node.module])]), [alias.name for alias in node.names]
+            found.append((".".join([*base, *filter(None, [node.module])]), [alias.name for alias in node.names]))
+    return found
 
 
 def inner_imports(module: str) -> set[str]:
@@ -64,14 +65,17 @@ def inner_imports(module: str) -> set[str]:
         if target.partition(".")[0] != "autoconfig":
             continue
         inner = target.partition(".")[2]
-        submodules = {f"{inner}.{name}".lstrip(".") for name in names} & MODULES.keys()
+        submodules = {f"{inner}.{name}".lstrip(".") for name in names} & modules().keys()
         found |= submodules
         if len(submodules) < len(names) or not names:
             found.add(inner)
     return found - {module}
 
 
-IMPORTS = {module: inner_imports(module) for module in MODULES}
+@cache
+def imports() -> dict[str, set[str]]:
+    """Return which of the package's modules each of them imports."""
+    return {module: inner_imports(module) for module in modules()}
 
 
 def room_of(module: str) -> str:
@@ -86,11 +90,14 @@ def reachable(start: str) -> set[str]:
     while left:
         module = left.pop()
         found.add(module)
-        left |= IMPORTS[module] - found
+        left |= imports()[module] - found
     return found
 
 
-CORE = {room_of(module) for module in reachable(FACADE)}
+@cache
+def core() -> set[str]:
+    """Return the rooms that an import of the package leads to."""
+    return {room_of(module) for module in reachable(FACADE)}
 
 
 def circle(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
@@ -101,6 +108,7 @@ def circle(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
     return left
 
 
+@cache
 def declared(*extras: str) -> set[str]:
     """Return the import names of the run-time dependencies and those of the given extras."""
     setup = configparser.ConfigParser()
@@ -113,32 +121,33 @@ def declared(*extras: str) -> set[str]:
 
 
 def test_modules_form_no_circle() -> None:
-    assert not circle(IMPORTS)
+    assert not circle(imports())
 
 
 def test_rooms_form_no_circle() -> None:
     """A room is a file or a folder of the package; so each folder is used by those above it, and uses those below."""
     rooms: dict[str, set[str]] = {}
-    for module, targets in IMPORTS.items():
+    for module, targets in imports().items():
         others = {room_of(target) for target in targets} - {room_of(module)}
         rooms.setdefault(room_of(module), set()).update(others)
     assert not circle(rooms)
 
 
 def test_the_package_itself_is_imported_by_no_module() -> None:
-    importing = {module for module, targets in IMPORTS.items() if FACADE in targets and module != "__main__"}
+    importing = {module for module, targets in imports().items() if FACADE in targets and module != "__main__"}
     assert not importing
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_nothing_undeclared(module: str) -> None:
-    room = room_of(module)
-    extras = [] if room in CORE else [EXTRAS.get(room, room)]
-    undeclared = {target.partition(".")[0] for target, _ in absolute_imports(module)}
-    undeclared -= {"autoconfig", *sys.stdlib_module_names, *declared(*extras)}
-    assert not undeclared, f"autoconfig.{module} imports what setup.cfg does not declare"
+def test_nothing_is_imported_that_setup_cfg_does_not_declare() -> None:
+    undeclared = {}
+    for module in modules():
+        room = room_of(module)
+        extras = [] if room in core() else [EXTRAS.get(room, room)]
+        imported = {target.partition(".")[0] for target, _ in absolute_imports(module)}
+        undeclared[module] = imported - {"autoconfig", *sys.stdlib_module_names, *declared(*extras)}
+    assert {module: names for module, names in undeclared.items() if names} == {}
 
 
 @pytest.mark.parametrize("room", ["archive", "archive_reader", "cache", "cli", "encryption", "redis", "testing"])
 def test_the_core_needs_no_optional_room(room: str) -> None:
-    assert room not in CORE
+    assert room not in core()
