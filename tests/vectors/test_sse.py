@@ -82,24 +82,13 @@ def splits(stream: bytes) -> Iterator[int]:
 
 
 @each_vector
-def test_as_recorded(vector: Vector) -> None:
-    """The stream in the pieces that the vector gives."""
+def test_whole_and_in_pieces(vector: Vector) -> None:
+    """The stream as recorded; byte by byte, so that each event's id can be seen; and cut once (see ``SHORT``)."""
     check(vector, chunks_of(vector))
-
-
-@each_vector
-def test_byte_by_byte(vector: Vector) -> None:
-    """Every byte alone, so that each event's id can be seen."""
     stream = stream_of(vector)
     pieces = [stream[place : place + 1] for place in range(len(stream))]
     check(vector, pieces)
     assert None not in parse(pieces).ids
-
-
-@each_vector
-def test_in_two_pieces(vector: Vector) -> None:
-    """The stream cut once, at every place (see ``SHORT``)."""
-    stream = stream_of(vector)
     for place in splits(stream):
         check(vector, [stream[:place], stream[place:]])
 
