@@ -13,11 +13,11 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class, shell_complete
 
-from ..validation import check_header_value
 from ..version import __version__
 from . import INTERRUPTED, OK, USAGE, interruptible
 from .options import (
     FILE,
+    HEADER,
     HOST,
     PORT,
     Options,
@@ -32,7 +32,7 @@ from .options import (
     source_options,
 )
 from .output import CommandError, complain, library_logs, put_line, silence
-from .sources import Fleet, check
+from .sources import Fleet
 
 SNAPSHOT_TIMEOUT = 30  # seconds
 LONGEST_LEASE = 10  # seconds
@@ -42,11 +42,6 @@ _COMPLETE = "_AUTOCONFIG_COMPLETE"
 
 
 class _Group(click.Group):
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        # click's mark of a paragraph that keeps its lines is a control character, which a raw docstring cannot hold.
-        cmd.help = (cmd.help or "").replace("\\b\n", "\b\n")
-        super().add_command(cmd, name)
-
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -178,7 +173,7 @@ def watch(**options: Any) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @reveal_option
 def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
-    r"""
+    """
     Print all environments once, and end.
 
     It waits for the first full configuration. The exit code is 4 if it did not come in time, 3 if the key was rejected,
@@ -210,7 +205,7 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
                 help="Kill CMD if it takes longer, which counts as a failure.")  # fmt: skip
 @click.option("--once", is_flag=True, help="End when everything is in step.")
 def sync(output: str | None, command: str | None, once: bool, timeout: float | None, **options: Any) -> dict[str, Any]:
-    r"""
+    """
     Keep a file in step, or run a command for each change.
 
     It runs until SIGTERM or Ctrl-C. FILE is replaced in one step, has mode 0600, and stays at the end. It is written
@@ -244,7 +239,7 @@ def sync(output: str | None, command: str | None, once: bool, timeout: float | N
 @click.option("--output", metavar="FILE", type=FILE, required=True, help="The file, which is replaced in one step.")
 @seconds_option("--timeout", default=60, help="How long the service may be silent.")
 def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]:
-    r"""
+    """
     Download the archive of the Relay Proxy's offline mode.
 
     It is for machines without a connection. The auto-configuration profile has to allow it. The archive holds SDK keys
@@ -266,7 +261,7 @@ def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]
 @fleet_option
 @seconds_option("--lease", default=3, help="Another one leads after this time without a sign of life; at most 10.")
 def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -> dict[str, Any]:
-    r"""
+    """
     Mirror the service into Redis for a fleet.
 
     It runs until SIGTERM or Ctrl-C. Run two or more: one leads, and another one takes over when it fails. Processes
@@ -282,7 +277,7 @@ def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -
     """
     if lease > LONGEST_LEASE:
         raise CommandError("--lease", f"must be at most {LONGEST_LEASE:g} seconds", "leave it out", USAGE)
-    return {"source": connection(options), "fleet": functools.partial(Fleet, redis, fleet, {}), "lease": lease}
+    return {"source": connection(options), "fleet": functools.partial(Fleet, redis, fleet), "lease": lease}
 
 
 @command
@@ -321,13 +316,17 @@ def replay(**options: Any) -> dict[str, Any]:
 
 @command
 @click.argument("file", metavar="[FILE]", type=FILE, required=False)
-@click.option("--host", type=HOST, default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=PORT, default=8765, show_default=True, help="The port; 0 for any free one.")
-@click.option("--key", metavar="KEY", help="The key that clients must send [default: a made-up one].")
+@click.option(
+    "--host", type=HOST, metavar="HOST", default="127.0.0.1", show_default=True, help="The address to listen on."
+)
+@click.option(
+    "--port", type=PORT, metavar="PORT", default=8765, show_default=True, help="The port; 0 for any free one."
+)
+@click.option("--key", type=HEADER, metavar="KEY", help="The key that clients must send [default: a made-up one].")
 @seconds_option("--interval", help=f"Time between two changes of the built-in story [default: {DEFAULT_INTERVAL}].")
 @reveal_option
-def emulate(key: str | None, interval: float | None, **options: Any) -> dict[str, Any]:
-    r"""
+def emulate(interval: float | None, **options: Any) -> dict[str, Any]:
+    """
     Play the service, from a file or with a built-in story.
 
     It serves a stream on a port of this machine until Ctrl-C. FILE is JSON: the output of `autoconfig snapshot --json
@@ -341,17 +340,15 @@ def emulate(key: str | None, interval: float | None, **options: Any) -> dict[str
                                "mobKey": "mob-...", "defaultTtl": 5}},
        "filters": {"ID": {"projKey": "shop", "key": "europe"}}}
     """
-    if key is not None:
-        check(check_header_value, "--key", key, "give a key without line breaks and spaces")
     if options["file"] is not None and interval is not None:
         raise CommandError("--interval", "is for the built-in story, not for a FILE", "leave it out", USAGE)
-    return {"key": key, "interval": interval or DEFAULT_INTERVAL, **options}
+    return {"interval": interval or DEFAULT_INTERVAL, **options}
 
 
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
-    r"""
+    """
     Print a script for completion in bash, zsh or fish.
 
     To try it: eval "$(autoconfig completion bash)", the same with zsh, or autoconfig completion fish | source. To keep

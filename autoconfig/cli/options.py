@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ..validation import check_seconds
+from ..validation import check_header_value, check_seconds
+from . import USAGE
+from .output import CommandError
 from .sources import DEFAULT_URI, KEY_VARIABLE, REDIS_VARIABLE, Archive, Connection, Fleet
 
 _FOLLOW_REDIS = (
@@ -21,51 +23,34 @@ Options = Callable[..., dict[str, Any]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Value(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
-    """A value that is checked. Its errors, unlike click's own, do not repeat what was typed: it may be a key."""
+def _value(rule: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a type of values. Its errors, unlike those of click's, do not repeat what was typed: it may be a key."""
 
-    def __init__(self, name: str, rule: str, read: Callable[[str], Any]) -> None:
-        self.name = name
-        self._rule = rule
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        """Return the value as it is used."""
+    def value(given: Any) -> Any:
         try:
-            return self._read(value) if isinstance(value, str) else value
+            return read(given)
         except ValueError:
-            self.fail(self._rule, param, context)
+            raise click.BadParameter(rule) from None
+
+    return value
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ValueError
-    return int(text)
-
-
-def _host(text: str) -> str:
-    if not text:
-        raise ValueError
-    text.encode("idna")  # a UnicodeError is a ValueError
+def _header(text: str) -> str:
+    check_header_value("the value", text)
     return text
 
 
-SECONDS = _Value(
-    "seconds", "must be a number of seconds above zero", lambda text: check_seconds("the value", float(text))
-)
-PORT = _Value("port", "must be a port from 0 to 65535", _port)
-HOST = _Value("host", "must be a host's name or address; 0.0.0.0 stands for all addresses", _host)
+def _host(text: str) -> str:
+    if not text.encode("idna"):  # a UnicodeError is a ValueError
+        raise ValueError
+    return text
 
 
-class _File(click.Path):
-    """The name of a file, for completion only: whether there is one is looked at where it is opened."""
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        """Return the name."""
-        return value
-
-
-FILE = _File()
+FILE = click.Path(readable=False)  # for completion: whether it can be read is seen where it is opened
+SECONDS = _value("must be a number of seconds above zero", lambda given: check_seconds("the value", float(given)))
+PORT = _value("must be a port from 0 to 65535", lambda given: range(65536).index(int(given)))
+HOST = _value("must be a host's name or address; 0.0.0.0 stands for all addresses", _host)
+HEADER = _value("must be printable ASCII without spaces", _header)
 
 
 def shown_name(param: click.Parameter, context: click.Context | None) -> str:
@@ -106,7 +91,7 @@ def seconds_option(name: str, *declarations: str, help: str, default: float | No
 
 def connection_options(uri: str = DEFAULT_URI, variable: str | None = "STREAM_URI") -> Callable[[F], F]:
     """Add the options that say where the service is, and the key; :func:`connection` takes them up."""
-    options = [
+    return _each(
         click.option("--uri", metavar="URI", envvar=variable, show_envvar=True, default=uri, show_default=True,
                      help="The service's base URI."),
         click.option("--key", metavar="KEY", envvar=KEY_VARIABLE, show_envvar=True,
@@ -117,8 +102,7 @@ def connection_options(uri: str = DEFAULT_URI, variable: str | None = "STREAM_UR
         click.option("--proxy", metavar="URL", help="The proxy [env var: HTTPS_PROXY, HTTP_PROXY, NO_PROXY]."),
         click.option("--ca-file", metavar="FILE", type=FILE, help="CA certificates (PEM) to trust instead of the usual "
                      "ones [env var: REQUESTS_CA_BUNDLE]."),
-    ]  # fmt: skip
-    return lambda function: functools.reduce(lambda done, option: option(done), reversed(options), function)
+    )  # fmt: skip
 
 
 def connection(given: dict[str, Any]) -> functools.partial[Connection]:
@@ -143,23 +127,40 @@ def source_options(
     def decorate(function: Options) -> Options:
         @functools.wraps(function)
         def with_source(redis: str | None, fleet: str | None, archive: str | None = None, **given: Any) -> Any:
-            service = connection(given)
-            return function(source=_source(service, redis, fleet, archive), **given)
+            return function(source=_source(connection(given), redis, fleet, archive), **given)
 
-        options = [connection_options(), *([_archive_option] if archive else []), redis_option(_FOLLOW_REDIS)]
-        options += [fleet_option, seconds_option("--timeout", help=timeout, default=default)]
-        return functools.reduce(lambda done, option: option(done), reversed(options), with_source)
+        return _each(
+            connection_options(),
+            *([_archive_option] if archive else []),
+            redis_option(_FOLLOW_REDIS),
+            fleet_option,
+            seconds_option("--timeout", help=timeout, default=default),
+        )(with_source)
 
     return decorate
+
+
+def _each(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return several options as one."""
+    return lambda function: functools.reduce(lambda done, option: option(done), reversed(options), function)
 
 
 def _source(
     service: functools.partial[Connection], redis: str | None, fleet: str | None, archive: str | None
 ) -> functools.partial[Any]:
     """Return what makes the source. The variable of Redis counts with ``--name`` only."""
-    options, names = service.args
-    others = {name: value for name, value in options.items() if names[name].startswith("--")}
     by_option = click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE
+    options, names = service.args
+    given = [names[name] for name, value in options.items() if value is not None and names[name].startswith("--")]
     if fleet is not None or by_option:
-        return functools.partial(Fleet, redis, fleet, {**others, "archive": archive})
-    return service if archive is None else functools.partial(Archive, archive, others)
+        _refuse_together("--redis", *given, *(["--archive"] if archive is not None else []))
+        return functools.partial(Fleet, redis, fleet)
+    if archive is not None:
+        _refuse_together("--archive", *given)
+        return functools.partial(Archive, archive)
+    return service
+
+
+def _refuse_together(option: str, *others: str) -> None:
+    if others:
+        raise CommandError(option, f"cannot be given together with {others[0]}", "give one of the two", USAGE)

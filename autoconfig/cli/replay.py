@@ -62,8 +62,6 @@ def _opened(path: str) -> AbstractContextManager[BinaryIO]:
         problem, fix = "there is no stdin to read", "give the path of a file"
     except OSError as error:
         problem = f"{path}: {os.strerror(error.errno or 0)}"
-    except ValueError:  # a null character
-        problem = "is not the name of a file"
     raise CommandError("FILE", problem, fix, USAGE)
 
 

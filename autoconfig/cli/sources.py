@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +25,6 @@ REDIS_VARIABLE = "AUTO_CONFIG_REDIS"
 SECRET = "AUTO_CONFIG_REDIS_SECRET"
 _NO_KEY = f"set {KEY_VARIABLE}, or give --key-file FILE; without an account: autoconfig demo"
 _REDIS_FIX = "give one such as rediss://cache.example.com:6379/0"
-_SOCKS = ("socks5", "socks5h")  # proxies that HTTPConfig takes besides http and https
 
 Options = Mapping[str, str | None]
 
@@ -63,29 +62,27 @@ class Connection:
     advice = "autoconfig doctor, which checks each step"
 
     def __init__(self, options: Options, names: Mapping[str, str]) -> None:
+        from ..config import HTTPConfig
+
         self.uri, self.uri_name = options["uri"] or "", names["uri"]
         self.key, self.key_name, self._key_file = _key(options, names)
         self.proxy, self.ca_file = options["proxy"], options["ca_file"]
-        check(check_url, self.uri_name, self.uri, f"give a URI such as {DEFAULT_URI}")
-        if self.proxy is not None:
-            scheme, separator, rest = self.proxy.partition("://")
-            like_http = f"http://{rest}" if separator and scheme.lower() in _SOCKS else self.proxy
-            check(check_url, "--proxy", like_http, "give one such as http://proxy.example.com:3128")
-        check(check_header_value, self.key_name, self.key, "give the key of an auto-configuration profile, rel-…")
-        if self.ca_file is not None and not os.access(self.ca_file, os.R_OK):
-            problem = "the file does not exist or cannot be read"
-            raise CommandError("--ca-file", problem, "give a file of CA certificates (PEM)", USAGE)
         self.name = shown_uri(self.uri)
+        with _explained(self.uri_name, f"give a URI such as {DEFAULT_URI}"):
+            check_url("uri", self.uri)
+        with _explained(self.key_name, "give the key of an auto-configuration profile, rel-…"):
+            check_header_value("key", self.key)
+        with _explained("--proxy", "give one such as http://proxy.example.com:3128"):
+            HTTPConfig(proxy_url=self.proxy)
+        with _explained("--ca-file", "give a file of CA certificates (PEM)"):
+            HTTPConfig(ca_certs=self.ca_file)
 
     def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
         """Return a manager; a key's file is read again at each attempt to connect."""
-        import attrs
-
         from ..config import HTTPConfig
         from ..manager import StreamManager
 
-        http_config = HTTPConfig(proxy_url=self.proxy, ca_certs=self.ca_file)
-        http_config = attrs.evolve(http_config, **settings.pop("http", {}))
+        http_config = HTTPConfig(proxy_url=self.proxy, ca_certs=self.ca_file, **settings.pop("http", {}))
         key = self._key_file or AutoConfigKey(self.key)
         return StreamManager(key, self.uri, handler, http_config, logger=logger, **settings)
 
@@ -116,20 +113,14 @@ def _read_key(name: str, path: str) -> tuple[str, str, Path | None]:
         raise CommandError(name, "the file does not hold a key", fix, USAGE) from None
 
 
-def check(rule: Callable[[str, str], None], name: str, value: str, fix: str) -> None:
-    """Apply a check of :mod:`autoconfig.validation`; raise a :class:`CommandError` if it fails."""
+@contextmanager
+def _explained(name: str, fix: str) -> Iterator[None]:
+    """Turn a ``ValueError`` of the block into a :class:`CommandError` about an option or a variable."""
     try:
-        rule(name, value)
+        yield
     except ValueError as error:
-        raise CommandError(name, str(error).removeprefix(f"{name} "), fix, USAGE) from None
-
-
-def refuse_together(option: str, others: Options) -> None:
-    """Raise a :class:`CommandError` if one of the other options was given too."""
-    for name, value in others.items():
-        if value is not None:
-            problem = f"cannot be given together with --{name.replace('_', '-')}"
-            raise CommandError(option, problem, "give one of the two", USAGE)
+        problem = str(error).partition(" ")[2]  # without the argument's name
+        raise CommandError(name, problem, fix, USAGE) from None
 
 
 class Archive:
@@ -138,8 +129,7 @@ class Archive:
     key_name = "--archive"
     advice = "give a file that autoconfig fetch-archive has downloaded"
 
-    def __init__(self, path: str, others: Options) -> None:
-        refuse_together("--archive", others)
+    def __init__(self, path: str) -> None:
         self.name = path
 
     def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
@@ -165,8 +155,7 @@ class Fleet:
     key_name = SECRET
     advice = "autoconfig doctor with the same --redis and --name, which checks each step"
 
-    def __init__(self, url: str | None, fleet: str | None, others: Options) -> None:
-        refuse_together("--redis", others)
+    def __init__(self, url: str | None, fleet: str | None) -> None:
         if not url:
             raise CommandError("--redis", "is missing", f"{_REDIS_FIX}, or set {REDIS_VARIABLE}", USAGE)
         if not fleet:
