@@ -22,8 +22,7 @@ from ..manager import StreamManager
 from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from ..testing import Emulator
 from . import OK
-from .events import Call, Picture, Stream
-from .lines import call_json, wording
+from .events import Call, Picture, Stream, call_json, wording
 from .output import CommandError, painted, put_line, put_record
 from .words import Show
 

@@ -20,8 +20,7 @@ from ..messages import EnvironmentRep, FilterRep
 from ..testing import DEMO_KEY, Emulator, configuration_from_json
 from . import OK, USAGE
 from .demo import ENVIRONMENTS, FILTERS, endless_changes
-from .lines import clock
-from .output import CommandError, harmless, host_port, printable, put_line, reader_is_gone, warn
+from .output import CommandError, clock, harmless, host_port, printable, put_line, reader_is_gone, warn
 from .words import counted, totals
 
 _CONNECTED = 200  # the status of an answer that is a stream

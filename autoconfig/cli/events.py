@@ -1,4 +1,4 @@
-"""The events of a stream: calls of the handler, changes of the state and remarks, in one queue."""
+"""The events of a stream: calls of the handler, changes of the state and remarks; in one queue, and as lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from functools import partialmethod
 from typing import Any
 
@@ -19,11 +20,11 @@ from ..handler import MessageHandler
 from ..identifiers import FilterID
 from ..ready_made.in_a_row import HandlersInARow
 from ..ready_made.registry import EnvironmentRegistry
-from ..status import StreamStatus
-from . import FAILURE, KEY_REJECTED, NOT_READY
-from .output import CommandError
+from ..status import StreamState, StreamStatus
+from . import FAILURE, KEY_REJECTED, NOT_READY, words
+from .output import CommandError, harmless, printable, put_entry, put_record
 from .sources import Source
-from .words import filter_title, sort_key, totals
+from .words import Show
 
 _GLANCE = 0.25  # seconds between two looks at the clock
 _SETTLE = 2.0  # seconds for what takes milliseconds
@@ -31,6 +32,22 @@ _REMARKS = (
     "Ignored environment",
     "The service's configuration contains no environments",
 )  # how log lines begin that people should see
+
+_VERBS = {
+    "add_environment": ("added", "green"),
+    "update_environment": ("updated", "yellow"),
+    "delete_environment": ("deleted", "red"),
+    "add_filter": ("added", "green"),
+    "delete_filter": ("deleted", "red"),
+    "received_all_environments": ("complete", "dim"),
+    "environment_refused": ("refused", "red"),
+}
+STATE_COLOURS = {
+    StreamState.INITIALIZING: "yellow",
+    StreamState.VALID: "green",
+    StreamState.INTERRUPTED: "red",
+    StreamState.OFF: "red",
+}
 
 Item = EnvironmentParams | FilterParams
 
@@ -108,15 +125,15 @@ class Picture:
 
     def environments(self) -> list[EnvironmentParams]:
         """Return the environments that are shown, in the order in which people read them."""
-        return sorted(filter(self.shows, self.registry.environments.values()), key=sort_key)
+        return sorted(filter(self.shows, self.registry.environments.values()), key=words.sort_key)
 
     def filters(self) -> list[str]:
         """Return in words the payload filters that are shown."""
-        return sorted(map(filter_title, filter(self.shows, self.registry.filters.values())))
+        return sorted(map(words.filter_title, filter(self.shows, self.registry.filters.values())))
 
     def totals(self) -> str:
         """Return how many environments and filters are shown."""
-        return totals(len(self.environments()), len(self.filters()))
+        return words.totals(len(self.environments()), len(self.filters()))
 
 
 def _projects_of(item: Item) -> set[str]:
@@ -232,3 +249,79 @@ class Stream:
         except Exception as error:  # why a thread of the library ended
             return CommandError("the stream", f"ended unexpectedly: {error}", "run it again with -v", FAILURE)
         return CommandError("the stream", "has ended", "run it again with -v", FAILURE)
+
+
+def call_json(call: Call, show: Show) -> dict[str, object]:
+    """Return a call as a JSON object."""
+    fields: dict[str, object] = {"call": call.name, "id": call.id, "reason": call.reason}
+    if isinstance(call.argument, EnvironmentParams):
+        fields["params"] = words.environment_json(call.argument, show)
+    elif isinstance(call.argument, FilterParams):
+        fields["params"] = words.filter_json(call.argument)
+    return {name: value for name, value in fields.items() if value != ""}
+
+
+def put_event(event: Event, show: Show) -> None:
+    """Print an event as a JSON object."""
+    match event:
+        case Call():
+            put_record(**call_json(event, show))
+        case Remark(text=text):
+            put_record(warning=text)
+        case _:
+            put_record(status=words.status_json(event))
+
+
+class PlainLines:
+    """Prints events in words, in lines that begin with what ``margin`` returns, or with the time of the day."""
+
+    def __init__(self, show: Show, picture: Picture, margin: Callable[[], str] = str) -> None:
+        self._show = show
+        self._picture = picture
+        self._margin = margin
+        self._interrupted_at: datetime | None = None
+        self._was_valid = False
+
+    def show(self, event: Event) -> None:
+        """Print an event."""
+        match event:
+            case Call():
+                what, facts = wording(event, self._picture, self._show)
+                self.say(*_VERBS[event.name], "  ".join(filter(None, [what, ", ".join(facts)])))
+            case Remark(text=text):
+                self.say("warning", "yellow", harmless(text))
+            case _:
+                is_valid = event.state is StreamState.VALID
+                # If it was before, environments are refused now or no more, which has lines of its own.
+                if not (is_valid and self._was_valid):
+                    self.say(event.state.value, STATE_COLOURS[event.state], self._state(event))
+                self._was_valid = is_valid
+
+    def say(self, verb: str, colour: str, text: str) -> None:
+        """Print a line."""
+        put_entry(verb, colour, text, self._margin())
+
+    def _state(self, status: StreamStatus) -> str:
+        now = datetime.now().astimezone()
+        if status.state is StreamState.VALID:
+            since, self._interrupted_at = self._interrupted_at, None
+            return f"the stream is back after {words.age((now - since).total_seconds())}" if since else "connected"
+        if status.last_error is None:
+            return words.state_words(status, now)
+        self._interrupted_at = self._interrupted_at or status.last_error.time
+        return f"{printable(status.last_error.message)}; {words.state_words(status, now)}"
+
+
+def wording(call: Call, picture: Picture, show: Show) -> tuple[str, list[str]]:
+    """Return in words what a call is about and, for an update, what is different."""
+    match call.argument, call.before:
+        case None, _:
+            return picture.totals(), []
+        case EnvironmentParams() as now, EnvironmentParams() as before:
+            return words.title(now), words.differences(before, now, show)
+        case EnvironmentParams() as now, _:
+            return words.title(now), [f"id {printable(now.env_id)}", *words.properties(now, show)]
+        case FilterParams() as now, _:
+            return words.title(now), []
+    facts = [printable(call.reason)] if call.reason else []
+    return words.title(call.before) if call.before else printable(call.id), facts

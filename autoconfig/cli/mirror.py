@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import OK
-from .lines import clock
-from .output import painted, put_line, reader_is_gone
+from .output import put_entry, reader_is_gone
 from .sources import Connection, Fleet, needs_redis
 from .words import counted
 
@@ -24,7 +23,7 @@ def run(*, source: Callable[[], Connection], fleet: Callable[[], Fleet], lease: 
         from ..redis import Leader
     service, followed = source(), fleet()
     leader = Leader(followed.url, followed.fleet, service.manager, secret=followed.secret, lease=lease)
-    _say("ready", "dim", f"to mirror {service.name} into {followed.name}, as {leader.owner}")
+    put_entry("ready", "dim", f"to mirror {service.name} into {followed.name}, as {leader.owner}")
     pause = threading.Event()
     seen = leader.status
     with leader:
@@ -38,14 +37,10 @@ def run(*, source: Callable[[], Connection], fleet: Callable[[], Fleet], lease: 
 
 def _tell(before: LeaderStatus, now: LeaderStatus) -> None:
     if now.error and now.error != before.error:
-        _say("error", "red", now.error)
+        put_entry("error", "red", now.error)
     if before.error and not now.error and now.term == before.term:  # else it leads again, which says more
-        _say("back", "green", "Redis can be used again")
+        put_entry("back", "green", "Redis can be used again")
     if now.leading and now.term != before.term:
-        _say("leads", "green", f"in term {now.term}")
+        put_entry("leads", "green", f"in term {now.term}")
     if before.leading and not now.leading:
-        _say("stands by", "yellow", f"after {counted(now.writes, 'write')}")
-
-
-def _say(verb: str, colour: str, text: str) -> None:
-    put_line(f"{clock()}  {painted(f'{verb:9}', colour)}  {text}")
+        put_entry("stands by", "yellow", f"after {counted(now.writes, 'write')}")

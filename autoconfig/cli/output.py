@@ -58,6 +58,16 @@ def put_line(text: str) -> None:
         raise
 
 
+def put_entry(verb: str, colour: str, text: str, margin: str = "") -> None:
+    """Write a line that begins with the time of the day, or another margin, and a word in a colour."""
+    put_line(f"{margin or clock()}  {painted(f'{verb:12}', colour)} {text}".rstrip())
+
+
+def clock() -> str:
+    """Return the time of the day."""
+    return f"{datetime.now().astimezone():%H:%M:%S}"
+
+
 def put_json(fields: Mapping[str, object]) -> None:
     """Write a JSON object as a line in UTF-8, whatever the encoding of stdout: JSON has no other."""
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):

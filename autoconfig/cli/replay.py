@@ -31,8 +31,7 @@ from ..receiver import Action, MessageReceiver
 from ..stream.decoding import UnknownPath, decode
 from ..stream.events import EventParser, ServerSentEvent
 from . import FAILURE, OK, USAGE
-from .events import Call, Picture
-from .lines import PlainLines, put_event
+from .events import Call, Picture, PlainLines, put_event
 from .output import CommandError, complain, harmless, put_line, put_record, reader_is_gone
 from .words import counted
 

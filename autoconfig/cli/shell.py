@@ -11,8 +11,7 @@ from contextlib import suppress
 
 from ..environments import EnvironmentParams, FilterParams
 from ..identifiers import EnvironmentID, FilterID
-from .events import Call
-from .lines import call_json
+from .events import Call, call_json
 
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 # Variables that no command has to see.

@@ -11,7 +11,7 @@ from . import OK
 from .events import Picture, Stream
 from .output import CommandError, is_terminal, put_json, put_line, warn
 from .sources import Source
-from .words import Show, configuration_json, refusals, relay_variables
+from .words import Show, configuration_json, refusals, variables
 
 _SUPPORT = "and ask LaunchDarkly's support if the data is at fault"
 
@@ -28,7 +28,7 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
     if form == "json":
         put_json(configuration_json(picture.registry.environments.values(), picture.registry.filters, show))
     elif form == "relay-env":
-        for line in relay_variables(picture.environments()):
+        for line in variables(picture.environments(), form):
             put_line(line)
     else:
         _print_table(picture, show)

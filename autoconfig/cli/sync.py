@@ -16,12 +16,11 @@ from ..cache import replacement
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import mask
 from . import FAILURE, NOT_READY, OK, USAGE
-from .events import Call, Event, Picture, Stream
-from .lines import PlainLines
+from .events import Call, Event, Picture, PlainLines, Stream
 from .output import CommandError, harmless, warn
 from .shell import CommandFailedError, Commands
 from .sources import Source
-from .words import configuration_json, counted, dotenv_variables, relay_variables
+from .words import configuration_json, counted, variables
 
 _PAUSE = 2.0  # seconds until the next attempt, if the file cannot be written
 
@@ -151,8 +150,7 @@ class _File:
         if self._form == "json":
             document = configuration_json(registry.environments.values(), registry.filters, str)
             return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        variables = dotenv_variables if self._form == "dotenv" else relay_variables
-        return "".join(f"{line}\n" for line in variables(picture.environments()))
+        return "".join(f"{line}\n" for line in variables(picture.environments(), self._form))
 
 
 def _report(commands: Commands | None, failure: HandlerFailure) -> None:

@@ -16,8 +16,7 @@ from rich.text import Text
 from ..environments import AcceptedKey, EnvironmentParams
 from ..status import StreamState, StreamStatus
 from . import words
-from .events import Call, Event, Picture, Remark
-from .lines import STATE_COLOURS
+from .events import STATE_COLOURS, Call, Event, Picture, Remark
 from .output import harmless, printable
 from .words import Show
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from ..identifiers import mask
 from ..status import StreamStatus
 from . import OK
-from .events import Event, Picture, Stream
-from .lines import PlainLines, put_event
+from .events import Event, Picture, PlainLines, Stream, put_event
 from .output import held_errors, is_terminal, put_line, reader_is_gone
 from .sources import Source
 from .words import Show

@@ -19,6 +19,10 @@ from .output import printable, timestamp
 Show = Callable[[str], str]
 """How a secret is shown: ``mask``, or ``str`` for all of it."""
 
+_VARIABLES = {  # how their names begin
+    "relay-env": ["LD_ENV", "LD_MOBILE_KEY", "LD_CLIENT_SIDE_ID", "LD_SECURE_MODE", "LD_TTL"],
+    "dotenv": ["LAUNCHDARKLY_SDK_KEY", "LAUNCHDARKLY_MOBILE_KEY", "LAUNCHDARKLY_CLIENT_SIDE_ID"],
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_NAME = re.compile(r"[^0-9A-Za-z]+")  # what no name of a variable may hold
 
@@ -69,27 +73,24 @@ def moment(instant: datetime) -> str:
     return local.strftime("%H:%M:%S" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
 
 
-def duration(length: timedelta) -> str:
-    """Return a length of time in its two largest units."""
-    seconds = length // timedelta(seconds=1)
-    if seconds < 0:
-        return f"-{duration(-length)}"
-    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
-    first = next((place for place, (number, _) in enumerate(parts) if number), len(parts))
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0"
+def duration(seconds: float, units: int = 2) -> str:
+    """Return a length of time in its largest units; ``""`` for less than a second."""
+    rest, parts = int(seconds), []
+    for size, unit in (86400, "d"), (3600, "h"), (60, "min"), (1, "s"):
+        parts.append(f"{rest // size} {unit}" if rest >= size else "")
+        rest %= size
+    largest = next((place for place, part in enumerate(parts) if part), 0)
+    return " ".join(filter(None, parts[largest : largest + units]))
 
 
 def age(seconds: float) -> str:
     """Return how long ago something was, in its largest unit."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} s"
+    return duration(max(0.0, seconds), 1) or "0 s"
 
 
 def ttl(params: EnvironmentParams) -> str:
     """Return for how long clients of an environment may cache."""
-    return duration(params.ttl) if params.ttl else "none"
+    return duration(params.ttl.total_seconds()) or "none"
 
 
 def brief_time(seconds: float) -> str:
@@ -106,12 +107,9 @@ def expiring_keys(params: EnvironmentParams) -> list[tuple[str, datetime]]:
 
 def properties(params: EnvironmentParams, show: Show) -> list[str]:
     """Return in words what a handler gets about an environment, except its names."""
-    facts = [_keys(params.accepted_sdk_keys, show), _keys(params.accepted_mobile_keys, show)]
-    facts += expiries(params, show)
-    if params.ttl:
-        facts.append(f"TTL {duration(params.ttl)}")
-    if params.secure_mode:
-        facts.append("secure mode")
+    keys = [params.accepted_sdk_keys, params.accepted_mobile_keys]
+    facts = [", ".join(printable(show(key.value)) for key in kind if key.expiration is None) for kind in keys]
+    facts += [*expiries(params, show), f"TTL {ttl(params)}" * bool(params.ttl), "secure mode" * params.secure_mode]
     return [fact for fact in facts if fact]
 
 
@@ -130,8 +128,8 @@ def differences(before: EnvironmentParams, now: EnvironmentParams, show: Show) -
         ("project key", old.proj_key, new.proj_key),
         ("SDK key", show(before.sdk_key), show(now.sdk_key)),
         ("mobile key", show(before.mobile_key), show(now.mobile_key)),
-        ("TTL", duration(before.ttl), duration(now.ttl)),
-        ("secure mode", _switch(before.secure_mode), _switch(now.secure_mode)),
+        ("TTL", ttl(before), ttl(now)),
+        ("secure mode", *("on" if params.secure_mode else "off" for params in (before, now))),
     ]
     facts = [
         f"{name} {printable(one) or 'none'} → {printable(two) or 'none'}" for name, one, two in pairs if one != two
@@ -150,15 +148,6 @@ def _key_changes(before: EnvironmentParams, now: EnvironmentParams, show: Show) 
     facts += [f"{printable(show(key))} is accepted too" for key in new if key not in old and key not in told]
     facts += [f"{printable(show(key))} is no longer accepted" for key in old if key not in new]
     return facts
-
-
-def _keys(keys: Iterable[AcceptedKey], show: Show) -> str:
-    """Return an environment's keys of one kind that have no end, the main one first."""
-    return ", ".join(printable(show(key.value)) for key in keys if key.expiration is None)
-
-
-def _switch(on: bool) -> str:
-    return "on" if on else "off"
 
 
 def state_words(status: StreamStatus, now: datetime) -> str:
@@ -265,31 +254,26 @@ def configuration_json(
     }
 
 
-def relay_variables(environments: Iterable[EnvironmentParams]) -> Iterator[str]:
+def variables(environments: Iterable[EnvironmentParams], form: str) -> Iterator[str]:
     """
-    Yield lines ``NAME=VALUE`` for ``docker run --env-file``, with keys in full.
+    Yield lines ``NAME=VALUE`` with keys in full.
 
-    With these variables the Relay Proxy is configured when it has no auto-configuration key. Each environment is known
-    by the keys of its project and its own; where that is not unique, by its id too.
+    An environment is known by the keys of its project and its own; where that is not unique, by its id too.
+
+    Args:
+        environments: The environments.
+        form: ``relay-env``, for ``docker run --env-file``: with these variables the Relay Proxy is configured when it
+            has no auto-configuration key. ``dotenv``, for shells and readers of ``.env`` files: quoted where a value
+            needs it.
     """
+    shown = shlex.quote if form == "dotenv" else str
     for name, params in _named(environments):
-        yield f"LD_ENV_{name}={printable(params.sdk_key)}"
-        if params.mobile_key:
-            yield f"LD_MOBILE_KEY_{name}={printable(params.mobile_key)}"
-        yield f"LD_CLIENT_SIDE_ID_{name}={printable(params.env_id)}"
-        if params.secure_mode:
-            yield f"LD_SECURE_MODE_{name}=true"
-        if params.ttl > timedelta(0):
-            yield f"LD_TTL_{name}={params.ttl // timedelta(minutes=1)}m"
-
-
-def dotenv_variables(environments: Iterable[EnvironmentParams]) -> Iterator[str]:
-    """Yield lines ``NAME=VALUE`` for shells and readers of ``.env`` files, quoted where a value needs it."""
-    for name, params in _named(environments):
-        values = {"SDK_KEY": params.sdk_key, "MOBILE_KEY": params.mobile_key, "CLIENT_SIDE_ID": params.env_id}
-        for kind, value in values.items():
+        minutes = params.ttl // timedelta(minutes=1)
+        values = [params.sdk_key, params.mobile_key, params.env_id]
+        values += ["true" * params.secure_mode, f"{minutes}m" * (minutes > 0)]
+        for kind, value in zip(_VARIABLES[form], values, strict=False):
             if value:
-                yield f"LAUNCHDARKLY_{kind}_{name}={shlex.quote(printable(value))}"
+                yield f"{kind}_{name}={shown(printable(value))}"
 
 
 def _named(environments: Iterable[EnvironmentParams]) -> Iterator[tuple[str, EnvironmentParams]]:

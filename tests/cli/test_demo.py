@@ -27,7 +27,7 @@ def test_plays_the_whole_story(run: Run, no_secrets: Callable[..., None]) -> Non
         "sdk-…7152 until 20",
         "add_filter          filter europe of project shop",
         "name Staging → QA",
-        "TTL 0 → 10 min",
+        "TTL none → 10 min",
         "SDK key sdk-…0ae7 → sdk-…0c63",
         "sdk-…0ae7 until",
         "delete_environment  Docs / Production",

@@ -1,20 +1,28 @@
-"""Events as values, and what they add up to."""
+"""Events as values, what they add up to, and how they are shown."""
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import attrs
 import pytest
 from cli.plain_service import PlainService, environment, event, put
 from msgspec.structs import replace
 
-from autoconfig import MessageHandler, StreamState, StreamStatus
+from autoconfig import ErrorInfo, ErrorKind, MessageHandler, StreamState, StreamStatus
 from autoconfig.cli.demo import DOCS, EUROPE, FILTERS, PRODUCTION
-from autoconfig.cli.events import Call, CallHandler, Picture, Remark, Stream
+from autoconfig.cli.events import Call, CallHandler, Picture, PlainLines, Remark, Stream, call_json, put_event
 from autoconfig.cli.sources import Connection
 from autoconfig.handler import check_handler
+from autoconfig.identifiers import mask
 
+Capture = pytest.CaptureFixture[str]
 FILTER = FILTERS[EUROPE].to_params(EUROPE)
+NOW = datetime.now(timezone.utc)
+VALID = StreamStatus(StreamState.VALID, NOW, connected_since=NOW)
+ERROR = ErrorInfo(ErrorKind.NETWORK_ERROR, "the service ended the stream", NOW - timedelta(seconds=5))
 
 
 def connection(uri: str) -> Connection:
@@ -103,3 +111,41 @@ def test_a_stream_hands_on_calls_states_and_remarks() -> None:
 def test_events_end_at_a_deadline() -> None:
     with PlainService(put()) as service, Stream(connection(service.uri)) as stream:
         assert None in list(stream.events(deadline=0.0))
+
+
+def test_calls_in_json() -> None:
+    assert call_json(Call("received_all_environments"), mask) == {"call": "received_all_environments"}
+    assert call_json(Call("delete_filter", "f"), mask) == {"call": "delete_filter", "id": "f"}
+    assert call_json(Call("environment_refused", "e", "why"), mask)["reason"] == "why"
+    found = call_json(Call("add_filter", FILTER), mask)
+    assert found == {"call": "add_filter", "id": EUROPE, "params": {"projKey": "shop", "key": "europe"}}
+
+
+def test_json_lines_are_one_line_each_and_not_escaped(capsys: Capture) -> None:
+    name = "日本\n\u2028"
+    put_event(Call("add_environment", replace(DOCS, env_name=name).to_params()), mask)
+    put_event(Remark("Ignored environment 'x', which came as 'y'"), mask)
+    put_event(VALID, mask)
+    out = capsys.readouterr().out
+    first, second, third = out.strip("\n").split("\n")
+    assert "日本" in first
+    assert json.loads(first)["params"]["envName"] == name
+    assert json.loads(second)["warning"].startswith("Ignored environment")
+    assert json.loads(third)["status"]["state"] == "VALID"
+
+
+def test_states_in_lines(capsys: Capture) -> None:
+    lines = PlainLines(mask, Picture(), lambda: "now")
+    retry = datetime.now(timezone.utc) + timedelta(seconds=59.5)
+    failing = attrs.evolve(
+        VALID, state=StreamState.INTERRUPTED, last_error=ERROR, connected_since=None, next_retry_at=retry
+    )
+    for status in (attrs.evolve(failing, state=StreamState.INITIALIZING), VALID, failing, VALID):
+        lines.show(status)
+    lines.show(attrs.evolve(VALID, state=StreamState.OFF, connected_since=None))
+    first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()
+    assert first.startswith("now  INITIALIZING the service ended the stream; next attempt in ")
+    assert second.startswith("now  VALID        the stream is back after ")
+    assert third.startswith("now  INTERRUPTED  the service ended the stream; next attempt in ")
+    assert fourth.startswith("now  VALID        the stream is back after ")
+    assert fifth == "now  OFF          ended"

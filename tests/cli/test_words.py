@@ -21,18 +21,19 @@ from autoconfig.cli.words import (
     last_error_words,
     moment,
     properties,
-    relay_variables,
     state_words,
     status_json,
+    variables,
 )
 from autoconfig.environments import EnvironmentParams
-from autoconfig.identifiers import mask
-from autoconfig.messages import EnvironmentRep
+from autoconfig.identifiers import SDKKey, mask
+from autoconfig.messages import EnvironmentRep, SDKKeyRep
 from autoconfig.testing import KeyRep
 
 NOW = datetime(2026, 9, 1, 12, 0, tzinfo=timezone.utc)
 FRESH = StreamStatus(StreamState.INITIALIZING, NOW)
 ERROR = ErrorInfo(ErrorKind.ERROR_RESPONSE, "unexpected HTTP status 503", NOW - timedelta(seconds=3), 503)
+SDK_KEY = SDKKeyRep(SDKKey("sdk-1"))
 SERVED = {
     "envId": "e1", "envKey": "test", "envName": "Test", "mobKey": "mob-1", "projName": "Shop", "projKey": "shop",
     "sdkKey": {"value": "sdk-1", "expiring": {"value": "sdk-0", "timestamp": 2_208_988_800_123}},
@@ -82,7 +83,7 @@ def test_a_new_environment_in_words() -> None:
         ({"env_name": "Live"}, ["name Production → Live"]),
         ({"env_name": ""}, ["name Production → none"]),
         ({"proj_key": "store", "env_key": "live"}, ["key production → live", "project key shop → store"]),
-        ({"default_ttl": 5}, ["TTL 0 → 5 min"]),
+        ({"default_ttl": 5}, ["TTL none → 5 min"]),
         ({"secure_mode": True}, ["secure mode off → on"]),
         ({"env_name": "a\x1b[2J\n"}, ["name Production → a\\x1b[2J\\n"]),
         (
@@ -148,10 +149,10 @@ def test_a_status_in_json() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0"), (59, "59 s"), (60, "1 min"), (3725, "1 h 2 min"), (86400, "1 d"), (90061, "1 d 1 h"), (-60, "-1 min")],
+    [(0, ""), (59, "59 s"), (60, "1 min"), (3725, "1 h 2 min"), (86400, "1 d"), (86460, "1 d"), (90061, "1 d 1 h")],
 )
 def test_durations(seconds: int, words: str) -> None:
-    assert duration(timedelta(seconds=seconds)) == words
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -162,17 +163,19 @@ def test_ages(seconds: float, words: str) -> None:
 
 
 def test_the_ends_of_time_have_words() -> None:
-    assert duration(timedelta.max)
-    assert duration(timedelta.min)
+    assert duration(timedelta.max.total_seconds())
+    assert duration(timedelta.min.total_seconds()) == ""
     assert moment(datetime.max.replace(tzinfo=timezone.utc)).startswith("9999-12-31")
 
 
 def test_names_of_variables_are_names_and_different() -> None:
     reps = [
-        EnvironmentRep(env_id=id, env_key=key, proj_key="my-shop", mob_key="m\nLD_EVIL=1")  # type: ignore[arg-type]
+        EnvironmentRep(
+            env_id=id, env_key=key, proj_key="my-shop", mob_key="m\nLD_EVIL=1", sdk_key=SDKKeyRep(SDKKey("s"))
+        )  # type: ignore[arg-type]
         for id, key in (("1", "a.b"), ("2", "a-b"), ("3", "c"))
     ]
-    lines = list(relay_variables([rep.to_params() for rep in reps]))
+    lines = list(variables([rep.to_params() for rep in reps], "relay-env"))
     assert [line.partition("=")[0] for line in lines] == [
         f"LD_{kind}_my_shop_{name}"
         for name in ("a_b_1", "a_b_2", "c")
