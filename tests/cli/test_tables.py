@@ -19,7 +19,8 @@ from rich.console import Console
 from autoconfig import StreamState, StreamStatus
 from autoconfig.cli import demo
 from autoconfig.cli.events import Call, Picture, Remark
-from autoconfig.cli.tables import Board, snapshot_blocks, snapshot_lines
+from autoconfig.cli.snapshot import blocks, wide_table
+from autoconfig.cli.watch import Board
 from autoconfig.cli.words import Show
 from autoconfig.environments import EnvironmentParams
 from autoconfig.identifiers import mask
@@ -123,7 +124,7 @@ def test_a_project_is_shown_alone() -> None:
 def test_what_was_deleted_is_shown_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     board = board_of(*demo.ENVIRONMENTS)
     now = time.monotonic()
-    monkeypatch.setattr("autoconfig.cli.tables.time.monotonic", lambda: now)
+    monkeypatch.setattr("autoconfig.cli.watch.time.monotonic", lambda: now)
     board.take(Call("delete_environment", demo.DOCS.env_id))
     assert "deleted 0 s" in "\n".join(drawn(board, 80))
     now += 9
@@ -148,13 +149,13 @@ def test_names_cannot_style_the_table_or_move_the_cursor() -> None:
 
 def test_a_snapshot_for_files_is_aligned_with_wide_characters() -> None:
     params: list[EnvironmentParams] = [rep.to_params() for rep in (WIDE, demo.DOCS)]
-    head, *rows = snapshot_lines(params, mask)
+    head, *rows = wide_table(params, mask)
     for row, id in zip(rows, (WIDE.env_id, demo.DOCS.env_id), strict=True):
         assert cell_len(row[: row.index(id)]) == head.index("ID")
 
 
 def test_keys_in_full_can_be_copied() -> None:
-    lines = list(snapshot_blocks([demo.STAGING.to_params()], str))
+    lines = list(blocks([demo.STAGING.to_params()]))
     assert lines[0] == "Shop / Staging"
     assert f"  SDK keys     {demo.STAGING.sdk_key.value}" in lines
 
