@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from ..validation import check_header_value, check_seconds
 from . import USAGE
 from .output import CommandError
-from .sources import DEFAULT_URI, KEY_VARIABLE, REDIS_VARIABLE, Archive, Connection, Fleet
+from .sources import DEFAULT_URI, KEY_FILE_VARIABLE, KEY_VARIABLE, REDIS_VARIABLE, Archive, Connection, Fleet
 
 _FOLLOW_REDIS = (
     "Follow a fleet's leader in this Redis instead of the service: redis://…, rediss://…. "
@@ -97,7 +97,7 @@ def connection_options(uri: str = DEFAULT_URI, variable: str | None = "STREAM_UR
         click.option("--key", metavar="KEY", envvar=KEY_VARIABLE, show_envvar=True,
                      help="The auto-configuration key, rel-…. Prefer the variable: every user of this machine can see "
                      "arguments."),
-        click.option("--key-file", metavar="FILE", type=FILE, envvar="AUTO_CONFIG_KEY_FILE", show_envvar=True,
+        click.option("--key-file", metavar="FILE", type=FILE, envvar=KEY_FILE_VARIABLE, show_envvar=True,
                      help="A file that holds the key, read again at each connection."),
         click.option("--proxy", metavar="URL", help="The proxy [env var: HTTPS_PROXY, HTTP_PROXY, NO_PROXY]."),
         click.option("--ca-file", metavar="FILE", type=FILE, help="CA certificates (PEM) to trust instead of the usual "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URI = "https://stream.launchdarkly.com"
 KEY_VARIABLE = "AUTO_CONFIG_KEY"
+KEY_FILE_VARIABLE = "AUTO_CONFIG_KEY_FILE"
 REDIS_VARIABLE = "AUTO_CONFIG_REDIS"
 SECRET = "AUTO_CONFIG_REDIS_SECRET"
 _NO_KEY = f"set {KEY_VARIABLE}, or give --key-file FILE; without an account: autoconfig demo"

@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import stat
+import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 from ..cache import replacement
+from ..environments import FilterParams
 from ..handler_errors import HandlerErrors, HandlerFailure
 from ..identifiers import mask
 from . import FAILURE, NOT_READY, OK, USAGE
-from .events import Call, Event, Picture, PlainLines, Stream
+from .events import Call, CallHandler, Event, Item, Picture, PlainLines, Stream, call_json
 from .output import CommandError, harmless, warn
-from .shell import CommandFailedError, Commands
-from .sources import Source
+from .sources import KEY_FILE_VARIABLE, KEY_VARIABLE, REDIS_VARIABLE, SECRET, Source
 from .words import configuration_json, counted, variables
 
 _PAUSE = 2.0  # seconds until the next attempt, if the file cannot be written
+_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+_OURS = (KEY_VARIABLE, KEY_FILE_VARIABLE, REDIS_VARIABLE, SECRET)  # variables that no command has to see
 
 
 def run(
@@ -40,20 +44,12 @@ def run(
     commands = None if command is None else Commands(command, command_timeout)
     errors = HandlerErrors(on_error=partial(_report, commands))
     try:
-        with Stream(source(), commands, handler_errors=errors) as stream, _ending(commands):
+        with Stream(source(), commands, handler_errors=errors) as stream, ExitStack() as stack:
+            if commands:  # what runs is ended first: the stream waits for it when it is closed
+                stack.callback(commands.stop)
             return _Sync(stream, file, commands).follow(timeout, once)
     except SystemExit:  # how a container is asked to stop
         return OK
-
-
-@contextmanager
-def _ending(commands: Commands | None) -> Iterator[None]:
-    """At the end of the block, end the command that runs: the stream waits for it when it is closed."""
-    try:
-        yield
-    finally:
-        if commands:
-            commands.stop()
 
 
 class _Sync:
@@ -163,3 +159,120 @@ def _report(commands: Commands | None, failure: HandlerFailure) -> None:
     again = "it is not run again" if delay is None else f"next attempt in {delay:.1f} s"
     what = f"{failure.callback} {failure.id}".rstrip()
     warn("--exec", f"the command for {what} {reason}; {again}")
+
+
+class CommandFailedError(Exception):
+    """The command did not succeed. The text says how, and holds no secret."""
+
+
+class Commands(CallHandler):
+    """
+    A handler that runs a command for each call, and raises if it fails, so that the library makes the call again.
+
+    Keys go to the command by its environment and its stdin only, never by its arguments.
+
+    Args:
+        command: What ``/bin/sh -c`` runs.
+        timeout: How many seconds it may take.
+
+    Attributes:
+        stopped: Whether :meth:`stop` was called.
+        last_failed: Whether the run for ``received_all_environments``, which is not made again, has failed.
+    """
+
+    def __init__(self, command: str, timeout: float) -> None:
+        super().__init__(self._run_for)
+        self.stopped = self.last_failed = False
+        self._command = command
+        self._timeout = timeout
+        self._known: dict[str, Item] = {}  # for the names of what is deleted
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """End what is running, and run nothing more; called from another thread than the other methods."""
+        self.stopped = True
+        if process := self._process:
+            _end(process)
+
+    def _run_for(self, call: Call) -> None:
+        if call.name == "environment_refused":  # what was known of it stays
+            return
+        document = call_json(call, str)
+        if isinstance(call.argument, Item):
+            self._known[call.id] = call.argument
+        elif call.argument is None:
+            self.last_failed = True
+            document |= self._all_known()
+        self._run(call, _names(self._known.get(call.id)), document)
+        if call.argument is None:
+            self.last_failed = False
+        elif not isinstance(call.argument, Item):
+            self._known.pop(call.id, None)
+
+    def _all_known(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return what there is, without keys: what was deleted while no command ran is not in it."""
+        found: dict[str, dict[str, dict[str, str]]] = {"environments": {}, "filters": {}}
+        for id, params in self._known.items():
+            names = {name.lower(): value for name, value in _names(params).items() if "KEY" not in name}
+            found["filters" if isinstance(params, FilterParams) else "environments"][id] = names
+        return found
+
+    def _run(self, call: Call, names: dict[str, str], document: dict[str, object]) -> None:
+        variables = {name: value for name, value in os.environ.items() if name not in _OURS}
+        variables |= {"AUTOCONFIG_EVENT": call.name, "AUTOCONFIG_ID": call.id}
+        variables |= {f"AUTOCONFIG_{name}": value.replace("\0", "") for name, value in names.items()}
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", self._command],
+            stdin=subprocess.PIPE,
+            env=variables,
+            start_new_session=True,  # so that all that it starts can be ended
+        )
+        self._process = process
+        try:
+            if self.stopped:
+                _end(process)
+            process.communicate(json.dumps(document).encode() + b"\n", self._timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise CommandFailedError(f"took more than {self._timeout:g} s and was killed") from None
+        finally:
+            self._process = None
+            if process.stdin:
+                process.stdin.close()
+            _reap_orphans()
+        if code := process.returncode:
+            raise CommandFailedError(f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
+
+
+def _names(params: Item | None) -> dict[str, str]:
+    """Return the names and keys of what is known, as variables have them."""
+    if params is None:
+        return {}
+    if isinstance(params, FilterParams):
+        return {"PROJECT": params.proj_key, "FILTER": params.key}
+    return {
+        "PROJECT": params.identifiers.proj_key,
+        "ENVIRONMENT": params.identifiers.env_key,
+        "SDK_KEY": params.sdk_key,
+        "MOBILE_KEY": params.mobile_key,
+    }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started; first politely."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+            break
+    with suppress(ProcessLookupError):  # what it has started may not have been so polite
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _reap_orphans() -> None:
+    """As the first process of a container, take note of the end of processes whose parents have left them."""
+    if os.getpid() == 1:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
