@@ -5,25 +5,23 @@ from __future__ import annotations
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import attrs
 import requests
 from msgspec.structs import replace
 
-from ..config import HTTPConfig
 from ..environments import KeyRep
 from ..identifiers import EnvironmentID, FilterID, FilterKey, MobileKey, SDKKey, mask
-from ..manager import StreamManager
 from ..messages import EnvironmentRep, ExpiringKeyRep, FilterRep, SDKKeyRep
 from ..testing import Emulator
 from . import OK
 from .events import Call, Picture, Stream, call_json, wording
 from .output import CommandError, painted, put_line, put_record
+from .sources import Connection
 from .words import Show
 
 _DEADLINE = 10.0  # seconds for what takes milliseconds, or one retry
@@ -67,25 +65,8 @@ ENVIRONMENTS = (PRODUCTION, STAGING, DOCS)
 EUROPE = FilterID("64c1f0a2b7e94d0012ab3f01")
 FILTERS = {EUROPE: FilterRep("shop", FilterKey("europe"), version=1)}
 NEW_SDK_KEY = SDKKey("sdk-b3a5d8e1-4f72-4960-a1c8-5d9e2f7b0c63")
-WEB = FilterID("64c1f0a2b7e94d0012ab3f02")
 
 _COMPLETE = ("received_all_environments", "")
-
-
-class _Local:
-    """The emulator as a source. It is reached without the proxies of the environment, which know no loopback."""
-
-    key_name = "the demo's key"
-    advice = "run it again with -v"
-
-    def __init__(self, service: Emulator) -> None:
-        self.name = service.uri
-        self._key = service.key
-
-    def manager(self, handler: Any, *, logger: Any = None, **settings: Any) -> StreamManager:
-        """Return a manager that soon tries again."""
-        config = HTTPConfig(session_factory=_direct_session)
-        return StreamManager(self._key, self.name, handler, config, _RETRY_DELAY, logger=logger, **settings)
 
 
 def _direct_session() -> requests.Session:
@@ -103,13 +84,14 @@ def run(*, fast: bool, as_json: bool, reveal: bool) -> int:
                 f"An emulator plays LaunchDarkly's service on {service.uri}, and the real client follows it; "
                 "each call of your handler is shown."
             )
-            calls, totals = _play(stage, service, 0.0 if fast else _PAUSE)
+            totals = _play(stage, service, 0.0 if fast else _PAUSE)
     except CommandError:
         stage.result(ok=False)
         raise
-    stage.result(ok=True, calls=calls)
+    stage.result(ok=True, calls=stage.calls)
     stage.say(
-        f"\n{calls} calls, and your handler knows what the service has ({totals}): nothing missed, nothing told twice."
+        f"\n{stage.calls} calls, and your handler knows what the service has ({totals}): nothing missed, nothing told "
+        "twice."
     )
     stage.say(
         'Next: "Look environments up" in the README. Or `autoconfig emulate`, and in a second terminal the command '
@@ -127,28 +109,28 @@ def _started() -> Emulator:
     return service
 
 
-def _play(stage: _Stage, service: Emulator, pause: float) -> tuple[int, str]:
-    """Play all acts; return the number of calls, and in words what the handler knows then."""
-    count = 0
-    with Stream(_Local(service)) as stream:
-        for act in demo_acts():
+def _play(stage: _Stage, service: Emulator, pause: float) -> str:
+    """Play all acts, and check what reaches the handler; return in words what it knows then."""
+    names = {"uri": "the demo's URI", "key": "the demo's key"}
+    way = {"uri": service.uri, "key": service.key, "key_file": None, "proxy": None, "ca_file": None}
+    http = {"session_factory": _direct_session}
+    with Stream(Connection(way, names), http=http, initial_retry_delay=_RETRY_DELAY) as stream:
+        for act in ACTS:
             stage.service(act.text)
             try:
                 act.play(service)
             except TimeoutError as error:
                 raise _failed(str(error)) from None
             _follow(stage, stream, act)
-            count += len(act.calls)
             threading.Event().wait(pause)
-        for event in stream.events(0.0):
-            if isinstance(event, Call):
-                raise _failed(f"{event.name} was called out of turn")
+        if any(isinstance(event, Call) for event in stream.events(0.0)):
+            raise _failed("there was one more call")
     registry = stream.picture.registry
-    if dict(registry.environments) != {id: rep.to_params() for id, rep in service.environments.items()}:
+    if registry.environments != {id: rep.to_params() for id, rep in service.environments.items()}:
         raise _failed("the handler's environments are not the service's")
-    if dict(registry.filters) != {id: rep.to_params(id) for id, rep in service.filters.items()}:
+    if registry.filters != {id: rep.to_params(id) for id, rep in service.filters.items()}:
         raise _failed("the handler's filters are not the service's")
-    return count, stream.picture.totals()
+    return stream.picture.totals()
 
 
 def _follow(stage: _Stage, stream: Stream, act: Act) -> None:
@@ -173,9 +155,10 @@ class _Stage:
     """Prints lines in which the service and the handler take turns."""
 
     def __init__(self, show: Show, as_json: bool) -> None:
+        self.calls = 0  # so far
         self._show = show
         self._json = as_json
-        self._began = time.monotonic()
+        self._began = 0.0  # when the first line was printed
 
     def say(self, text: str) -> None:
         """Print a paragraph, which is for people only."""
@@ -189,28 +172,27 @@ class _Stage:
 
     def service(self, text: str) -> None:
         """Print what the service does."""
-        if self._json:
-            put_record(service=text)
-            return
-        put_line("")
-        self._speak("service", "cyan", textwrap.wrap(text, _WIDTH - _MARGIN))
+        self.say("\n")
+        self._speak("service", "cyan", textwrap.wrap(text, _WIDTH - _MARGIN), service=text)
 
     def handler(self, call: Call, picture: Picture) -> None:
         """Print a call of the handler, in a line if there is room, else each fact in its own."""
-        if self._json:
-            put_record(**call_json(call, self._show))
-            return
+        self.calls += 1
         words, facts = wording(call, picture, self._show)
-        if call.name.startswith("add_"):
-            facts = [fact for fact in facts if not fact.startswith("id ")]
+        facts = [fact for fact in facts if not fact.startswith("id ")]
         head = f"{call.name:{_NAME - 2}}  {words}".rstrip()
-        brief = "  ".join([head, *facts])
-        has_room = len(brief) <= _WIDTH - _MARGIN
-        self._speak("your handler", "green", [brief] if has_room else [head, *(f"{'':{_NAME}}{one}" for one in facts)])
+        lines = ["  ".join([head, *facts])]
+        if len(lines[0]) > _WIDTH - _MARGIN:
+            lines = [head, *(f"{'':{_NAME}}{fact}" for fact in facts)]
+        self._speak("your handler", "green", lines, **call_json(call, self._show))
 
-    def _speak(self, who: str, colour: str, lines: list[str]) -> None:
+    def _speak(self, who: str, colour: str, lines: list[str], **fields: object) -> None:
+        if self._json:
+            put_record(**fields)
+            return
+        self._began = self._began or time.monotonic()
         head = f"{painted(f'{time.monotonic() - self._began:4.1f}s', 'dim')}  {painted(f'{who:12}', colour)}"
-        put_line("\n".join([f"{head}  {lines[0]}", *(f"{'':{_MARGIN}}{line}" for line in lines[1:])]))
+        put_line(f"\n{'':{_MARGIN}}".join([f"{head}  {lines[0]}", *lines[1:]]))
 
 
 @attrs.frozen
@@ -222,77 +204,9 @@ class Act:
     calls: tuple[tuple[str, str], ...] = ()  # names and ids of those that must reach the handler then, in order
 
 
-def demo_acts() -> Iterator[Act]:
-    """Yield the acts of the demo, after the client was started."""
-    yield Act(
-        "has 3 environments in 2 projects, and a payload filter",
-        lambda service: service.wait_for_connections(1),
-        (*(("add_environment", rep.env_id) for rep in ENVIRONMENTS), ("add_filter", EUROPE), _COMPLETE),
-    )
-    yield Act(
-        "renames Shop / Staging; clients may cache for 10 minutes",
-        lambda service: _change(service, STAGING.env_id, env_name="QA", default_ttl=10),
-        (("update_environment", STAGING.env_id),),
-    )
-    yield Act(
-        "rotates an SDK key; the old one stays valid for an hour",
-        lambda service: service.rotate_sdk_key(PRODUCTION.env_id, NEW_SDK_KEY, timedelta(hours=1)),
-        (("update_environment", PRODUCTION.env_id),),
-    )
-    yield Act(
-        "deletes Docs / Production",
-        lambda service: service.delete_environment(DOCS.env_id),
-        (("delete_environment", DOCS.env_id),),
-    )
-    yield from _outage()
-
-
-def _outage() -> Iterator[Act]:
-    yield Act(
-        "drops the connection, and answers the first retry with 503; "
-        "meanwhile it turns on secure mode, and adds Docs / Preview",
-        _fail,
-    )
-    yield Act(
-        "is back and sends everything; only the differences arrive",
-        lambda service: service.wait_for_connections(1),
-        (("update_environment", PRODUCTION.env_id), ("add_environment", PREVIEW.env_id), _COMPLETE),
-    )
-    yield Act(
-        "asks for a new connection; nothing new, nothing repeated",
-        lambda service: service.send_reconnect(),
-        (_COMPLETE,),
-    )
-
-
-def endless_changes(grace: timedelta) -> Iterator[Act]:
-    """Yield changes for ever; an SDK key expires three changes after its replacement."""
-    while True:
-        yield Act("renames Shop / Staging to QA", lambda service: _change(service, STAGING.env_id, env_name="QA"))
-        yield Act(
-            "rotates the SDK key of Shop / Production",
-            lambda service: service.rotate_sdk_key(PRODUCTION.env_id, f"sdk-{uuid4()}", grace),
-        )
-        yield Act("adds Docs / Preview", lambda service: service.set_environment(PREVIEW))
-        yield Act("adds a payload filter", lambda service: service.set_filter(WEB, FilterRep("docs", FilterKey("web"))))
-        yield Act("lets the old SDK key of Shop / Production expire", _expire)
-        yield Act("changes the TTL of Docs / Production", _change_ttl)
-        yield Act("deletes Docs / Preview", lambda service: service.delete_environment(PREVIEW.env_id))
-        yield Act("deletes the payload filter", lambda service: service.delete_filter(WEB))
-        yield Act("renames Shop / QA to Staging", lambda service: _change(service, STAGING.env_id, env_name="Staging"))
-
-
-def _change(service: Emulator, id: EnvironmentID, **fields: Any) -> None:
+def change(service: Emulator, id: EnvironmentID, **fields: Any) -> None:
+    """Change fields of an environment."""
     service.set_environment(replace(service.environments[id], **fields))
-
-
-def _change_ttl(service: Emulator) -> None:
-    _change(service, DOCS.env_id, default_ttl=(service.environments[DOCS.env_id].default_ttl + 5) % 20)
-
-
-def _expire(service: Emulator) -> None:
-    key = service.environments[PRODUCTION.env_id].sdk_key.value
-    _change(service, PRODUCTION.env_id, sdk_key=SDKKeyRep(key), sdk_keys=(KeyRep("default", key),))
 
 
 def _fail(service: Emulator) -> None:
@@ -301,7 +215,42 @@ def _fail(service: Emulator) -> None:
     service.stall()
     service.drop_connections()
     service.fail_next(503)
-    _change(service, PRODUCTION.env_id, secure_mode=True)
+    change(service, PRODUCTION.env_id, secure_mode=True)
     service.set_environment(PREVIEW)
     service.resume()
     service.wait_for_requests(requests + 1, timeout=10)
+
+
+ACTS = (
+    Act(
+        "has 3 environments in 2 projects, and a payload filter",
+        lambda service: service.wait_for_connections(1),
+        (*(("add_environment", rep.env_id) for rep in ENVIRONMENTS), ("add_filter", EUROPE), _COMPLETE),
+    ),
+    Act(
+        "renames Shop / Staging; clients may cache for 10 minutes",
+        lambda service: change(service, STAGING.env_id, env_name="QA", default_ttl=10),
+        (("update_environment", STAGING.env_id),),
+    ),
+    Act(
+        "rotates an SDK key; the old one stays valid for an hour",
+        lambda service: service.rotate_sdk_key(PRODUCTION.env_id, NEW_SDK_KEY, timedelta(hours=1)),
+        (("update_environment", PRODUCTION.env_id),),
+    ),
+    Act(
+        "deletes Docs / Production",
+        lambda service: service.delete_environment(DOCS.env_id),
+        (("delete_environment", DOCS.env_id),),
+    ),
+    Act(
+        "drops the connection, and answers the first retry with 503; "
+        "meanwhile it turns on secure mode, and adds Docs / Preview",
+        _fail,
+    ),
+    Act(
+        "is back and sends everything; only the differences arrive",
+        lambda service: service.wait_for_connections(1),
+        (("update_environment", PRODUCTION.env_id), ("add_environment", PREVIEW.env_id), _COMPLETE),
+    ),
+    Act("asks for a new connection; nothing new, nothing repeated", Emulator.send_reconnect, (_COMPLETE,)),
+)

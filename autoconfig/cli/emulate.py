@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import shutil
@@ -9,38 +10,78 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from msgspec.structs import replace
 
-from ..identifiers import FilterID, mask
-from ..messages import EnvironmentRep, FilterRep
+from ..environments import KeyRep
+from ..identifiers import FilterID, FilterKey, mask
+from ..messages import EnvironmentRep, FilterRep, SDKKeyRep
 from ..testing import DEMO_KEY, Emulator, configuration_from_json
 from . import OK, USAGE
-from .demo import ENVIRONMENTS, FILTERS, endless_changes
+from .demo import DOCS, ENVIRONMENTS, FILTERS, PREVIEW, PRODUCTION, STAGING, change
 from .output import CommandError, clock, harmless, host_port, printable, put_line, reader_is_gone, warn
 from .words import counted, totals
 
 _CONNECTED = 200  # the status of an answer that is a stream
-_GLANCE = 0.5  # seconds between two looks at the file; also how late a line about a client may come
+_GLANCE = 0.1  # seconds between two looks at the file; also how late a line about a client may come
 # The version of items that have none. It grows from run to run, so that clients of an earlier run take the items for
 # newer, and not for old messages.
 _VERSION = time.time_ns() // 1_000_000
+_WEB = FilterID("64c1f0a2b7e94d0012ab3f02")
 
 Configuration = tuple[Sequence[EnvironmentRep], Mapping[FilterID, FilterRep]]
 
 
+def _change_ttl(service: Emulator, grace: timedelta) -> None:
+    change(service, DOCS.env_id, default_ttl=(service.environments[DOCS.env_id].default_ttl + 5) % 20)
+
+
+def _expire(service: Emulator, grace: timedelta) -> None:
+    key = service.environments[PRODUCTION.env_id].sdk_key.value
+    change(service, PRODUCTION.env_id, sdk_key=SDKKeyRep(key), sdk_keys=(KeyRep("default", key),))
+
+
+# Told again and again. A key that is replaced is accepted for the grace period.
+STORY: dict[str, Callable[[Emulator, timedelta], object]] = {
+    "renames Shop / Staging to QA": lambda service, _: change(service, STAGING.env_id, env_name="QA"),
+    "rotates the SDK key of Shop / Production": lambda service, grace: service.rotate_sdk_key(
+        PRODUCTION.env_id, f"sdk-{uuid4()}", grace
+    ),
+    "adds Docs / Preview": lambda service, _: service.set_environment(PREVIEW),
+    "adds a payload filter": lambda service, _: service.set_filter(_WEB, FilterRep("docs", FilterKey("web"))),
+    "lets the old SDK key of Shop / Production expire": _expire,
+    "changes the TTL of Docs / Production": _change_ttl,
+    "deletes Docs / Preview": lambda service, _: service.delete_environment(PREVIEW.env_id),
+    "deletes the payload filter": lambda service, _: service.delete_filter(_WEB),
+    "renames Shop / QA to Staging": lambda service, _: change(service, STAGING.env_id, env_name="Staging"),
+}
+
+
 def run(*, file: str | None, host: str, port: int, key: str | None, interval: float, reveal: bool) -> int:
     """Serve until a signal comes."""
-    source = StorySource(interval) if file is None else FileSource(file)
+    path = None if file is None else Path(file)
+    seen = path and signature(path)  # before it is read, so that a change in between is noticed
+    name = f"a built-in story, with a change every {interval:g} s" if path is None else printable(str(path))
     try:
-        environments, filters = source.load()
+        environments, filters = _versioned(ENVIRONMENTS, FILTERS) if path is None else load(path)
     except ValueError as error:
         fix = "give what `autoconfig snapshot --json --reveal` prints; autoconfig emulate --help shows the form"
-        raise CommandError(source.name, str(error), fix, USAGE) from None
+        raise CommandError(name, str(error), fix, USAGE) from None
     service = Emulator(environments, filters, key=DEMO_KEY if key is None else key, host=host, port=port)
+    try:
+        _start(service, host, port)
+        _announce(service, name, secret=key is not None and not reveal)
+        changes = tell_story(service, interval) if path is None else follow_file(path, service, seen)
+        return _print_lines(guests(service), changes)
+    finally:
+        service.close()
+
+
+def _start(service: Emulator, host: str, port: int) -> None:
     try:
         socket.getaddrinfo(host, port)  # only for its own words: below, its number looks like one of errno
         service.start()
@@ -50,11 +91,6 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
     except OSError as error:
         problem = f"cannot listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}"
         raise CommandError("--port", problem, "--port 0, which takes a free one") from None
-    try:
-        _announce(service, source.name, secret=key is not None and not reveal)
-        return _serve(service, source)
-    finally:
-        service.close()
 
 
 def _announce(service: Emulator, name: str, *, secret: bool) -> None:
@@ -67,111 +103,89 @@ def _announce(service: Emulator, name: str, *, secret: bool) -> None:
     put_line(f"Follow it in a second terminal:\n  {follow}\n")
 
 
-def _serve(service: Emulator, source: StorySource | FileSource) -> int:
+def _print_lines(*sources: Iterator[str | None]) -> int:
+    """Print what the sources yield, as long as somebody reads it; ``None`` says that there is nothing more for now."""
     pause = threading.Event()
-    guests = Guests(service)
     while not reader_is_gone():
-        for text in guests.new_lines():
-            put_line(f"{clock()}  {text}")
-        if change := source.advance(service):
-            put_line(f"{clock()}  {change}")
-        pause.wait(source.glance)
+        for source in sources:
+            for text in iter(source.__next__, None):
+                put_line(f"{clock()}  {text}")
+        pause.wait(_GLANCE)
     return OK
 
 
-class Guests:
-    """The clients of a service, as they come and leave."""
-
-    def __init__(self, service: Emulator) -> None:
-        self._service = service
-        self._seen = 0  # requests
-        self._inside = 0
-
-    def new_lines(self) -> Iterator[str]:
-        """Yield in words what has happened since the last call."""
-        requests, self._seen = self._service.requests_since(self._seen)
+def guests(service: Emulator) -> Iterator[str | None]:
+    """Yield in words how clients come and leave."""
+    seen = inside = 0
+    while True:
+        requests, seen = service.requests_since(seen)
         for request in requests:
             if request.status == _CONNECTED:
-                self._inside += 1
+                inside += 1
                 yield "a client connected"
             else:
                 yield f"a request was refused with status {request.status}"
-        # Below zero if one came just now; the next call reports it.
-        left = max(0, self._inside - self._service.connections)
-        if left:
-            self._inside -= left
+        left = inside - service.connections
+        if left > 0:  # below zero if one came just now, which is told the next time
+            inside -= left
             yield f"{counted(left, 'client')} disconnected"
+        yield None
 
 
-class StorySource:
-    """The built-in configuration, and a change every few seconds."""
-
-    def __init__(self, interval: float) -> None:
-        self.name = f"a built-in story, with a change every {interval:g} s"
-        self.glance = min(_GLANCE, interval)
-        self._interval = interval
-        self._acts = endless_changes(timedelta(seconds=3 * interval))
-        self._due = time.monotonic() + interval
-
-    def load(self) -> Configuration:
-        """Return what is served at first."""
-        return _versioned(ENVIRONMENTS, FILTERS)
-
-    def advance(self, service: Emulator) -> str | None:
-        """Make the next change if it is time; return it in words."""
-        if time.monotonic() < self._due:
-            return None
-        self._due = time.monotonic() + self._interval
-        act = next(self._acts)
-        act.play(service)
-        return act.text
+def tell_story(service: Emulator, interval: float) -> Iterator[str | None]:
+    """Make a change every few seconds; yield it in words."""
+    for text, play in itertools.cycle(STORY.items()):
+        due = time.monotonic() + interval
+        while time.monotonic() < due:
+            yield None
+        play(service, timedelta(seconds=3 * interval))
+        yield text
 
 
-class FileSource:
-    """A JSON file, followed when it changes. A file that cannot be used is reported once, and changes nothing."""
+def follow_file(path: Path, service: Emulator, seen: object) -> Iterator[str | None]:
+    """
+    Serve what a file holds whenever it has changed; yield that in words.
 
-    def __init__(self, path: str) -> None:
-        self.name = printable(path)
-        self.glance = _GLANCE
-        self._path = Path(path)
-        self._seen: object = None
-
-    def load(self) -> Configuration:
-        """
-        Return what the file holds.
-
-        Raises:
-            ValueError: It cannot be read, or is no configuration. The text says why, and holds no value.
-        """
-        # Before the file is read, so that a change in between is noticed the next time.
-        self._seen = self._signature()
+    A file that cannot be used is reported once, and changes nothing. ``seen`` is the signature of what is served.
+    """
+    while True:
+        now = signature(path)
+        if now == seen:
+            yield None
+            continue
+        seen = now
         try:
-            text = self._path.read_text("utf-8-sig")
-        except OSError as error:
-            raise ValueError(error.strerror or type(error).__name__) from None
-        except UnicodeDecodeError:
-            raise ValueError("not UTF-8 text") from None
-        return _versioned(*configuration_from_json(text.strip().removeprefix("data:")))  # or a line of a stream
-
-    def advance(self, service: Emulator) -> str | None:
-        """Serve what the file holds if it has changed; return that in words."""
-        if self._signature() == self._seen:
-            return None
-        try:
-            environments, filters = self.load()
+            environments, filters = load(path)
         except ValueError as error:
-            warn(self.name, f"{error}; what was there before is still served")
-            return None
-        service.replace(environments, filters)
-        return f"{harmless(self.name)} has changed: {totals(len(environments), len(filters))}"
+            warn(str(path), f"{error}; what was there before is still served")
+        else:
+            service.replace(environments, filters)
+            yield f"{harmless(str(path))} has changed: {totals(len(environments), len(filters))}"
 
-    def _signature(self) -> object:
-        """Return what differs after each change of the file, also after its replacement."""
-        try:
-            found = self._path.stat()
-        except OSError as error:
-            return error.errno
-        return found.st_mtime_ns, found.st_size, found.st_ino
+
+def load(path: Path) -> Configuration:
+    """
+    Return what a file holds.
+
+    Raises:
+        ValueError: It cannot be read, or is no configuration. The text says why, and holds no value.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise ValueError(error.strerror or type(error).__name__) from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    return _versioned(*configuration_from_json(text.strip().removeprefix("data:")))  # or a line of a stream
+
+
+def signature(path: Path) -> object:
+    """Return what differs after each change of a file, also after its replacement."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return error.errno
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID, FilterRep]) -> Configuration:
@@ -183,10 +197,8 @@ def _versioned(environments: Sequence[EnvironmentRep], filters: Mapping[FilterID
 
 
 def program() -> str:
-    """Return the words with which this program was called: names, where a shell finds them, else paths."""
-    as_module = os.path.basename(sys.argv[0]) == "__main__.py"
-    path = sys.executable if as_module else sys.argv[0]
-    name = os.path.basename(path)
-    found = shutil.which(name)
-    word = shlex.quote(name if found and os.path.abspath(found) == os.path.abspath(path) else path)
-    return f"{word} -m autoconfig" if as_module else word
+    """Return the words with which a shell runs this program: its name, where that is found, else Python's path."""
+    script = os.path.realpath(shutil.which("autoconfig") or "")
+    if os.path.dirname(script) == os.path.dirname(sys.executable):
+        return "autoconfig"
+    return f"{shlex.quote(sys.executable)} -m autoconfig"

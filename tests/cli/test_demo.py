@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from autoconfig.cli import demo, main
 from autoconfig.testing import EnvironmentRep
 
 Run = Callable[..., tuple[int, str, str]]
+FIRST, SECOND, *_ = demo.ACTS
 
 
 def test_plays_the_whole_story(run: Run, no_secrets: Callable[..., None]) -> None:
@@ -51,9 +52,9 @@ def test_fits_a_terminal_of_80_columns_and_has_no_colours_elsewhere(capsys: pyte
 def test_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--fast", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["service"] for line in lines if "service" in line] == [act.text for act in demo.demo_acts()]
+    assert [line["service"] for line in lines if "service" in line] == [act.text for act in demo.ACTS]
     calls = [(line["call"], line) for line in lines if "call" in line]
-    assert [name for name, _ in calls] == [name for act in demo.demo_acts() for name, _ in act.calls]
+    assert [name for name, _ in calls] == [name for act in demo.ACTS for name, _ in act.calls]
     assert lines[-1] == {"time": lines[-1]["time"], "ok": True, "calls": len(calls)}
     assert all("time" in line for line in lines)
 
@@ -104,14 +105,13 @@ def test_a_full_disk_is_one_line(run: Run) -> None:
     )
 
 
-def replace_acts(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[demo.Act]], Iterator[demo.Act]]) -> None:
-    acts = list(change(list(demo.demo_acts())))
-    monkeypatch.setattr(demo, "demo_acts", lambda: iter(acts))
+def replace_acts(monkeypatch: pytest.MonkeyPatch, *acts: demo.Act) -> None:
+    monkeypatch.setattr(demo, "ACTS", acts)
     monkeypatch.setattr(demo, "_DEADLINE", 3)
 
 
 def test_fails_when_a_call_does_not_come(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    replace_acts(monkeypatch, lambda acts: iter([acts[0], attrs.evolve(acts[1], play=lambda service: None)]))
+    replace_acts(monkeypatch, FIRST, attrs.evolve(SECOND, play=lambda service: None))
     assert main(["demo", "--fast", "--json"]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["ok"] is False
@@ -119,7 +119,7 @@ def test_fails_when_a_call_does_not_come(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_fails_when_another_call_comes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    replace_acts(monkeypatch, lambda acts: iter([acts[0], attrs.evolve(acts[1], play=acts[3].play)]))
+    replace_acts(monkeypatch, FIRST, attrs.evolve(SECOND, play=demo.ACTS[3].play))
     assert main(["demo", "--fast"]) == 1
     assert "delete_environment was called out of turn" in capsys.readouterr().err
 
@@ -133,7 +133,7 @@ def test_fails_when_the_handler_does_not_know_all(
         service.stall()
         service.delete_environment(demo.DOCS.env_id)
 
-    replace_acts(monkeypatch, lambda acts: iter([acts[0], demo.Act("changes", change_unseen)]))
+    replace_acts(monkeypatch, FIRST, demo.Act("changes", change_unseen))
     assert main(["demo", "--fast"]) == 1
     assert "the handler's environments are not the service's" in capsys.readouterr().err
 
@@ -153,7 +153,7 @@ def test_fails_when_the_client_does_not_connect(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wait = lambda service: service.wait_for_connections(2, timeout=0.2)  # noqa: E731
-    replace_acts(monkeypatch, lambda acts: iter([attrs.evolve(acts[0], play=wait)]))
+    replace_acts(monkeypatch, attrs.evolve(FIRST, play=wait))
     assert main(["demo", "--fast"]) == 1
     assert capsys.readouterr().err.startswith("autoconfig: error: the client: ")
 
