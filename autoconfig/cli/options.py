@@ -146,21 +146,17 @@ def _each(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def _source(
-    service: functools.partial[Connection], redis: str | None, fleet: str | None, archive: str | None
+    service: functools.partial[Any], redis: str | None, fleet: str | None, archive: str | None
 ) -> functools.partial[Any]:
     """Return what makes the source. The variable of Redis counts with ``--name`` only."""
-    by_option = click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE
     options, names = service.args
-    given = [names[name] for name, value in options.items() if value is not None and names[name].startswith("--")]
-    if fleet is not None or by_option:
-        _refuse_together("--redis", *given, *(["--archive"] if archive is not None else []))
-        return functools.partial(Fleet, redis, fleet)
+    others = [names[name] for name, value in options.items() if value is not None and names[name].startswith("--")]
+    option, source = "", service
     if archive is not None:
-        _refuse_together("--archive", *given)
-        return functools.partial(Archive, archive)
-    return service
-
-
-def _refuse_together(option: str, *others: str) -> None:
-    if others:
+        option, source = "--archive", functools.partial(Archive, archive)
+    if fleet is not None or click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE:
+        others += [option] if option else []
+        option, source = "--redis", functools.partial(Fleet, redis, fleet)
+    if option and others:
         raise CommandError(option, f"cannot be given together with {others[0]}", "give one of the two", USAGE)
+    return source

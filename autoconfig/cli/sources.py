@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..identifiers import AutoConfigKey
 from ..keys import text_of_key_file
@@ -17,7 +17,6 @@ from .output import CommandError, shown_uri
 if TYPE_CHECKING:
     from ..handler import MessageHandler
     from ..manager import StreamManager
-    from ..safe_logger import Logger
 
 DEFAULT_URI = "https://stream.launchdarkly.com"
 KEY_VARIABLE = "AUTO_CONFIG_KEY"
@@ -28,24 +27,6 @@ _NO_KEY = f"set {KEY_VARIABLE}, or give --key-file FILE; without an account: aut
 _REDIS_FIX = "give one such as rediss://cache.example.com:6379/0"
 
 Options = Mapping[str, str | None]
-
-
-class Source(Protocol):
-    """
-    Where environments come from. A further kind needs a class here, and an option in :mod:`.options`.
-
-    Attributes:
-        name: What is followed, in words.
-        key_name: The option or variable that the key comes from, for errors about it.
-        advice: What to try when nothing comes from it.
-    """
-
-    name: str
-    key_name: str
-    advice: str
-
-    def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
-        """Return what keeps a handler in step with the source once it is started."""
 
 
 class Connection:
@@ -78,14 +59,14 @@ class Connection:
         with _explained("--ca-file", "give a file of CA certificates (PEM)"):
             HTTPConfig(ca_certs=self.ca_file)
 
-    def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
+    def manager(self, handler: MessageHandler, **settings: Any) -> StreamManager:
         """Return a manager; a key's file is read again at each attempt to connect."""
         from ..config import HTTPConfig
         from ..manager import StreamManager
 
         http_config = HTTPConfig(proxy_url=self.proxy, ca_certs=self.ca_file, **settings.pop("http", {}))
         key = self._key_file or AutoConfigKey(self.key)
-        return StreamManager(key, self.uri, handler, http_config, logger=logger, **settings)
+        return StreamManager(key, self.uri, handler, http_config, **settings)
 
 
 def _key(options: Options, names: Mapping[str, str]) -> tuple[str, str, Path | None]:
@@ -133,11 +114,11 @@ class Archive:
     def __init__(self, path: str) -> None:
         self.name = path
 
-    def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
+    def manager(self, handler: MessageHandler, **settings: Any) -> StreamManager:
         """Return what follows the archive."""
         from ..archive import ArchiveSource
 
-        return ArchiveSource(self.name, handler, logger=logger, **settings)
+        return ArchiveSource(self.name, handler, **settings)
 
 
 @contextmanager
@@ -173,8 +154,17 @@ class Fleet:
             raise CommandError(option, problem, fix, USAGE) from None
         self.name = f"the fleet {self.source}"
 
-    def manager(self, handler: MessageHandler, *, logger: Logger | None = None, **settings: Any) -> StreamManager:
+    def manager(self, handler: MessageHandler, **settings: Any) -> StreamManager:
         """Return what follows the fleet's leader."""
         from ..manager import StreamManager
 
-        return StreamManager.from_source(self.source, handler, logger=logger, **settings)
+        return StreamManager.from_source(self.source, handler, **settings)
+
+
+Source = Connection | Archive | Fleet
+"""
+Where environments come from. A further kind needs a class here, and an option in :mod:`.options`.
+
+Each has a name, the option or variable that its key comes from, advice on what to try when nothing comes from it, and
+makes a manager that keeps a handler in step with it.
+"""
