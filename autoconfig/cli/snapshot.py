@@ -23,7 +23,7 @@ from .words import Show
 _SUPPORT = "and ask LaunchDarkly's support if the data is at fault"
 _KEY = 12  # columns of a masked key: sdk-…9f2a, and +2 for two more
 _KEY_IN_FULL = 40
-_LEAST, _SPLIT = 20, 26  # columns for the names: the fewest, and as many as make two columns of them
+_LEAST, _SPLIT = 18, 26  # columns for the names: the fewest beside a key; as many as make two columns of them
 
 
 def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool) -> int:
@@ -147,7 +147,7 @@ def _columns(width: int, last: int, key: int) -> dict[str, int]:
     for count in (4, 2, 1, 0):
         columns = dict(others[:count])
         room = width - last - sum(columns.values()) - 2 * (count + 2)  # older versions of rich pad the last one too
-        if room >= _LEAST:
+        if room >= (_SPLIT if count > 1 else _LEAST):
             break
     if room < _SPLIT:
         return {"Environment": max(4, room), **columns}
