@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import urljoin
 
@@ -15,28 +17,24 @@ import requests
 
 from ..identifiers import mask, show
 from ..status import ErrorInfo, ErrorKind, StreamState, StreamStatus
-from . import KEY_REJECTED, OK
-from .doctor_network import PROXY_LOGIN, Check, CheckFailedError, Finding, NetworkChecks, checked_source, findings
-from .doctor_tls import TLSCheck
+from ..validation import LONGEST
+from . import FAILURE, KEY_REJECTED, OK
+from .doctor_network import PROXY_LOGIN, Check, CheckFailedError, Finding, NetworkChecks, findings
 from .events import Stream
-from .output import CommandError, harmless, is_terminal, painted, printable, put_line, put_record, shown_uri
-from .sources import Connection, Fleet, Source, needs_redis
+from .output import CommandError, harmless, is_terminal, painted, put_line, put_record, shown_uri
+from .sources import Fleet, Source, needs_redis
 from .words import brief_time, counted, refusals
 
 _STREAM_TYPE = "text/event-stream"
 _HEARTBEAT = 180  # seconds between two heartbeats of the real service
-_LONGEST = 30_000_000.0  # seconds; just below what HTTPConfig takes
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 _TIMED = ("dns", "tcp", "tls", "http")
 _WORTH_TELLING = 0.002  # seconds
-_MARGIN = 21  # columns before the text
-_WRONG_KIND = "The key of an auto-configuration profile begins with rel-; SDK keys and API tokens are others."
-_REJECTED = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
 _SLOW = "Try again with a longer --timeout. The service, or something on the way, is slow."
-_HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
+_TRY_AGAIN = "The host could be reached a moment ago. Try again."
+_REJECTED = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
+_REJECTED_FIXES = {401: _REJECTED, 403: f"{_REJECTED} Or does something on the way forbid it?"}
 _STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
-_NO_STREAM = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
-_BAD_DATA = "Is this the right service? If so, report it to LaunchDarkly."
 _STATUS_FIXES = {
     401: _STRANGER,  # from the URI's own host, these two reject the key
     403: _STRANGER,
@@ -45,6 +43,17 @@ _STATUS_FIXES = {
     429: "Too many requests: are there many clients, or is one started again and again?",
 }
 _OTHER_STATUS = "The service, or a proxy before it, has a problem: see https://status.launchdarkly.com, or try later."
+_DEAD_END = (
+    "The service's own host answers, but sends the client to {target}, which cannot be used. Is the URI right "
+    "({uri_name})? If it is, the redirect has to be mended."
+)
+_NO_STREAM = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
+_HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
+_BAD_DATA = "Is this the right service? If so, report it to LaunchDarkly."
+_PARTLY_BAD_DATA = "The rest is in use. Report these to LaunchDarkly's support."
+_EMPTY = "Does the profile's policy cover the environments that you expect?"
+_CLOSED = f"Something closes quiet connections; the service sends a heartbeat every {_HEARTBEAT} s."
+_TOO_SHORT = f"The service sends one every {_HEARTBEAT} s only; wait longer."
 
 
 def run(*, source: partial[Source], timeout: float, heartbeat: float | None, as_json: bool) -> int:
@@ -65,11 +74,19 @@ def run(*, source: partial[Source], timeout: float, heartbeat: float | None, as_
 
 
 class Replies:
-    """Makes sessions that record all responses, redirects included."""
+    """
+    Makes sessions that record all responses.
+
+    Attributes:
+        status: The status of the last one; 0 if there was none, or if it was a redirect.
+        content_type: Its content type.
+        redirects: The status and the target of each redirect, without secrets.
+    """
 
     def __init__(self) -> None:
-        self._replies: list[tuple[int, str]] = []  # statuses, and where they lead to
+        self.status = 0
         self.content_type = ""
+        self.redirects: list[dict[str, Any]] = []
 
     def session(self) -> requests.Session:
         """Return a new session."""
@@ -77,37 +94,29 @@ class Replies:
         session.hooks["response"] = [self._note]
         return session
 
-    @property
-    def status(self) -> int:
-        """The status of the last answer; 0 if there was none, or if the last one was a redirect."""
-        return 0 if not self._replies or self._replies[-1][1] else self._replies[-1][0]
-
-    @property
-    def redirects(self) -> list[tuple[int, str]]:
-        """The status and the target of each redirect."""
-        return [one for one in self._replies if one[1]]
-
-    @property
-    def detour(self) -> str:
-        """The redirects in words; ``""`` without one."""
-        steps = [f"{status} to {target}" for status, target in self.redirects]
-        return f" after {', then '.join(steps)}" if steps else ""
-
-    def details(self) -> dict[str, object]:
-        """Return the same for programs."""
-        redirects = [{"status": status, "location": target} for status, target in self.redirects]
-        return {"status": self.status or None, "redirects": redirects}
-
     def _note(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        location = response.headers.get("Location", "") if response.is_redirect else ""
-        self._replies.append((response.status_code, _shown_location(response.url, location)))
+        self.status = response.status_code
         self.content_type = response.headers.get("Content-Type", "")
+        if response.is_redirect and (location := response.headers["Location"]):
+            self.redirects.append({"status": self.status, "location": _shown_location(response.url, location)})
+            self.status = 0
+
+    @property
+    def words(self) -> str:
+        """The status and the redirects before it."""
+        detour = ", then ".join(f"{one['status']} to {one['location']}" for one in self.redirects)
+        return f"{self.status or ''}{detour and f' after {detour}'}".lstrip()
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {"status": self.status or None, "redirects": self.redirects}
 
 
 def _shown_location(url: str, location: str) -> str:
     """Return the whole target of a redirect, without secrets; a relative one may name another host."""
     try:
-        return harmless(shown_uri(urljoin(url, location))) if location else ""
+        return harmless(shown_uri(urljoin(url, location)))
     except ValueError:  # brackets that do not match, and the like
         return "something that is not a URL"
 
@@ -115,99 +124,102 @@ def _shown_location(url: str, location: str) -> str:
 class Examination:
     """All checks of the service, in their order. From ``http`` on, the real client follows the stream."""
 
-    def __init__(self, source: Callable[[], Source], timeout: float, heartbeat: float | None, stack: ExitStack) -> None:
-        self._options = source
-        self._timeout = timeout
-        self._heartbeat = heartbeat
-        self._stack = stack
+    def __init__(self, source: Callable[[], Any], timeout: float, heartbeat: float | None, stack: ExitStack) -> None:
+        self._network = NetworkChecks(source, timeout)
+        self._timeout, self._patience, self._stack = timeout, heartbeat, stack
         self._replies = Replies()
         self._error: ErrorInfo | None = None
 
     def checks(self) -> Iterator[Check]:
         """Yield the name of each check and the function that makes it."""
-        yield "configuration", self.configuration
-        yield "proxy", lambda: self._network.proxy()
-        yield "dns", lambda: self._network.dns()
-        yield "tcp", lambda: self._network.tcp()
-        yield "tls", lambda: self._tls.certificate()
-        yield "http", self.http
-        yield "content type", self.content_type
-        yield "first put", self.first_put
-        yield "heartbeat", self.heartbeat
+        yield from self._network.checks()
+        yield "http", self._http
+        yield "content type", self._content_type
+        yield "first put", self._first_put
+        yield "heartbeat", self._heartbeat
 
-    def configuration(self) -> Finding:
-        """Check the options."""
-        source: Connection = checked_source(self._options)
-        self._source = source
-        self._network = NetworkChecks(source, self._timeout)
-        self._tls = TLSCheck(source, self._network)
-        key = mask(source.key)
-        text = f"{source.name} ({source.uri_name}), key {key} ({source.key_name})"
-        details = {"uri": source.name, "uri_from": source.uri_name, "key": key, "key_from": source.key_name}
-        if not source.key.startswith("rel-"):
-            return Finding(text, _WRONG_KIND, "warn", details)
-        return Finding(text, details=details)
-
-    def http(self) -> Finding:
-        """Make the request."""
-        replies = self._replies
-        patience = min(max(self._timeout, self._heartbeat or 0.0) + 60, _LONGEST)  # the checks' own limits come first
-        http = {"session_factory": replies.session, "connect_timeout": self._timeout, "read_timeout": patience}
+    def _http(self) -> Finding:
+        replies, source = self._replies, self._network.source
+        http = {"session_factory": replies.session, "connect_timeout": self._timeout, "read_timeout": LONGEST}
         self._began = time.monotonic()
         # The client must not try again before this check has seen why the first attempt failed.
-        self._stream = self._stack.enter_context(Stream(self._source, http=http, initial_retry_delay=30.0))
+        self._stream = self._stack.enter_context(Stream(source, http=http, initial_retry_delay=30.0))
         try:
             self._wait(lambda: self._stream.is_connected)
         except CommandError as error:
-            rejected = error.code == KEY_REJECTED
-            raise (self._rejected() if rejected else CheckFailedError(error.problem, error.fix)) from None
-        if self._error and replies.status != requests.codes.ok:  # else it is the content type, the next check's
-            raise self._no_answer(self._error)
-        if not self._stream.is_connected and not self._error:
-            raise CheckFailedError(f"no answer within {self._timeout:g} s{self._through()}", _SLOW, replies.details())
-        if replies.redirects:
-            fix = f"If the redirect is meant to last, change the URI ({self._source.uri_name})."
-            return Finding(f"200{replies.detour}", fix, "warn", replies.details())
-        return Finding("200", details=replies.details())
+            raise (self._no_answer(KEY_REJECTED) if error.code == KEY_REJECTED else error) from None
+        if replies.status != requests.codes.ok:
+            raise self._no_answer(FAILURE)
+        fix = f"If the redirect is meant to last, change the URI ({source.uri_name})." if replies.redirects else ""
+        return Finding(replies.words, fix, replies.details)
 
-    def content_type(self) -> Finding:
-        """Check that the answer is a stream."""
+    def _no_answer(self, code: int) -> CheckFailedError:
+        replies, network, source = self._replies, self._network, self._network.source
+        reason = self._error.message if self._error else f"no answer within {self._timeout:g} s"
+        text = f"{replies.words or reason}{network.through}"
+        if code == KEY_REJECTED:
+            text += f": the service rejected the key {mask(source.key)} ({source.key_name})"
+            fix = _REJECTED_FIXES[replies.status]
+        elif not replies.status and not replies.redirects and network.needs_tls():
+            text = f"{network.target} speaks TLS, and was spoken to in plain HTTP"
+            fix = f"Change the URI ({source.uri_name}): https:// instead of http://."
+        elif replies.status:
+            fix = _STATUS_FIXES.get(replies.status, _OTHER_STATUS)
+        elif replies.redirects:
+            text += f": {reason}"
+            fix = _DEAD_END.format(target=replies.redirects[-1]["location"], uri_name=source.uri_name)
+        elif self._error:
+            fix = _TRY_AGAIN
+        else:
+            fix = _SLOW
+        return CheckFailedError(text, fix, replies.details, code)
+
+    def _content_type(self) -> Finding:
         found = self._replies.content_type
         if not self._stream.is_connected:
             raise CheckFailedError(f"{show(found)} instead of {_STREAM_TYPE}", _NO_STREAM, {"content_type": found})
         return Finding(_STREAM_TYPE, details={"content_type": found})
 
-    def first_put(self) -> Finding:
-        """Wait for the full configuration."""
-        registry = self._stream.picture.registry
+    def _first_put(self) -> Finding:
+        registry, manager = self._stream.picture.registry, self._stream.manager
         self._wait(lambda: registry.is_ready)
-        if registry.is_ready:
-            return self._counted()
-        if self._error is None:
-            text = f"no put within {self._timeout:g} s"
-            if came := self._stream.manager.status.events_received:
-                raise CheckFailedError(f"{text} that can be used, and {counted(came, 'other event')}", _BAD_DATA)
-            raise CheckFailedError(text, _HELD_BACK)
-        if self._error.kind is ErrorKind.INVALID_DATA:
-            raise self._unusable(refusals(self._stream.settle()), self._error.message)
-        raise CheckFailedError(f"{self._error.message}, before a put", _HELD_BACK)
+        took = time.monotonic() - self._began
+        invalid = self._error.message if self._error and self._error.kind is ErrorKind.INVALID_DATA else ""
+        refused, ignored = refusals(self._stream.settle() if invalid else manager.status), self._stream.ignored
+        bad = "; ".join(refused + ignored)
+        counts = {"environments": len(registry.environments), "filters": len(registry.filters)}
+        details = {**counts, "after": round(took, 3), "refused": refused, "ignored": ignored}
+        if not registry.environments and (bad or invalid):
+            raise CheckFailedError(f"nothing of the put can be used: {bad or invalid}", _BAD_DATA, details)
+        if not registry.is_ready:
+            raise self._no_put(manager.status.events_received)
+        text, fix = f"{self._stream.picture.totals()} after {brief_time(took)}", "" if registry.environments else _EMPTY
+        if bad:
+            text, fix = f"{text}; {len(refused)} refused, {len(ignored)} ignored: {bad}", _PARTLY_BAD_DATA
+        return Finding(text, fix, details)
 
-    def heartbeat(self) -> Finding:
-        """Wait for the next sign of life."""
-        if self._heartbeat is None:
+    def _no_put(self, events: int) -> CheckFailedError:
+        if self._error:
+            return CheckFailedError(f"{self._error.message}, before a put", _HELD_BACK)
+        text = f"no put within {self._timeout:g} s"
+        if events:
+            return CheckFailedError(f"{text} that can be used, and {counted(events, 'other event')}", _BAD_DATA)
+        return CheckFailedError(text, _HELD_BACK)
+
+    def _heartbeat(self) -> Finding:
+        if self._patience is None:
             return Finding(f"not checked; use --heartbeat {_HEARTBEAT + 20} to wait for one", state="skip")
         manager = self._stream.manager
         before = manager.status
-        self._wait(lambda: manager.status.last_byte_at != before.last_byte_at, self._heartbeat)
+        self._wait(lambda: manager.status.last_byte_at != before.last_byte_at, self._patience)
         now = manager.status
         if self._error:
-            fix = f"Something closes quiet connections; the service sends a heartbeat every {_HEARTBEAT} s."
-            raise CheckFailedError(self._error.message, fix)
+            raise CheckFailedError(self._error.message, _CLOSED)
         if now.last_byte_at == before.last_byte_at or not now.last_byte_at or not before.last_byte_at:
-            text = f"nothing within {self._heartbeat:g} s"
-            if self._heartbeat >= _HEARTBEAT:
+            text = f"nothing within {self._patience:g} s"
+            if self._patience >= _HEARTBEAT:
                 raise CheckFailedError(text, _HELD_BACK)
-            return Finding(text, f"The service sends one every {_HEARTBEAT} s only; wait longer.", "warn")
+            return Finding(text, _TOO_SHORT)
         gap = (now.last_byte_at - before.last_byte_at).total_seconds()
         what = "event" if now.events_received > before.events_received else "heartbeat"
         return Finding(f"{what} after {brief_time(gap)}", details={"gap": round(gap, 3), "what": what})
@@ -221,78 +233,22 @@ class Examination:
             if self._error or done():
                 return
 
-    def _rejected(self) -> CheckFailedError:
-        replies, source = self._replies, self._source
-        fix = _REJECTED
-        if replies.status == requests.codes.forbidden:
-            fix += " Or does something on the way forbid it?"
-        key = f"the key {mask(source.key)} ({source.key_name})"
-        text = f"{replies.status}{replies.detour}: the service rejected {key}"
-        return CheckFailedError(text, fix, replies.details(), KEY_REJECTED)
-
-    def _no_answer(self, error: ErrorInfo) -> CheckFailedError:
-        replies, route, uri_name = self._replies, self._network.route, self._source.uri_name
-        text = f"{error.message}{self._through()}"
-        fix = "The host could be reached a moment ago. Try again."
-        if status := replies.status:
-            text = f"{status}{replies.detour}{self._through()}"
-            fix = _STATUS_FIXES.get(status, _OTHER_STATUS)
-        elif replies.redirects:
-            target = replies.redirects[-1][1]
-            text = f"{replies.detour.lstrip()}: {error.message}"
-            fix = f"The service's own host answers, but sends the client to {target}, which cannot be used. "
-            fix += f"Is the URI right ({uri_name})? If it is, the redirect has to be mended."
-        elif route.scheme == "http" and not route.proxy and self._tls.is_spoken():
-            text = f"{route.target} speaks TLS, and was spoken to in plain HTTP"
-            fix = f"Change the URI ({uri_name}): https:// instead of http://."
-        return CheckFailedError(text, fix, replies.details())
-
-    def _through(self) -> str:
-        proxy = self._network.route.shown_proxy
-        return f", through {proxy}" if proxy else ""
-
-    def _unusable(self, refused: list[str], reason: str = "") -> CheckFailedError:
-        ignored = self._stream.ignored
-        reasons = [*refused, *ignored] or [reason]
-        details = {"refused": len(refused), "ignored": len(ignored)}
-        return CheckFailedError(f"nothing of the put can be used: {printable('; '.join(reasons))}", _BAD_DATA, details)
-
-    def _counted(self) -> Finding:
-        took = time.monotonic() - self._began
-        refused, ignored = refusals(self._stream.manager.status), self._stream.ignored
-        registry = self._stream.picture.registry
-        if not registry.environments and (refused or ignored):
-            raise self._unusable(refused)
-        counts = {"environments": len(registry.environments), "filters": len(registry.filters)}
-        details = {**counts, "after": round(took, 3), "refused": refused, "ignored": ignored}
-        text = f"{self._stream.picture.totals()} after {brief_time(took)}"
-        if refused or ignored:
-            text += f"; {len(refused)} refused, {len(ignored)} ignored: {printable('; '.join(refused + ignored))}"
-            return Finding(text, "The rest is in use. Report these to LaunchDarkly's support.", "warn", details)
-        if not registry.environments:
-            return Finding(text, "Does the profile's policy cover the environments that you expect?", "warn", details)
-        return Finding(text, details=details)
-
 
 def _print(name: str, finding: Finding, took: float, *, as_json: bool) -> None:
+    text, fix, state = finding.text, finding.fix, finding.state
     if as_json:
-        fields = {"check": name, "state": finding.state, "text": finding.text, "fix": finding.fix or None}
-        put_record(**fields, seconds=round(took, 3), details=dict(finding.details))
+        seconds, details = round(took, 3), dict(finding.details)
+        put_record(check=name, state=state, text=text, fix=fix or None, seconds=seconds, details=details)
         return
-    state = painted(f"{finding.state.upper() if finding.state == 'fail' else finding.state:4}", _COLOURS[finding.state])
-    text = finding.text
-    if took >= _WORTH_TELLING and name in _TIMED and finding.state in ("ok", "warn"):
+    if took >= _WORTH_TELLING and name in _TIMED and state in ("ok", "warn"):
         text += f", {brief_time(took)}"
-    for line in _folded(f"{name:13}  {text}", _MARGIN - 6):
-        put_line(f"{state}  {line}")
-        state = " " * 4
-    for line in _folded(f"{'':13}  → {finding.fix}", _MARGIN - 4) if finding.fix else ():
-        put_line(f"{state}  {line}")
+    lines = _folded(f"{name:13}  {text}", 15) + (_folded(f"{'':13}  → {fix}", 17) if fix else [])
+    mark = painted(f"{'FAIL' if state == 'fail' else state:4}", _COLOURS[state])
+    for one, line in zip_longest([mark], lines, fillvalue=" " * 4):
+        put_line(f"{one}  {line}")
 
 
 def _folded(text: str, indent: int) -> list[str]:
     """Return the text in lines that fit the terminal; elsewhere it is one line."""
-    if not is_terminal():
-        return [text]
-    width = max(34, shutil.get_terminal_size().columns - 6)
+    width = max(34, shutil.get_terminal_size().columns - 6) if is_terminal() else sys.maxsize
     return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)

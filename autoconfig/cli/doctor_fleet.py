@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from ..exceptions import StreamError
 from ..redis.eviction import EvictionError, check_eviction
 from ..redis.form import META_FIELDS, Form, Picture, summary
 from ..redis.link import Link
 from ..stream.cancel import CancelToken
-from .doctor_network import Check, CheckFailedError, Finding, checked_source
+from .doctor_network import Check, CheckFailedError, Finding
 from .events import Stream
-from .sources import SECRET, Fleet, Source
+from .sources import SECRET, Fleet
 from .words import brief_time
 
 _GLANCE = 0.2  # seconds between two looks at the leader's sign of life
@@ -23,7 +24,7 @@ _LEADERS_LINE = "Is `autoconfig mirror` running, with this Redis and this name? 
 class FleetExamination:
     """All checks of a fleet, in their order."""
 
-    def __init__(self, source: Callable[[], Source], timeout: float, stack: ExitStack) -> None:
+    def __init__(self, source: Callable[[], Any], timeout: float, stack: ExitStack) -> None:
         self._source = source
         self._timeout = timeout
         self._stack = stack
@@ -38,12 +39,12 @@ class FleetExamination:
         yield "first put", self._first_put
 
     def _options(self) -> Finding:
-        found: Fleet = checked_source(self._source)
-        self._fleet = found
+        self._fleet: Fleet = self._source()
+        found = self._fleet
         self._form = Form(found.fleet, found.secret)
         details = {"fleet": found.fleet, "encrypted": found.secret is not None}
         if found.secret is None:
-            return Finding(f"{found.name}, not encrypted", f"Set {SECRET}, here and for the leaders.", "warn", details)
+            return Finding(f"{found.name}, not encrypted", f"Set {SECRET}, here and for the leaders.", details)
         return Finding(f"{found.name}, encrypted", details=details)
 
     def _redis(self) -> Finding:

@@ -69,13 +69,13 @@ def test_silence_for_longer_is_one(service: Emulator, examine: Examine, monkeypa
 
 
 def test_a_stream_that_ends_instead(service: Emulator, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    heartbeat = doctor.Examination.heartbeat
+    heartbeat = doctor.Examination._heartbeat
 
     def cut_and_wait(checks: doctor.Examination) -> Any:
         service.drop_connections()
         return heartbeat(checks)
 
-    monkeypatch.setattr(doctor.Examination, "heartbeat", cut_and_wait)
+    monkeypatch.setattr(doctor.Examination, "_heartbeat", cut_and_wait)
     code, found = examine(*at(service), "--heartbeat", f"{DEADLINE}")
     assert (code, failed(found)[0]) == (1, "heartbeat")
 
@@ -155,7 +155,7 @@ def test_a_redirect_shows_no_secret_and_moves_no_cursor(
     response.url, response.headers["Location"] = f"{service.uri}/relay_auto_config", location.format_map(names)
     for hook in replies.session().hooks["response"]:
         hook(response)
-    assert replies.redirects[-1][1] == shown.format_map(names)
+    assert replies.redirects[-1]["location"] == shown.format_map(names)
 
 
 def test_a_redirect_to_another_host(service: Emulator, examine: Examine) -> None:

@@ -50,7 +50,7 @@ def test_through_a_tunnel(
 def test_a_proxy_that_refuses(status: int, fix: str, examine: Examine) -> None:
     with Proxy(refusal=status) as proxy:
         code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", proxy.url)
-    expected = f"the proxy {proxy.url} (from --proxy) refused a connection to service.example:443 with status {status}"
+    expected = f"the proxy {proxy.url} (from --proxy): it refused the connection with status {status}"
     assert (code, failed(found)) == (1, ("tcp", expected))
     assert fix in found["tcp"]["fix"]
 
@@ -62,7 +62,7 @@ def test_a_proxy_that_is_none(examine: Examine) -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         code, found = examine("--uri", "https://service.example", "--key", KEY, "--proxy", url)
         answering.join()
-    assert (code, failed(found)) == (1, ("tcp", f"what the proxy {url} (from --proxy) answered is not HTTP"))
+    assert (code, failed(found)) == (1, ("tcp", f"the proxy {url} (from --proxy): the answer is not HTTP"))
 
 
 def answer(server: socket.socket, data: bytes) -> None:
@@ -145,7 +145,7 @@ def test_a_proxy_that_resets_the_connection(examine: Examine) -> None:
         code, found = examine(*SERVICE, "--proxy", f"http://127.0.0.1:{server.getsockname()[1]}")
         resetting.join()
     assert (code, failed(found)[0]) == (1, "tcp")
-    assert "(from --proxy) broke the connection off: " in found["tcp"]["text"]
+    assert found["tcp"]["text"].endswith("(from --proxy): Connection reset by peer")
 
 
 def test_a_proxy_where_nothing_listens(examine: Examine) -> None:
@@ -162,11 +162,19 @@ def test_an_answer_that_came_through_a_proxy_says_so(service: Emulator, examine:
     assert (code, failed(found)) == (1, ("http", f"502, through the proxy {proxy.url} (from --proxy)"))
 
 
+def test_who_rejects_a_key_may_be_the_proxy(service: Emulator, examine: Examine) -> None:
+    with Proxy(refusal=403) as proxy:
+        code, found = examine(*at(service), "--proxy", proxy.url)
+    assert (code, failed(found)[0]) == (3, "http")
+    assert found["http"]["text"].startswith(f"403, through the proxy {proxy.url} (from --proxy): the service rejected")
+    assert "something on the way" in found["http"]["fix"]
+
+
 def test_a_proxy_that_does_not_answer(examine: Examine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         code, found = examine(*SERVICE, "--proxy", url, "--timeout", "2")
-    assert (code, failed(found)) == (1, ("tcp", f"the proxy {url} (from --proxy) did not answer within 2 s"))
+    assert (code, failed(found)) == (1, ("tcp", f"the proxy {url} (from --proxy): no answer within 2 s"))
     assert found["tcp"]["fix"] == "Is this the address of an HTTP proxy?"
 
 
@@ -182,6 +190,11 @@ def test_a_name_that_is_unknown(examine: Examine, monkeypatch: pytest.MonkeyPatc
     code, found = examine("--uri", "https://nowhere.example", "--key", KEY)
     assert (code, failed(found)[0]) == (1, "dns")
     assert found["dns"]["text"].endswith(": Name or service not known")
+
+
+def test_what_is_no_name(examine: Examine) -> None:
+    code, found = examine("--uri", "https://a..example", "--key", KEY)
+    assert (code, failed(found)) == (1, ("dns", "a..example: this is not the name of a host"))
 
 
 def test_name_servers_that_do_not_answer(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cli.findings import KEY, Examine, at, failed
 from support.tls import stranger, write_authority
 
-from autoconfig.cli import demo, doctor_tls
+from autoconfig.cli import demo, doctor_network
 from autoconfig.testing import Emulator
 
 
@@ -77,7 +77,10 @@ def test_certificates_that_are_not_there(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "nowhere.pem")
     code, found = examine(*at(certified()))
-    assert (code, failed(found)) == (1, ("tls", "there is no file of the name in REQUESTS_CA_BUNDLE"))
+    assert (code, failed(found)) == (
+        1,
+        ("tls", "REQUESTS_CA_BUNDLE: a file of CA certificates cannot be read: No such file or directory"),
+    )
 
 
 @pytest.mark.parametrize("named", ["--ca-file", "REQUESTS_CA_BUNDLE"])
@@ -89,21 +92,21 @@ def test_a_file_without_certificates_is_not_the_servers_fault(
     arguments = ("--ca-file", str(file)) if named == "--ca-file" else ()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
     code, found = examine(*at(certified()), *arguments)
-    assert (code, failed(found)) == (1, ("tls", f"{named} holds no usable certificates"))
+    assert (code, failed(found)) == (1, ("tls", f"{named}: a file of CA certificates holds none that can be read"))
 
 
 def test_a_ca_that_only_strict_pythons_refuse(
     certified: Callable[..., Emulator], examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python 3.13 refuses trustme's or a company's CA for what older ones let pass; told from a CA that is unknown."""
-    real = doctor_tls._trusting
+    real = doctor_network._trusting
 
-    def strict(bundle: str, named: str) -> ssl.SSLContext:
-        context = real(bundle, named)
+    def strict(ca_file: str | None) -> tuple[ssl.SSLContext, str]:
+        context, named = real(ca_file)
         context.verify_flags |= ssl.VERIFY_X509_STRICT
-        return context
+        return context, named
 
-    monkeypatch.setattr(doctor_tls, "_trusting", strict)
+    monkeypatch.setattr(doctor_network, "_trusting", strict)
     lax_ca = write_lax_authority(tmp_path)
     with Emulator(demo.ENVIRONMENTS, certificate=(lax_ca / "server.pem", lax_ca / "server.pem")) as service:
         code, found = examine(*at(service), "--ca-file", str(lax_ca / "ca.pem"))
@@ -145,7 +148,7 @@ def write_lax_authority(directory: Path) -> Path:
 
 
 def test_plain_http_to_another_machine(examine: Examine, monkeypatch: pytest.MonkeyPatch, service: Emulator) -> None:
-    monkeypatch.setattr("autoconfig.cli.doctor_tls._is_loopback", lambda address: False)
+    monkeypatch.setattr("ipaddress.IPv4Address.is_loopback", False)
     code, found = examine(*at(service))
     assert (code, found["tls"]["state"]) == (0, "warn")
     assert found["tls"]["text"] == "none: anyone on the path can read the keys"
