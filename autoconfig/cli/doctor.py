@@ -31,7 +31,8 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 _TIMED = ("dns", "tcp", "tls", "http")
 _WORTH_TELLING = 0.002  # seconds
 _SLOW = "Try again with a longer --timeout. The service, or something on the way, is slow."
-_TRY_AGAIN = "The host could be reached a moment ago. Try again."
+_NO_HTTP = "The host could be reached a moment ago, so try again. Or is this the port of another service?"
+_BAD_PROXY = "The proxy could be reached a moment ago, so try again. Or is it of another kind than its URL says?"
 _REJECTED = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
 _REJECTED_FIXES = {401: _REJECTED, 403: f"{_REJECTED} Or does something on the way forbid it?"}
 _STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
@@ -160,7 +161,7 @@ class Examination:
         if code == KEY_REJECTED:
             text += f": the service rejected the key {mask(source.key)} ({source.key_name})"
             fix = _REJECTED_FIXES[replies.status]
-        elif not replies.status and not replies.redirects and network.needs_tls():
+        elif replies.status in (0, requests.codes.bad_request) and not replies.redirects and network.needs_tls():
             text = f"{network.target} speaks TLS, and was spoken to in plain HTTP"
             fix = f"Change the URI ({source.uri_name}): https:// instead of http://."
         elif replies.status:
@@ -169,7 +170,7 @@ class Examination:
             text += f": {reason}"
             fix = _DEAD_END.format(target=replies.redirects[-1]["location"], uri_name=source.uri_name)
         elif self._error:
-            fix = _TRY_AGAIN
+            fix = _BAD_PROXY if network.through else _NO_HTTP
         else:
             fix = _SLOW
         return CheckFailedError(text, fix, replies.details, code)

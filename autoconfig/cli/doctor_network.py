@@ -41,6 +41,7 @@ _FIREWALL = "Is a firewall in the way? Does this network need a proxy (--proxy, 
 _NO_TLS = "The server, or something before it, ended the handshake. Does this port speak https, and TLS 1.2 or newer?"
 _CLOCK = "Is this machine's clock right? Else the server needs a new certificate."
 _WRONG_HOST = "Is the name of the host right ({uri_name})?"
+_SELF_SIGNED = "If this is the right server, trust its certificate, which no CA has signed: --ca-file FILE."
 _UNKNOWN_CA = (
     "Only the CAs in {named} are trusted. If your company's proxy intercepts TLS, give the proxy's CA certificate: "
     "--ca-file FILE, or REQUESTS_CA_BUNDLE."
@@ -51,7 +52,7 @@ _STRICT = (
     "help; a program may give HTTPConfig an ssl_context without VERIFY_X509_STRICT."
 )
 # By OpenSSL's numbers. Those from 79 to 94 are for certificates that break RFC 5280.
-_DISTRUST_FIXES = {9: _CLOCK, 10: _CLOCK, 62: _WRONG_HOST, 64: _WRONG_HOST}
+_DISTRUST_FIXES = {9: _CLOCK, 10: _CLOCK, 18: _SELF_SIGNED, 62: _WRONG_HOST, 64: _WRONG_HOST}
 _DISTRUST_FIXES |= dict.fromkeys(range(79, 95), _STRICT)
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # in the order in which requests looks at them
 _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
@@ -243,7 +244,7 @@ class NetworkChecks:
             return tls.getpeercert(), tls.getpeercert(binary_form=True) or b"", tls.version()
 
     def _no_tls(self, error: OSError) -> CheckFailedError:
-        if not isinstance(error, TimeoutError) and self._speaks_http():
+        if self._speaks_http():
             fix = f"Change the URI ({self.source.uri_name}): http:// instead of https://, or another port."
             return CheckFailedError(f"{self.target} does not speak TLS: it answers in plain HTTP", fix)
         fix = _FIREWALL if isinstance(error, TimeoutError) else _NO_TLS

@@ -13,7 +13,10 @@ import requests
 from cli.findings import DEADLINE, KEY, NAMES, PASSWORD, Examine, at, failed
 from cli.plain_service import PlainService, environment, event, put
 from support.addresses import free_port
+from support.loopback import head
+from support.raw_server import RawServer
 from support.scripted_server import ScriptedServer
+from support.tls import server_context
 
 from autoconfig.cli import demo, doctor, main
 from autoconfig.cli.doctor import Replies
@@ -266,6 +269,25 @@ def test_plain_http_to_a_tls_port(certified: Callable[..., Emulator], examine: E
     assert (code, failed(found)[0]) == (1, "http")
     assert found["http"]["text"] == f"{uri.removeprefix('http://')} speaks TLS, and was spoken to in plain HTTP"
     assert found["http"]["fix"] == "Change the URI (--uri): https:// instead of http://."
+
+
+def test_plain_http_to_a_tls_port_that_answers_it(examine: Examine) -> None:
+    """As nginx and Go do: 400 to what is plain HTTP."""
+    with RawServer([head(400, {"Content-Length": "0"})], context=server_context()) as server:
+        code, found = examine("--uri", f"http://127.0.0.1:{server.port}", "--key", KEY)
+    assert (code, failed(found)[0]) == (1, "http")
+    assert found["http"]["text"].endswith(" speaks TLS, and was spoken to in plain HTTP")
+
+
+@pytest.mark.parametrize(
+    ("proxied", "fix"), [(False, "the port of another service"), (True, "The proxy could be reached")]
+)
+def test_an_answer_that_is_not_http(proxied: bool, fix: str, examine: Examine) -> None:
+    with RawServer([b"SSH-2.0-nothing\r\n\r\n"]) as server:
+        arguments = ("--uri", "http://service.example", "--proxy", server.url) if proxied else ("--uri", server.url)
+        code, found = examine(*arguments, "--key", KEY)
+    assert (code, failed(found)[0]) == (1, "http")
+    assert fix in found["http"]["fix"]
 
 
 def test_prints_what_to_do_below_what_is_wrong(service: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from cli.findings import KEY, Examine, at, failed
+from support.loopback import head
+from support.raw_server import RawServer
 from support.tls import stranger, write_authority
 
 from autoconfig.cli import demo, doctor_network
@@ -65,6 +67,23 @@ def test_no_tls_where_there_should_be(service: Emulator, examine: Examine) -> No
     assert found["tls"]["fix"].startswith("Change the URI (--uri): http:// instead of https://")
 
 
+def test_no_tls_where_the_server_waits_for_the_end_of_a_line(examine: Examine) -> None:
+    """Some servers wait for one as long as they get what is no HTTP, so the handshake hangs."""
+    with RawServer([head(204, {})]) as server:
+        code, found = examine("--uri", f"https://127.0.0.1:{server.port}", "--key", KEY, "--timeout", "1")
+    assert (code, failed(found)[0]) == (1, "tls")
+    assert found["tls"]["text"].endswith(" does not speak TLS: it answers in plain HTTP")
+
+
+def test_a_certificate_that_no_ca_has_signed(examine: Examine, tmp_path: Path) -> None:
+    lax = write_lax_authority(tmp_path, self_signed=True)
+    with Emulator(demo.ENVIRONMENTS, certificate=(lax / "server.pem", lax / "server.pem")) as service:
+        code, found = examine(*at(service))
+    assert (code, failed(found)[0]) == (1, "tls")
+    assert found["tls"]["text"].endswith("; issued by 127.0.0.1")
+    assert "which no CA has signed" in found["tls"]["fix"]
+
+
 def test_a_handshake_that_hangs(examine: Examine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"https://127.0.0.1:{silent.getsockname()[1]}"
@@ -116,8 +135,14 @@ def test_a_ca_that_only_strict_pythons_refuse(
     assert "Python 3.13" not in found["tls"]["fix"]
 
 
-def write_lax_authority(directory: Path) -> Path:
-    """Write a CA without critical basicConstraints and without key identifiers, and a certificate that it issued."""
+def write_lax_authority(directory: Path, *, self_signed: bool = False) -> Path:
+    """
+    Write a CA without critical basicConstraints and without key identifiers, and a certificate that it issued.
+
+    Args:
+        directory: Where to.
+        self_signed: The certificate is signed with its own key instead.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -140,10 +165,11 @@ def write_lax_authority(directory: Path) -> Path:
 
     root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     (directory / "ca.pem").write_bytes(certificate("Lax CA", "Lax CA", root, root, ca=True))
+    issuer = ("127.0.0.1", key, key) if self_signed else ("Lax CA", key, root)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    (directory / "server.pem").write_bytes(private + certificate("127.0.0.1", "Lax CA", key, root, ca=False))
+    (directory / "server.pem").write_bytes(private + certificate("127.0.0.1", *issuer, ca=False))
     return directory
 
 
