@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 
 import attrs
 
@@ -86,8 +85,7 @@ class RetryPlan:
         self._policy = policy
         self._least_base = min(initial_delay, _LEAST_BASE)
         self._normal = Backoff(initial_delay, policy, random)
-        self._make_slow = partial(Backoff, initial_delay * _SLOWER_START, slow, random)
-        self._slow: Backoff | None = None
+        self._slow = Backoff(initial_delay * _SLOWER_START, slow, random)
         self._retry: int | None = None  # what the last `retry:` line said
         self._delivered = False  # on the present connection
         self._good_for = 0.0  # seconds, of all connections since the delays last started again
@@ -95,7 +93,7 @@ class RetryPlan:
     def delivered(self) -> None:
         """Note that the present connection delivered a message that could be used."""
         self._delivered = True
-        self._slow = None
+        self._slow.restart()
 
     def next_delay(self, failure: BaseException | None, lasted: float, retry: int | None) -> float:
         """
@@ -120,7 +118,4 @@ class RetryPlan:
             seconds = min(retry, self._policy.max_delay * 1000) / 1000
             self._normal.restart(max(seconds, self._least_base))
         delay = self._normal.next_delay()
-        if is_unlikely_to_mend(failure):
-            self._slow = self._slow or self._make_slow()
-            return self._slow.next_delay()
-        return delay
+        return self._slow.next_delay() if is_unlikely_to_mend(failure) else delay
