@@ -34,7 +34,7 @@ class CancelToken:
         # reader.
         self._lock = threading.RLock()
         self._sockets: list[_Watched] = []
-        self._owned: list[socket.socket] = []
+        self._owned: list[_socket.socket] = []
 
     def cancel(self) -> None:
         """Stop everything: ends waits and system calls at once, never blocks, and may be called again."""
@@ -56,7 +56,11 @@ class CancelToken:
             original: The socket, or the descriptor of one that belongs to somebody else. The former is closed by
                 :meth:`release`, unless a TLS socket has taken it over.
         """
+        if isinstance(original, socket.socket):
+            self._owned.append(original)
+            original = original.fileno()
         watched = _Watched(original)
+        self._owned.append(watched)
         self._sockets.append(watched)  # before the flag is read: either cancel() sees the socket, or we see the flag
         if self.cancelled:
             watched.shut_down()
@@ -76,10 +80,9 @@ class CancelToken:
     def close(self) -> None:
         """Close what was watched; called when the reader has ended, in case it could not."""
         with self._lock:
-            while self._sockets:
-                self._sockets.pop().close()
             while self._owned:
                 self._owned.pop().close()
+            self._sockets.clear()
 
     def abandon(self) -> None:
         """
@@ -97,32 +100,26 @@ class CancelToken:
             one.abandon()
 
 
-class _Watched:
+class _Watched(_socket.socket):
     """
-    A socket and a duplicate of it.
+    A duplicate of a socket.
 
-    The duplicate is of the class below ``socket.socket``, which gevent and eventlet leave alone. One of theirs would
-    tell an event loop of each call, and a forked child must not do that before its loop has been renewed.
+    It is of the class below ``socket.socket``, which gevent and eventlet leave alone. One of theirs would tell an event
+    loop of each call, and a forked child must not do that before its loop has been renewed.
     """
 
-    def __init__(self, original: socket.socket | int) -> None:
-        self._original = original if isinstance(original, socket.socket) else None
-        self._descriptor = original if isinstance(original, int) else original.fileno()
-        copied = os.dup(self._descriptor)
+    def __init__(self, original: int) -> None:
+        copied = os.dup(original)
         try:
-            self._duplicate = _socket.socket(fileno=copied)
+            super().__init__(fileno=copied)
         except OSError:  # it is not a socket
             os.close(copied)
             raise
+        self._original = original
 
     def shut_down(self) -> None:
         with contextlib.suppress(OSError):  # not connected yet, or no longer
-            self._duplicate.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._duplicate.close()
-        if self._original:
-            self._original.close()
+            self.shutdown(socket.SHUT_RDWR)
 
     def abandon(self) -> None:
         """
@@ -132,14 +129,9 @@ class _Watched:
         """
         with contextlib.suppress(OSError):
             # Else it was closed, and its number may be used again.
-            if os.path.sameopenfile(self._duplicate.fileno(), self._descriptor):
-                _put_ended_pipe(self._descriptor)
-        self._duplicate.close()
-
-
-def _put_ended_pipe(descriptor: int) -> None:
-    """Make the descriptor a pipe that nobody writes to any more; every event loop accepts that."""
-    ended, writing = os.pipe()
-    os.close(writing)
-    os.dup2(ended, descriptor, inheritable=False)
-    os.close(ended)
+            if os.path.sameopenfile(self.fileno(), self._original):
+                ended, writing = os.pipe()
+                os.close(writing)
+                os.dup2(ended, self._original, inheritable=False)
+                os.close(ended)
+        self.close()
