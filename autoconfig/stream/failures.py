@@ -14,27 +14,31 @@ import requests.exceptions
 import urllib3.exceptions
 
 from ..exceptions import EventTooLargeError, KeyRejectedError, MalformedMessageError, StreamError
+from ..keys import BadKeyError
 from ..safe_logger import Logger
 from .retry import is_unlikely_to_mend
 
-NEEDS_PYSOCKS = "a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'"
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-_NO_FILE = ("Could not find a suitable TLS CA certificate bundle", "Could not find the TLS")  # requests' words
-_BROKEN_OFF = "the connection broke off in the middle of the answer"
+_NO_FILE = "there is no file of CA certificates, or of the client's certificate, under the name that was given"
+_NEEDS_PYSOCKS = "a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'"
+# How the texts of errors begin that nothing else tells from others of their class.
+_TEXTS: list[tuple[type[BaseException], str, str]] = [
+    (OSError, r"Tunnel connection failed: (\d{3})", r"it refused the connection with status \1"),
+    (OSError, "Could not find (a suitable TLS CA certificate bundle|the TLS)", _NO_FILE),  # requests' words
+    (http.client.HTTPException, r"got more than \d+ headers", "the answer has too many headers"),
+    (requests.exceptions.InvalidSchema, "Missing dependencies for SOCKS", _NEEDS_PYSOCKS),
+]
 _BAD_URL = "the URL, or that of a proxy in the environment, is malformed"
 # Of PySocks: errors whose text is one of its own, with the number that the proxy sent. The module is optional.
 _SOCKS_ERRORS = frozenset({"GeneralProxyError", "SOCKS4Error", "SOCKS5Error", "SOCKS5AuthError"})
 # The words for errors whose innermost cause tells a reader nothing, or changes with the version of a package.
 _WORDS: dict[type[BaseException], str] = {
-    urllib3.exceptions.ReadTimeoutError: "nothing was received in time",
     urllib3.exceptions.NewConnectionError: "there is no connection",
     urllib3.exceptions.ConnectTimeoutError: "no connection in time",
     urllib3.exceptions.DecodeError: "the answer's compression is broken",
     urllib3.exceptions.ProxySchemeUnknown: "the proxy's URL has a scheme that is not known",
     urllib3.exceptions.InvalidHeader: "a header of the answer is malformed",
     http.client.RemoteDisconnected: "the connection was closed without an answer",
-    http.client.IncompleteRead: _BROKEN_OFF,
-    urllib3.exceptions.InvalidChunkLength: _BROKEN_OFF,
+    http.client.IncompleteRead: "the connection broke off in the middle of the answer",
     http.client.LineTooLong: "a line of the answer's headers is too long",
     http.client.HTTPException: "the answer is not HTTP",
     urllib3.exceptions.ProtocolError: "the answer is not HTTP, or broke off",
@@ -56,7 +60,6 @@ _TLS_WORDS = {
     "HANDSHAKE_FAILURE": "the other side refused the handshake",
     "CERTIFICATE_REQUIRED": "the other side demands a client certificate",
     "UNKNOWN_CA": "the other side does not know the authority of the client's certificate",
-    "UNEXPECTED_EOF_WHILE_READING": "the connection was closed",
 }
 _TLS_ENDS = ssl.SSLEOFError, ssl.SSLZeroReturnError
 
@@ -82,7 +85,8 @@ def describe(error: BaseException) -> str:
     PySocks.
     """
     chain = _chain(error)
-    return "cannot use the proxy: " * any(map(_is_of_a_proxy, chain)) + _describe_chain(chain)
+    known = [str(one) for one in chain if isinstance(one, ExplainedError | BadKeyError)]
+    return "cannot use the proxy: " * any(map(_is_of_a_proxy, chain)) + (known or [_describe_chain(chain)])[0]
 
 
 def _is_of_a_proxy(error: BaseException) -> bool:
@@ -90,53 +94,33 @@ def _is_of_a_proxy(error: BaseException) -> bool:
 
 
 def _describe_chain(chain: list[BaseException]) -> str:
-    for one in chain:
-        if isinstance(one, ExplainedError):
-            return str(one)
     cause = chain[-1]
     if isinstance(cause, ssl.SSLError):
         return _describe_tls(cause)
     if isinstance(cause, socket.gaierror):  # its numbers are not those of errno
         return _joined("cannot look up the name", cause.strerror)
-    if isinstance(cause, OSError) and (words := _describe_os_error(cause)):
-        return words
-    if words := _describe_special(cause):
-        return words
+    for kind, beginning, words in _TEXTS:
+        if isinstance(cause, kind) and (found := re.match(beginning, str(cause))):
+            return found.expand(words)
+    # The text of what a user's function raised may hold a secret.
+    if isinstance(cause, OSError) and isinstance(cause.errno, int) and cause.strerror:
+        return os.strerror(cause.errno)
+    if type(cause).__module__ == "socks" and type(cause).__name__ in _SOCKS_ERRORS:
+        return str(cause)
     for kind, words in _WORDS.items():
         if any(isinstance(one, kind) for one in chain):
             return words
     return f"unexpected error ({type(cause).__name__})"
 
 
-def _describe_special(cause: BaseException) -> str | None:
-    """Return what an error says that only its text tells from others of its class."""
-    if type(cause).__module__ == "socks" and type(cause).__name__ in _SOCKS_ERRORS:
-        return str(cause)
-    if type(cause) is http.client.HTTPException and str(cause).startswith("got more than"):
-        return "the answer has too many headers"
-    if isinstance(cause, requests.exceptions.InvalidSchema) and str(cause).startswith("Missing dependencies for SOCKS"):
-        return NEEDS_PYSOCKS
-    return None
-
-
 def _describe_tls(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _joined("the certificate is not accepted", getattr(error, "verify_message", None))
-    reason = getattr(error, "reason", None)
-    if not isinstance(reason, str):  # OpenSSL names no reason for some errors
-        return "TLS failed: the connection was closed" if isinstance(error, _TLS_ENDS) else "TLS failed"
-    words = next((words for end, words in _TLS_WORDS.items() if reason.endswith(end)), None)
-    return f"TLS failed: {words} (OpenSSL: {reason})" if words else f"TLS failed (OpenSSL: {reason})"
-
-
-def _describe_os_error(error: OSError) -> str | None:
-    if tunnel := _TUNNEL.search(str(error)):
-        return f"it refused the connection with status {tunnel[1]}"
-    if str(error).startswith(_NO_FILE):
-        return "there is no file of CA certificates, or of the client's certificate, under the name that was given"
-    if isinstance(error.errno, int) and error.strerror:  # the text of what a user's function raised may hold a secret
-        return os.strerror(error.errno)
-    return None
+    reason = str(getattr(error, "reason", None) or "")  # OpenSSL names none for some errors
+    words = next((words for end, words in _TLS_WORDS.items() if reason.endswith(end)), "")
+    if isinstance(error, _TLS_ENDS):
+        words = "the connection was closed"
+    return _joined("TLS failed", words) + (f" (OpenSSL: {reason})" if reason else "")
 
 
 def _joined(subject: str, words: str | None) -> str:
@@ -202,12 +186,9 @@ class FailureLog:
 
     def _level(self, error: BaseException, before: int) -> int:
         kind = getattr(error, "status", type(error))
-        first = kind not in self._said
         loud = isinstance(error, MalformedMessageError | EventTooLargeError | KeyRejectedError)
-        if first and loud and not isinstance(error, RefusedMessageError):
+        loud = loud and not isinstance(error, RefusedMessageError)
+        if kind not in self._said and (loud or is_unlikely_to_mend(error)):
             self._said.add(kind)
-            return logging.ERROR
-        if first and is_unlikely_to_mend(error):
-            self._said.add(kind)
-            return logging.WARNING
+            return logging.ERROR if loud else logging.WARNING
         return logging.DEBUG if before else logging.WARNING
