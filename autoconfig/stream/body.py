@@ -15,11 +15,11 @@ import io
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from functools import partial
 from http.client import HTTPResponse, IncompleteRead
-from typing import Any, Protocol
+from typing import Any
 
 from ..exceptions import StreamEndedError
 from .cancel import CancelToken
@@ -28,15 +28,13 @@ from .failures import ExplainedError, describe
 READ = 65536
 """How many bytes are read at most at a time; larger reads are not faster."""
 
-_TOLERANCE = 0.99  # a timeout may be longer than what is left by so much
+_TOLERANCE = 0.01  # by so much of what is left, a socket's timeout may differ from it
 _MOST_INTERIM_ANSWERS = 100
 _BAD_HEADERS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 
-_SIZE = rb"[ \t]*0*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n"  # RFC 9112, 7.1; extensions mean nothing
-_PART = rb"[ \t]*0*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?"  # what may become one
-_FIRST, _FIRST_PART = re.compile(_SIZE), re.compile(_PART)
-_NEXT = re.compile(rb"\r?\n" + _SIZE)  # the line end of the chunk before, and the size of this one
-_NEXT_PART = re.compile(rb"\r?(?:\n" + _PART + rb")?")
+# The line end of the chunk before, and the size of this one (RFC 9112, 7.1), whose extensions mean nothing.
+_SIZE = re.compile(rb"\r?\n[ \t]*0*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n")
+_PART_OF_SIZE = re.compile(rb"\r?(?:\n[ \t]*0*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*)?\r?)?")
 _LONGEST_LINE = 8192  # bytes of a size with its extensions
 
 
@@ -59,11 +57,6 @@ class Deadline:
     def renew(self) -> None:
         """Restart the time, because there was progress."""
         self.at = time.monotonic() + self.seconds
-
-    @property
-    def passed(self) -> bool:
-        """Whether the deadline has passed."""
-        return time.monotonic() >= self.at
 
 
 def pieces(raw: Any, deadline: Deadline, token: CancelToken) -> Iterator[bytes]:
@@ -92,7 +85,7 @@ def pieces(raw: Any, deadline: Deadline, token: CancelToken) -> Iterator[bytes]:
         if b"\n" in piece or b"\r" in piece or unfinished >= READ:
             deadline.renew()
             unfinished = 0
-        elif deadline.passed:
+        elif time.monotonic() >= deadline.at:
             raise StreamEndedError(f"no complete line for {deadline.seconds:g} s")
         if not piece:
             raise StreamEndedError(reason)
@@ -112,34 +105,24 @@ class Answer(HTTPResponse):
 
     def __init__(self, sock: Any, *arguments: Any, deadline: Deadline, **options: Any) -> None:
         self._socket_reader = SocketReader(sock, deadline)
-        super().__init__(_Readable(self._socket_reader), *arguments, **options)  # type: ignore[arg-type]
+        deadline.renew()
+        super().__init__(self._socket_reader, *arguments, **options)  # type: ignore[arg-type]
 
     def begin(self) -> None:
         """Read the headers. Interim answers are skipped; ``http.client`` skips those of status 100 only."""
-        super().begin()
-        interim = 0
-        while 100 <= self.status < 200 and self.status != 101:
-            interim += 1
-            if interim > _MOST_INTERIM_ANSWERS:
-                raise ExplainedError("there are interim answers without end")
+        for _ in range(_MOST_INTERIM_ANSWERS + 1):
             self.headers = None  # type: ignore[assignment]  # else it does nothing
             super().begin()
+            if not 100 <= self.status < 200 or self.status == 101:
+                break
+        else:
+            raise ExplainedError("there are interim answers without end")
         if self._socket_reader.ended:  # for http.client, that is the end of the headers
             raise ExplainedError("the connection broke off in the middle of the answer's headers")
         if any(isinstance(defect, _BAD_HEADERS) for defect in self.headers.defects):
             raise ExplainedError("a line among the answer's headers is no header")
         if self.chunked:  # http.client's own method returns one chunk at a time
-            self.read1 = ChunkedBody(self.fp).read1  # type: ignore[assignment, method-assign]
-
-
-class _Readable:
-    """A socket as far as ``http.client`` reads from it."""
-
-    def __init__(self, reader: SocketReader) -> None:
-        self._reader = reader
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self._reader)
+            self.read1 = ChunkedBody(self.fp.read1).read1  # type: ignore[assignment, method-assign]
 
 
 class SocketReader(io.RawIOBase):
@@ -162,26 +145,25 @@ class SocketReader(io.RawIOBase):
         own = sock.gettimeout()
         self._own = self._timeout = math.inf if own is None else own
 
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return what ``http.client`` reads from, which takes this for a socket."""
+        return io.BufferedReader(self)
+
     def readable(self) -> bool:
         """Return that it is."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read. The socket's timeout is changed only if it is longer than what is left, which is so in a trickle."""
-        while True:
-            allowed = min(self._deadline.at - time.monotonic(), self._own)
-            if allowed <= 0:
-                raise TimeoutError("the deadline has passed")
-            if allowed < self._timeout * _TOLERANCE:
-                self._set_timeout(allowed)
-            try:
-                received = int(self._sock.recv_into(buffer))
-                self.ended = not received
-                return received
-            except TimeoutError:
-                if allowed <= self._timeout:
-                    raise
-                self._set_timeout(allowed)  # it was shortened before there was progress
+        """Read. The socket's timeout is changed only in a trickle and after one, because that takes a system call."""
+        allowed = min(self._deadline.at - time.monotonic(), self._own)
+        if allowed <= 0:
+            raise TimeoutError("the deadline has passed")
+        if abs(allowed - self._timeout) > allowed * _TOLERANCE:
+            self._sock.settimeout(allowed)
+            self._timeout = allowed
+        received = int(self._sock.recv_into(buffer))
+        self.ended = not received
+        return received
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -193,31 +175,19 @@ class SocketReader(io.RawIOBase):
             self._file.close()
         super().close()
 
-    def _set_timeout(self, seconds: float) -> None:
-        self._sock.settimeout(seconds)
-        self._timeout = seconds
-
-
-class Source(Protocol):
-    """The bytes of a connection."""
-
-    def read1(self, size: int = ..., /) -> bytes:
-        """Return the bytes that are there; wait only if there are none."""
-
 
 class ChunkedBody:
     """
     Takes chunks apart.
 
     Args:
-        source: The bytes of the connection after the headers.
+        read: Returns the bytes of the connection after the headers, at most so many; waits only if there are none.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._pending = b""  # the beginning of a size
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._pending = b"\n"  # the beginning of a size; as if a chunk had ended here
         self._left = 0  # bytes of the present chunk that are still to come
-        self._size, self._part = _FIRST, _FIRST_PART
         self._ended = False
         self._broken = False  # the next call raises it, so that what came before is not lost
 
@@ -231,7 +201,7 @@ class ChunkedBody:
         """
         found: list[bytes] = []
         while not found and not self._ended:
-            more = b"" if self._broken else self._source.read1(size)
+            more = b"" if self._broken else self._read(size)
             if not more:
                 raise IncompleteRead(b"")
             data, place = self._pending + more, 0
@@ -241,13 +211,12 @@ class ChunkedBody:
                     found.append(data[place : place + self._left])
                     place += len(found[-1])
                     self._left -= len(found[-1])
-                elif line := self._size.match(data, place):
-                    self._size, self._part = _NEXT, _NEXT_PART
+                elif line := _SIZE.match(data, place):
                     place = line.end()
                     self._left = int(line[1], 16)
                     self._ended = not self._left  # it was the last chunk; trailers are ignored
                 else:
                     self._pending = data[place:]
-                    self._broken = len(self._pending) > _LONGEST_LINE or not self._part.fullmatch(self._pending)
+                    self._broken = len(self._pending) > _LONGEST_LINE or not _PART_OF_SIZE.fullmatch(self._pending)
                     break
         return b"".join(found)
