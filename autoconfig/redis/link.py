@@ -16,12 +16,13 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from ..exceptions import ConnectionFailedError, StreamEndedError, StreamError
 from ..stream.cancel import CancelToken
 from ..stream.failures import describe
-from ..stream.transport import wait_for_answer
+from ..stream.transport import connect, connect_to
 
 _parse: Any = parse_url  # it has no types
 _SENTINEL = "+sentinel"
 _SENTINEL_PORT = 26379
 _OF_SENTINELS = "sentinel_"  # begins the names of their options in a query
+_SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
 _MOVED = re.compile(r"(?:MOVED )?\d+ (.+):(\d+)")
 # Texts for the server's errors, whose own texts may repeat a command's arguments.
 _REFUSALS: dict[type[Exception], str] = {
@@ -206,39 +207,17 @@ def _watched(kind: type[Any], token: CancelToken) -> Any:
 
         class Local(UnixDomainSocketConnection):
             def _connect(self) -> socket.socket:
-                sock = socket.socket(socket.AF_UNIX)
-                token.watch(sock)
-                wait_for_answer(sock, self.path, float(self.socket_connect_timeout or 0), token)
-                return sock
+                return connect_to((socket.AF_UNIX,), self.path, float(self.socket_connect_timeout or 0), token)
 
         return Local
 
     class Remote(Connection):
         def _connect(self) -> socket.socket:
-            return _connect_to(self.host, self.port, float(self.socket_connect_timeout or 0), token)
+            return connect(self.host, self.port, float(self.socket_connect_timeout or 0), token, _SOCKET_OPTIONS)
 
     if not issubclass(kind, SSLConnection):
         return Remote
     return type("RemoteTLS", (kind, Remote), {})
-
-
-def _connect_to(host: str, port: int, timeout: float, token: CancelToken) -> socket.socket:
-    failure: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            token.watch(sock)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            wait_for_answer(sock, address, timeout, token)
-            return sock
-        except OSError as error:
-            failure = error
-            sock.close()
-    try:
-        raise failure
-    finally:
-        del failure  # its traceback leads to this frame, which would form a cycle with it
 
 
 @contextmanager

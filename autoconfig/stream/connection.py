@@ -131,9 +131,11 @@ class Connector:
         # A session for each attempt: no connection, cookie or proxy decision of an earlier one is used again.
         try:
             session = (self._config.session_factory or _session_class())()
+            self._contexts.own = self._config.ssl_context
+            ours = InterruptibleAdapter(self._token, self._deadline, self._contexts)
             for prefix, adapter in list(session.adapters.items()):
                 if type(adapter) is HTTPAdapter:  # an adapter of the user's own stays
-                    session.mount(prefix, self._adapter())
+                    session.mount(prefix, ours)
             # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
             session.auth = session.auth or _keep_headers
             # Even when it is not to follow a redirect, requests reads its body to the end, if it sees where it leads.
@@ -142,9 +144,6 @@ class Connector:
         except BaseException as error:  # SystemExit too: it is a function of the user's
             reason = describe(error)
         raise ConnectionFailedError(f"cannot make a session: {reason}")
-
-    def _adapter(self) -> InterruptibleAdapter:
-        return InterruptibleAdapter(self._token, self._deadline, self._contexts, self._config.ssl_context)
 
     def _request(self, session: requests.Session, last_event_id: str) -> requests.Response:
         key = self._read()
@@ -166,7 +165,7 @@ class Connector:
             if _origin(url) != _origin(self._url):
                 # Until the end of the attempt: a redirect back to the service's origin does not get the key, either.
                 headers, cert = self._public_headers(), None
-                _forget_credentials(session)
+                self._forget_credentials(session)
         raise ConnectionFailedError(f"more than {_MOST_REDIRECTS} redirects")
 
     def _read(self) -> str:
@@ -223,16 +222,13 @@ class Connector:
             headers["Last-Event-ID"] = encoded
         return headers
 
-
-def _forget_credentials(session: requests.Session) -> None:
-    """Remove all credentials of the service from a session, which a user's function may have made."""
-    session.auth = _keep_headers
-    session.cert = None
-    session.headers = requests.utils.default_headers()
-    session.params = {}
-    for adapter in session.adapters.values():
-        if isinstance(adapter, InterruptibleAdapter):
-            adapter.own_context = None
+    def _forget_credentials(self, session: requests.Session) -> None:
+        """Remove all credentials of the service from a session, which a user's function may have made."""
+        session.auth = _keep_headers
+        session.cert = None
+        session.headers = requests.utils.default_headers()
+        session.params = {}
+        self._contexts.own = None
 
 
 def _session_class() -> type[requests.Session]:

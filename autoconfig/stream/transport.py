@@ -14,16 +14,16 @@ import os
 import queue
 import socket
 import ssl
-from contextlib import suppress
-from functools import cache, partial
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import requests
 import requests.adapters
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3 import HTTPConnectionPool, PoolManager
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.wait import wait_for_write
 
@@ -33,7 +33,6 @@ from .cancel import CancelToken
 from .failures import ExplainedError
 
 Paths = tuple[str, ...]
-Cert = str | Paths | None
 
 
 class TLSContexts:
@@ -46,14 +45,18 @@ class TLSContexts:
     Args:
         config: Which certificates to trust and to show.
         token: Closes the TLS sockets that nobody else closes.
+
+    Attributes:
+        own: What to use instead of them for https targets, though not for proxies. It may have a client certificate, so
+            it is taken away when a redirect leaves the service.
     """
 
     def __init__(self, config: HTTPConfig, token: CancelToken) -> None:
+        self.own = config.ssl_context
         self._config = config
-        self._token = token
-        self._kept: dict[tuple[Paths, Paths], tuple[list[object], ssl.SSLContext]] = {}
+        self._make = lru_cache(maxsize=4)(partial(_make_context, token, config.client_key_password))
 
-    def get(self, verify: bool | str, cert: Cert = None) -> ssl.SSLContext:
+    def get(self, verify: bool | str, cert: str | Paths | None = None) -> ssl.SSLContext:
         """
         Return a context.
 
@@ -71,60 +74,7 @@ class TLSContexts:
             usual = requests.adapters.DEFAULT_CA_BUNDLE_PATH  # type: ignore[attr-defined]  # as requests itself does
             trusted = self._config.ca_certs or (usual if verify is True else verify,)
         shown = (cert,) if isinstance(cert, str) else tuple(cert or ())
-        versions = [_version(path) for path in (*trusted, *shown)]
-        before, context = self._kept.get((trusted, shown), (None, None))
-        if context is None or before != versions:
-            context = self._make(trusted, shown)
-            self._kept[trusted, shown] = versions, context
-        return context
-
-    def _make(self, trusted: Paths, cert: Paths) -> ssl.SSLContext:
-        context = create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
-        if not trusted:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        for path in trusted:
-            _trust(context, path)
-        if cert:
-            self._show(context, cert)
-        context.sslsocket_class = _tracked(context.sslsocket_class, self._token)
-        return context
-
-    def _show(self, context: ssl.SSLContext, files: Paths) -> None:
-        """Load the client's certificate. Without a password, OpenSSL would ask for one on the terminal."""
-        password = self._config.client_key_password
-        try:
-            context.load_cert_chain(files[0], files[1] if files[1:] else None, password or _no_password)
-        except ssl.SSLError as error:
-            if error.reason == "KEY_VALUES_MISMATCH":
-                reason = "the client's key does not fit its certificate (OpenSSL: KEY_VALUES_MISMATCH)"
-            else:
-                wrong = "" if password is None else ", or client_key_password is wrong"
-                reason = f"the client's certificate or key cannot be read{wrong}"
-        except OSError as error:
-            reason = f"the client's certificate or key cannot be read: {os.strerror(error.errno or 0)}"
-        else:
-            return
-        raise ExplainedError(reason)
-
-
-def _trust(context: ssl.SSLContext, path: str) -> None:
-    if os.path.isdir(path):
-        context.load_verify_locations(capath=path)
-        return
-    try:
-        context.load_verify_locations(cafile=path)
-    except ssl.SSLError:
-        pass
-    except OSError as error:
-        raise ExplainedError(f"a file of CA certificates cannot be read: {os.strerror(error.errno or 0)}") from None
-    else:
-        return
-    raise ExplainedError("a file of CA certificates holds none that can be read")
-
-
-def _no_password() -> str:
-    raise ExplainedError("the client's key has a passphrase, and client_key_password is not given")
+        return self._make(trusted, shown, tuple(map(_version, (*trusted, *shown))))
 
 
 def _version(path: str) -> object:
@@ -133,6 +83,42 @@ def _version(path: str) -> object:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def _make_context(
+    token: CancelToken, password: str | None, trusted: Paths, shown: Paths, _versions: object
+) -> ssl.SSLContext:
+    context = create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
+    if not trusted:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    for path in trusted:
+        with _explained("a file of CA certificates", "holds none that can be read"):
+            context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
+    if shown:
+        wrong = ", or client_key_password is wrong" if password else ""
+        with _explained("the client's certificate or key", f"cannot be read{wrong}"):
+            context.load_cert_chain(shown[0], shown[1] if shown[1:] else None, password or _no_password)
+    context.sslsocket_class = _tracked(context.sslsocket_class, token)
+    return context
+
+
+@contextmanager
+def _explained(subject: str, broken: str) -> Iterator[None]:
+    """Say what is wrong with a file, which the errors of OpenSSL do not."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            subject, broken = "the client's key", "does not fit its certificate (OpenSSL: KEY_VALUES_MISMATCH)"
+        raise ExplainedError(f"{subject} {broken}") from None
+    except OSError as error:
+        raise ExplainedError(f"{subject} cannot be read: {os.strerror(error.errno or 0)}") from None
+
+
+def _no_password() -> str:
+    """Fail, because without a password OpenSSL would ask for one on the terminal."""
+    raise ExplainedError("the client's key has a passphrase, and client_key_password is not given")
 
 
 def _tracked(kind: type[ssl.SSLSocket], token: CancelToken) -> type[ssl.SSLSocket]:
@@ -155,84 +141,52 @@ class InterruptibleAdapter(HTTPAdapter):
         token: What interrupts them.
         deadline: When to give up reading.
         contexts: The TLS contexts.
-        own_context: What to use instead of them for https targets, though not for proxies. It may have a client
-            certificate, so it is taken away when a redirect leaves the service.
     """
 
-    def __init__(
-        self, token: CancelToken, deadline: Deadline, contexts: TLSContexts, own_context: ssl.SSLContext | None = None
-    ) -> None:
-        self.own_context = own_context
+    def __init__(self, token: CancelToken, deadline: Deadline, contexts: TLSContexts) -> None:
         self._token = token
         self._deadline = deadline
         self._contexts = contexts
         self._verify: bool | str = True
         super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        """Make the manager of direct connections; called by the constructor of the base class."""
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._guarded(_POOLS)
-
-    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
-        """Send the request; the TLS context for a proxy depends on what it is to verify."""
-        self._verify = options.get("verify", True)
-        return super().send(request, *arguments, **options)
+        self._guard(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> PoolManager:
         """Return the manager of connections through a proxy."""
-        scheme = proxy.lower().partition(":")[0]
-        if scheme == "https":
-            context = self._contexts.get(self._verify)
-            proxy_kwargs.update(ssl_context=context, proxy_ssl_context=context)
-        manager: PoolManager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        manager.pool_classes_by_scheme = self._guarded(_socks_pools() if scheme.startswith("socks") else _POOLS)
+        manager: PoolManager | None = self.proxy_manager.get(proxy)
+        if manager is None:
+            scheme = proxy.lower().partition(":")[0]
+            if scheme == "https":
+                context = self._contexts.get(self._verify)
+                proxy_kwargs.update(ssl_context=context, proxy_ssl_context=context)
+            manager = self._guard(super().proxy_manager_for(proxy, **proxy_kwargs), scheme.startswith("socks"))
         return manager
 
-    def _guarded(self, pools: dict[str, type[HTTPConnectionPool]]) -> dict[str, Any]:
-        """Return what makes pools of these classes, whose connections get what else is given to a pool."""
-        return {one: partial(pool, token=self._token, deadline=self._deadline) for one, pool in pools.items()}
+    def _guard(self, manager: PoolManager, socks: bool = False) -> PoolManager:
+        """Let a manager make pools of our classes, whose connections get what else is given to a pool."""
+        manager.pool_classes_by_scheme = {
+            scheme: partial(_guarded(pool, socks), token=self._token, deadline=self._deadline)  # type: ignore[misc]
+            for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
+        return manager
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what a connection is chosen by; requests' own way to bring a TLS context."""
+        """Return what a connection is chosen by; requests' own way to bring a TLS context, also that of a proxy."""
+        self._verify = verify
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] != "https":
             return host, {}
-        return host, {"ssl_context": self.own_context or self._contexts.get(verify, cert)}
+        return host, {"ssl_context": self._contexts.own or self._contexts.get(verify, cert)}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Do nothing: the TLS context has everything that the base class would set."""
 
 
-class _IdleConnections(queue.LifoQueue[Any]):
-    """
-    The idle connections of a pool, without a lock.
-
-    urllib3 closes them when the interpreter exits, in a forked child too. If the reader held their lock at the fork,
-    that child would never exit.
-    """
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        if len(self.queue) >= self.maxsize:
-            raise queue.Full
-        self.queue.append(item)
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        try:
-            return self.queue.pop()
-        except IndexError:
-            raise queue.Empty from None
-
-
-# What takes urllib3's place may have another kind of queue.
-_QUEUE = _IdleConnections if HTTPConnectionPool.QueueCls is queue.LifoQueue else HTTPConnectionPool.QueueCls
-
-
 class _Guarded:
     """
-    Mix-in: a connection whose socket the token knows from the start, and which is read until a deadline.
+    Mix-in: a connection whose socket the token knows from the start, and whose answers are read until a deadline.
 
     Args:
         arguments: As for the base class.
@@ -243,117 +197,92 @@ class _Guarded:
 
     def __init__(self, *arguments: Any, token: CancelToken, deadline: Deadline, **options: Any) -> None:
         self._token = token
-        self._deadline = deadline
         super().__init__(*arguments, **options)
         self.response_class: Any = partial(Answer, deadline=deadline)
 
     def _new_conn(self: Any) -> socket.socket:
-        return _connect(self, self._token, self._deadline)
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self._deadline.renew()
-
-
-class _Connection(_Guarded, HTTPConnection):
-    pass
-
-
-class _SecureConnection(_Guarded, HTTPSConnection):
-    pass
+        """Connect to the first address that answers, and raise what urllib3 raises where it does the same."""
+        host = getattr(self, "_dns_host", self.host).strip("[]")  # with the dot at the end that stops a search list
+        try:
+            return connect(host, self.port, self.timeout, self._token, self.socket_options or ())
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"no answer within {self.timeout} s") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"cannot connect: {error}") from error
 
 
-class _Pool(HTTPConnectionPool):
-    QueueCls = _QUEUE
-    ConnectionCls: Any = _Connection
+class _ThroughSocks(_Guarded):
+    """The same for connections through a SOCKS proxy. PySocks connects, so only the rest is interruptible."""
+
+    def _new_conn(self: Any) -> socket.socket:
+        sock: socket.socket = super(_Guarded, self)._new_conn()  # type: ignore[misc]
+        self._token.watch(sock)
+        return sock
 
 
-class _SecurePool(HTTPSConnectionPool):
-    QueueCls = _QUEUE
-    ConnectionCls: Any = _SecureConnection
+def _no_lock(maxsize: int) -> queue.SimpleQueue[Any]:
+    """
+    Return a queue for the idle connections of a pool, which never waits for a lock.
 
-
-_POOLS = {"http": _Pool, "https": _SecurePool}
+    urllib3 closes them when the interpreter exits, in a forked child too. If the reader held their lock at the fork,
+    that child would never exit.
+    """
+    return queue.SimpleQueue()
 
 
 @cache
-def _socks_pools() -> dict[str, type[HTTPConnectionPool]]:
-    """Return the same for connections through a SOCKS proxy. PySocks connects, so only the rest is interruptible."""
-    from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
+def _guarded(pool: type[HTTPConnectionPool], socks: bool) -> type[HTTPConnectionPool]:
+    """Return a class of pools that makes guarded connections."""
+    mixin = _ThroughSocks if socks else _Guarded
 
-    class Guarded(_Guarded):
-        def _new_conn(self: Any) -> socket.socket:
-            sock: socket.socket = super(_Guarded, self)._new_conn()  # type: ignore[misc]
-            self._token.watch(sock)
-            self._deadline.renew()
-            return sock
-
-    class Connection(Guarded, SOCKSConnection):
+    class Connection(mixin, pool.ConnectionCls):  # type: ignore[misc, valid-type, name-defined]
         pass
 
-    class SecureConnection(Guarded, SOCKSHTTPSConnection):
-        pass
-
-    class Pool(_Pool):
+    class Pool(pool):  # type: ignore[misc, valid-type]
         ConnectionCls = Connection
+        # What takes urllib3's place may have another kind of queue.
+        QueueCls = staticmethod(_no_lock) if pool.QueueCls is queue.LifoQueue else pool.QueueCls
 
-    class SecurePool(_SecurePool):
-        ConnectionCls = SecureConnection
-
-    return {"http": Pool, "https": SecurePool}
+    return Pool
 
 
-def _connect(connection: HTTPConnection, token: CancelToken, deadline: Deadline) -> socket.socket:
-    """Connect to the first address that answers, and raise what urllib3 raises where it does the same."""
-    host = getattr(connection, "_dns_host", connection.host)  # with the dot at the end that stops a search list
+def connect(host: str, port: int, timeout: Any, token: CancelToken, options: Iterable[Any]) -> socket.socket:
+    """Return a socket that is connected to the first address of a host that answers, and has these options."""
     try:
-        sock = _first_that_answers(connection, host, token)
-        deadline.renew()
-        return sock
-    except socket.gaierror as error:
-        raise NameResolutionError(connection.host, connection, error) from error
+        addresses = list(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
     except UnicodeError:  # what Python says of a label that is empty or too long
         raise ExplainedError("the URL is malformed: its host is no name that can be looked up") from None
-    except TimeoutError as error:
-        raise ConnectTimeoutError(connection, f"no answer within {connection.timeout} s") from error
-    except OSError as error:
-        raise NewConnectionError(connection, f"cannot connect: {error}") from error
-
-
-def _first_that_answers(connection: HTTPConnection, host: str, token: CancelToken) -> socket.socket:
-    failure = OSError("the name has no address")
-    addresses = socket.getaddrinfo(host.strip("[]"), connection.port, 0, socket.SOCK_STREAM)
-    for family, kind, protocol, _, address in addresses:
-        if token.cancelled:
-            break
-        sock = None
+    while addresses and not token.cancelled:
+        *kind, _, address = addresses.pop(0)
         try:
-            sock = socket.socket(family, kind, protocol)
-            token.watch(sock)
-            for option in connection.socket_options or ():
-                sock.setsockopt(*option[:3])  # urllib3-future's have a fourth item, "tcp"
-            wait_for_answer(sock, address, connection.timeout, token)
-            return sock
-        except OSError as error:
-            failure = error
-            if sock:
-                sock.close()
-    try:
-        raise failure
-    finally:
-        del failure  # else it would keep itself alive through this frame
+            return connect_to(kind, address, timeout, token, options)
+        except OSError:
+            if not addresses:
+                raise
+    raise OSError("the name has no address")
 
 
-def wait_for_answer(sock: socket.socket, address: Any, timeout: Any, token: CancelToken) -> None:
+def connect_to(
+    kind: Iterable[int], address: Any, timeout: Any, token: CancelToken, options: Iterable[Any] = ()
+) -> socket.socket:
     """Connect without blocking, because a blocking ``connect()`` would miss a token that was cancelled just before."""
-    sock.setblocking(False)
-    with suppress(BlockingIOError):  # it connects in the background
-        sock.connect(address)  # not connect_ex(), because packages that forbid connections replace this one
-    # From here on, shutting the socket down ends the wait; if it was shut down before, the token is cancelled.
-    if token.cancelled:
-        raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
-    if not wait_for_write(sock, timeout):
-        raise TimeoutError
-    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        raise OSError(code, os.strerror(code))
-    sock.settimeout(timeout)
+    sock = socket.socket(*kind)
+    try:
+        token.watch(sock)
+        for option in options:
+            sock.setsockopt(*option[:3])  # urllib3-future's have a fourth item, "tcp"
+        sock.setblocking(False)
+        with suppress(BlockingIOError):  # it connects in the background
+            sock.connect(address)  # not connect_ex(), because packages that forbid connections replace this one
+        # From here on, shutting the socket down ends the wait; if it was shut down before, the token is cancelled.
+        if token.cancelled:
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+        if not wait_for_write(sock, timeout):
+            raise TimeoutError
+        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code))
+        sock.settimeout(timeout)
+        return sock
+    except BaseException:
+        sock.close()
+        raise

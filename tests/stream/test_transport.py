@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -171,20 +173,38 @@ def test_no_further_address_is_tried_after_cancel(monkeypatch: pytest.MonkeyPatc
     assert token.connected == [False]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_closing_a_pool_waits_for_no_lock(scheme: str) -> None:
-    """urllib3 closes it at the exit of a forked child, too; the lock may have been held at the fork, and stay so."""
+    """urllib3 closes it at the exit of a forked child, too, where a lock that was held at the fork stays so."""
     token = CancelToken()
     adapter = InterruptibleAdapter(token, Deadline(5), TLSContexts(HTTPConfig(), token))
     pool = adapter.poolmanager.connection_from_url(f"{scheme}://127.0.0.1:9")
     connections = pool.pool
-    with connections.mutex:
-        closing = threading.Thread(target=pool.close)
-        closing.start()
-        closing.join(30)
-        waits = closing.is_alive()
-    closing.join()
-    assert not waits
+    stop = threading.Event()
+
+    def use() -> None:
+        while not stop.is_set():
+            connections.put(connections.get(block=False), block=False)
+
+    user = threading.Thread(target=use)
+    user.start()
+    try:
+        assert [exit_code_of(pool.close) for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
+        user.join()
+
+
+def exit_code_of(call: Callable[[], object]) -> int:
+    """Return the exit code of a forked child that makes a call; one that hangs is ended by a signal."""
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)
+        call()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_the_options_of_the_socket_are_urllib3s(monkeypatch: pytest.MonkeyPatch) -> None:
