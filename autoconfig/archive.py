@@ -106,9 +106,9 @@ def fetch_archive(
     check_url("uri", uri)
     token = CancelToken()
     url = f"{uri.rstrip('/')}/relay/latest-all"
-    connector = Connector(key_reader(key), url, http_config or HTTPConfig(), token, "*/*")
+    connector = Connector(key_reader(key), url, http_config or HTTPConfig(), token, endless=False)
     try:
-        with connector.download() as pieces, replacement(Path(path)) as file:
+        with connector.connect() as pieces, replacement(Path(path)) as file:
             for piece in pieces:
                 if file.write(piece) and file.tell() > MAX_BYTES:
                     raise BadArchiveError(f"it has more than {MAX_BYTES} bytes")

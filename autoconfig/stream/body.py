@@ -59,23 +59,24 @@ class Deadline:
         self.at = time.monotonic() + self.seconds
 
 
-def pieces(raw: Any, deadline: Deadline, token: CancelToken) -> Iterator[bytes]:
+def pieces(raw: Any, deadline: Deadline, token: CancelToken, endless: bool) -> Iterator[bytes]:
     """
-    Yield the bytes of an endless body as they come, until the token is cancelled.
+    Yield the bytes of a body as they come, until it ends or the token is cancelled.
 
     Args:
         raw: The response, as urllib3 has it.
         deadline: Is renewed at each complete line.
         token: Ends it.
+        endless: Whether the body has no regular end.
 
     Raises:
-        StreamEndedError: The answer ended, broke off or was silent for too long.
+        StreamEndedError: The answer broke off, was silent for too long, or ended although it is endless.
     """
     deadline.renew()
     read = partial(raw.read1, decode_content=True)
     unfinished = 0  # bytes since the last sign of life
     while not token.cancelled:
-        piece, reason = b"", "the service ended the stream"
+        piece, reason = b"", "the service ended the stream" if endless else ""
         try:
             piece = read(READ)
         except Exception as error:  # urllib3's, http.client's, OSError, ValueError, AttributeError
@@ -87,8 +88,10 @@ def pieces(raw: Any, deadline: Deadline, token: CancelToken) -> Iterator[bytes]:
             unfinished = 0
         elif time.monotonic() >= deadline.at:
             raise StreamEndedError(f"no complete line for {deadline.seconds:g} s")
-        if not piece:
+        if not piece and reason:
             raise StreamEndedError(reason)
+        if not piece:
+            return
         yield piece
 
 
