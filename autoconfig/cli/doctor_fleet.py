@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from ..exceptions import StreamError
@@ -18,6 +19,8 @@ from .sources import SECRET, Fleet
 from .words import brief_time
 
 _GLANCE = 0.2  # seconds between two looks at the leader's sign of life
+_EVICTION = "CONFIG SET maxmemory-policy noeviction, or as your provider does it"
+_NO_REDIS = "Is the URL right? Does a firewall let this host through? Does the user's ACL allow it?"
 _LEADERS_LINE = "Is `autoconfig mirror` running, with this Redis and this name? Two or more of it are best."
 
 
@@ -32,16 +35,15 @@ class FleetExamination:
     def checks(self) -> Iterator[Check]:
         """Yield the name of each check and the function that makes it."""
         yield "configuration", self._options
-        yield "redis", self._redis
-        yield "eviction", self._eviction
-        yield "picture", self._picture
-        yield "leader", self._leader
+        yield "redis", partial(_explained, self._redis)
+        yield "eviction", partial(_explained, self._eviction)
+        yield "picture", partial(_explained, self._picture)
+        yield "leader", partial(_explained, self._leader)
         yield "first put", self._first_put
 
     def _options(self) -> Finding:
-        self._fleet: Fleet = self._source()
-        found = self._fleet
-        self._form = Form(found.fleet, found.secret)
+        found: Fleet = self._source()
+        self._fleet, self._form = found, Form(found.fleet, found.secret)
         details = {"fleet": found.fleet, "encrypted": found.secret is not None}
         if found.secret is None:
             return Finding(f"{found.name}, not encrypted", f"Set {SECRET}, here and for the leaders.", details)
@@ -50,20 +52,14 @@ class FleetExamination:
     def _redis(self) -> Finding:
         self._token = CancelToken()
         self._stack.callback(self._token.close)
-        with _explained():
-            self._link = Link(self._fleet.url, self._token, self._timeout)
+        self._link = Link(self._fleet.url, self._token, self._timeout)
         self._stack.callback(self._link.close)
         began = time.monotonic()
         self._summary()
         return Finding(f"answers in {brief_time(time.monotonic() - began)}")
 
     def _eviction(self) -> Finding:
-        try:
-            check_eviction(self._link)
-        except EvictionError as error:
-            raise CheckFailedError(
-                str(error), "CONFIG SET maxmemory-policy noeviction, or as your provider does it"
-            ) from None
+        check_eviction(self._link)
         return Finding("Redis evicts nothing that has no expiration, or does not let this user ask")
 
     def _picture(self) -> Finding:
@@ -96,15 +92,14 @@ class FleetExamination:
         raise CheckFailedError(f"no put within {self._timeout:g} s", _LEADERS_LINE)
 
     def _summary(self) -> Picture:
-        with _explained():
-            return summary(self._link.call("HMGET", self._form.state, *META_FIELDS))
+        return summary(self._link.call("HMGET", self._form.state, *META_FIELDS))
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Let what Redis fails to answer fail the check."""
+def _explained(check: Callable[[], Finding]) -> Finding:
+    """Make a check, and say what to do about what Redis refuses or fails to answer."""
     try:
-        yield
+        return check()
+    except EvictionError as error:
+        raise CheckFailedError(str(error), _EVICTION) from None
     except StreamError as error:
-        fix = "Is the URL right? Does a firewall let this host through? Does the user's ACL allow it?"
-        raise CheckFailedError(str(error), fix) from None
+        raise CheckFailedError(str(error), _NO_REDIS) from None

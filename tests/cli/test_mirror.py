@@ -101,6 +101,16 @@ def test_doctor_says_that_redis_has_gone_away_meanwhile(tmp_path: Path, start: S
     assert running.stderr == ""
 
 
+def test_doctor_says_that_redis_may_drop_the_configuration(run: Run, redis: str) -> None:
+    client = Redis.from_url(redis)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.connection_pool.disconnect()
+    code, out, err = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5")
+    assert (code, err) == (1, "")
+    assert "FAIL  eviction" in out
+    assert "→ CONFIG SET maxmemory-policy noeviction" in out
+
+
 def test_doctor_says_that_another_program_has_the_name(run: Run, redis: str) -> None:
     keep(urlsplit(redis).port, {"#seq": "five"})
     code, out, err = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5")
