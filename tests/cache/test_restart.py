@@ -177,11 +177,11 @@ FileStore(path, scope="s").save(PutContent())
 
 
 class Hanging(FileStore):
-    entered = threading.Event()
+    entered, forked = threading.Event(), threading.Event()
 
     def load(self):
         self.entered.set()
-        time.sleep(3)  # while the fork is made
+        assert self.forked.wait(60)
         return super().load()
 
 
@@ -199,6 +199,7 @@ if child == 0:
         assert own.status.content.value == "CACHE"
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
+Hanging.forked.set()
 manager.wait_until_ready(30)
 assert manager.status.content.value == "CACHE"
 manager.close()

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.findings import DEADLINE
 from cli.plain_service import PlainService, environment, put
 from support.archives import write_archive
 from support.samples import service_environment
+from support.waiting import wait_until
 
 from autoconfig import EnvironmentID, SDKKey
 from autoconfig.cli import demo, main
@@ -36,13 +36,6 @@ def rep(id: str, name: str, version: int = 1) -> EnvironmentRep:
         env_id=EnvironmentID(id), env_key=name, proj_key="shop", sdk_key=SDKKeyRep(SDKKey(f"sdk-{id}-{name}")),
         version=version,
     )  # fmt: skip
-
-
-def wait_until(condition: Callable[[], object], what: str = "it did not come true") -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def lines(path: Path) -> list[str]:

@@ -22,6 +22,7 @@ import pytest
 from cli.findings import DEADLINE
 from cli.plain_service import PlainService, environment, patch, put
 from msgspec.structs import replace
+from support.waiting import wait_until
 
 from autoconfig.cli import demo, main
 from autoconfig.cli import watch as watch_module
@@ -313,7 +314,7 @@ def test_ends_on_ctrl_c_while_its_reader_is_slow(start: Start) -> None:
     with Emulator(many) as service, os.fdopen(reading):
         running = start("watch", "--json", "--uri", service.uri, "--key", service.key, stdout=writing)
         os.close(writing)
-        wait_for(lambda: unread(reading) > PIPE_IS_FULL)
+        wait_until(lambda: unread(reading) > PIPE_IS_FULL)
         running.process.send_signal(signal.SIGINT)
         assert running.ended() == 130
     assert running.stderr == ""
@@ -354,12 +355,3 @@ def test_an_installed_script_does_the_same(service: Emulator, environment: dict[
 def unread(descriptor: int) -> int:
     """Return how many bytes wait in a pipe."""
     return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0])
-
-
-def wait_for(condition: Callable[[], bool], timeout: float = DEADLINE) -> None:
-    """Wait until something is so that nothing tells of."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.02)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.children import end_of
 from support.waiting import wait_until
 
 pytest.importorskip("ldclient")
@@ -27,23 +28,14 @@ pytestmark = [
 
 
 def in_child(check: Callable[[], bool]) -> bool:
-    """Return what the check returns in a forked child, which ends within ten seconds."""
+    """Return what the check returns in a forked child, which ends by itself."""
     child = os.fork()
     if not child:
         try:
             os._exit(0 if check() else 1)
         finally:
             os._exit(2)
-    deadline = time.monotonic() + 30
-    while True:
-        done, ended = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(ended) == 0
-        if time.monotonic() > deadline:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-            return False
-        time.sleep(0.01)
+    return end_of(child) == 0
 
 
 def raises_forked_error(call: Callable[[], object]) -> bool:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from fleet.fleets import NAME, STATE, Fleet
 
 DEADLINE = 120  # seconds
+TESTS = Path(__file__).parents[1]
 
 PROGRAM = """
-import ctypes, logging, os, signal, sys, time
+import ctypes, logging, os, sys
 from autoconfig import ForkedError, StreamManager
 from autoconfig.redis import Leader, leader as module
+from support.children import end_of
+from support.waiting import wait_until
 
 module._GRACE = 30  # seconds: a busy machine may hold up the thread that hands over
 url, service, key, name, fork, first = sys.argv[1:]
@@ -35,8 +39,7 @@ def raised(call):
 leader = Leader(url, name, follow, lease=10)
 leader.start()
 assert leader.wait_until_leading(30)
-while not leader.status.writes:
-    time.sleep(0.01)
+wait_until(lambda: leader.status.writes)
 pid = os.fork() if fork == "python" else ctypes.PyDLL(None).fork()
 if not pid:
     code = 1
@@ -48,20 +51,13 @@ if not pid:
         assert (status.leading, status.error) == (False, str(ForkedError())), status
         assert raised(leader.start) is raised(leader.wait_until_leading) is ForkedError
         assert leader.close() is True
-        deadline = time.monotonic() + 30
-        while not lines and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until(lambda: lines)
         assert [level for level, _ in lines] == ["WARNING"], lines
         code = 0
     finally:
         sys.stderr.flush()
         os._exit(code)
-deadline = time.monotonic() + 60
-while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < deadline:
-    time.sleep(0.01)
-if not ended[0]:
-    os.kill(pid, signal.SIGKILL)
-assert ended[0] and os.waitstatus_to_exitcode(ended[1]) == 0, ended
+assert end_of(pid) == 0
 assert leader.status.leading and leader.status.takeovers == 1, leader.status
 assert lines == [], lines
 assert leader.close()
@@ -88,7 +84,7 @@ def run(program: str, fleet: Fleet, *arguments: str) -> None:
     # Python 3.12 warns of every fork of a process with threads.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, fleet.url, fleet.service.uri]
     command += [fleet.service.key, NAME, *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    ran = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 

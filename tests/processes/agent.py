@@ -23,9 +23,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from processes.handlers import DEADLINE, Counter, Forking, LoudFilter, end_of, open_sockets
+from processes.handlers import DEADLINE, Counter, Forking, LoudFilter, open_sockets
 from processes.other_threads import fill_log, fork_in_threads, poll
 from support import limits
+from support.children import end_of
 
 from autoconfig import ForkedError, HTTPConfig, StreamManager
 

@@ -7,8 +7,9 @@ import logging
 import os
 import queue
 import threading
-import time
 from typing import Protocol
+
+from support.children import end_of
 
 from autoconfig import EnvironmentID, EnvironmentParams, FilterID, FilterParams
 
@@ -110,18 +111,6 @@ class LoudFilter(logging.Filter):
         if os.getpid() != self._pid:
             raise RuntimeError("the application's logging does not work in a fork")
         return True
-
-
-def end_of(pid: int, timeout: float) -> int:
-    """Return the code that a child ended with; kill it if that takes long."""
-    pause, deadline = threading.Event(), time.monotonic() + timeout
-    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-        if time.monotonic() > deadline:
-            os.kill(pid, 9)
-            ended = os.waitpid(pid, 0)
-            break
-        pause.wait(0.002)
-    return os.waitstatus_to_exitcode(ended[1])
 
 
 def open_sockets(besides: int) -> list[str]:

@@ -11,11 +11,14 @@ import pytest
 import autoconfig
 
 DEADLINE = 300  # seconds
+TESTS = Path(__file__).parents[1]
 
 SETUP = """
-import ctypes, logging, os, signal, sys, threading, time
+import ctypes, logging, os, sys, threading, time
 from autoconfig import ClosedError, ForkedError, HTTPConfig, MessageHandler, StreamManager, StreamState, stream_threads
 from autoconfig.testing import DEMO_KEY, Emulator
+from support.children import end_of
+from support.waiting import wait_until
 
 stream_threads._GRACE = stream_threads.LEAST_GRACE = 30  # seconds: a busy machine may hold up a thread that ends
 lines = []
@@ -25,17 +28,6 @@ class Listing(logging.Handler):
 logging.getLogger("autoconfig").addHandler(Listing())
 class Handler(MessageHandler):
     pass
-def end_of(pid):
-    "Return the exit code of a child; 99 if it does not come to its end."
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return 99
 """
 
 # A thread that waits for the GIL asks for it after the switch interval. Without Python's hook, a child inherits that
@@ -68,9 +60,7 @@ if not pid:
                  lambda: manager.add_status_listener(print)]
         assert {raised(call) for call in calls} == {ForkedError}
         assert manager.close() is True
-        deadline = time.monotonic() + 30
-        while not lines and time.monotonic() < deadline:  # nobody waits long for the line, and the machine may be busy
-            time.sleep(0.005)
+        wait_until(lambda: lines)  # nobody waits long for the line, and the machine may be busy
         assert [level for level, _ in lines] == ["WARNING"], lines
         assert "has to make and start its own" in lines[0][1]
         code = 0
@@ -149,7 +139,7 @@ autoconfig.StreamManager
 def run(program: str) -> None:
     # Python 3.12 warns of every fork of a process with threads.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    ran = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 DEADLINE = 120  # seconds
+TESTS = Path(__file__).parents[1]
 
 SETUP = """
-import logging, logging.config, logging.handlers, os, queue, signal, sys, threading, time
+import logging, logging.config, logging.handlers, os, queue, sys, threading, time
 from autoconfig import MessageHandler, StreamManager
 from autoconfig.testing import DEMO_KEY, Emulator
+from support.children import end_of
 
 LOG = logging.getLogger("autoconfig")
 LOG.addHandler(logging.NullHandler())
@@ -22,7 +25,7 @@ class Handler(MessageHandler):
     pass
 
 def fork(in_child=lambda: None):
-    "Fork, and return the child's exit code; 99 if it does not come to its end."
+    "Fork, and return the child's exit code."
     pid = os.fork()
     if not pid:
         code = 1
@@ -31,15 +34,7 @@ def fork(in_child=lambda: None):
             code = 0
         finally:
             os._exit(code)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return 99
+    return end_of(pid)
 
 def in_another_thread(hold, until):
     "Have another thread hold a lock until the event; return when it does."
@@ -178,5 +173,5 @@ def test_a_fork_meets(program: str) -> None:
     """Neither process hangs, and the child does nothing that is the parent's."""
     # Python 3.12 warns of every fork of a process with threads.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SETUP + program + "\nservice.close()\n"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    ran = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=DEADLINE)
     assert (ran.returncode, ran.stderr) == (0, "")
