@@ -34,6 +34,12 @@ def own_garbage_always(own_garbage: None) -> None:
 
 
 @pytest.fixture
+def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the SDK little time to make a client: newer ones take all of it when the key is refused."""
+    monkeypatch.setattr("autoconfig.clients.client._CONSTRUCTION", 0.1)
+
+
+@pytest.fixture
 def flags() -> Iterator[FlagService]:
     with FlagService({"color": "blue"}) as service:
         yield service

@@ -107,6 +107,7 @@ def test_rotations_while_a_client_is_made_become_one(make_pool: MakePool, flags:
     flags.wait_for_streams(sdk_key("f"), sdk_key("other"))
 
 
+@pytest.mark.usefixtures("quick_refusals")
 def test_a_rollback_to_the_key_that_serves_makes_nothing(make_pool: MakePool, flags: FlagService) -> None:
     flags.refuse(sdk_key("b"))
     flags.refuse(sdk_key("other"))
