@@ -18,7 +18,6 @@ from . import INTERRUPTED, OK, USAGE, interruptible
 from .options import (
     FILE,
     HEADER,
-    HOST,
     PORT,
     Options,
     connection,
@@ -316,9 +315,7 @@ def replay(**options: Any) -> dict[str, Any]:
 
 @command
 @click.argument("file", metavar="[FILE]", type=FILE, required=False)
-@click.option(
-    "--host", type=HOST, metavar="HOST", default="127.0.0.1", show_default=True, help="The address to listen on."
-)
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port", type=PORT, metavar="PORT", default=8765, show_default=True, help="The port; 0 for any free one."
 )

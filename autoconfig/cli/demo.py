@@ -135,16 +135,14 @@ def _play(stage: _Stage, service: Emulator, pause: float) -> str:
 
 def _follow(stage: _Stage, stream: Stream, act: Act) -> None:
     """Show the calls that follow an act, and check that they are the expected ones."""
-    expected = list(act.calls)
-    for event in stream.events(time.monotonic() + _DEADLINE) if expected else ():
-        if isinstance(event, Call):
-            stage.handler(event, stream.picture)
-            if (event.name, event.id) != expected.pop(0):
-                raise _failed(f"{event.name} was called out of turn")
-        if not expected:
-            return
-    if expected:
-        raise _failed(f"no {expected[0][0]} within {_DEADLINE:g} s")
+    for name, id in act.calls:
+        events = stream.events(time.monotonic() + _DEADLINE)
+        call = next((event for event in events if isinstance(event, Call)), None)
+        if call is None:
+            raise _failed(f"no {name} within {_DEADLINE:g} s")
+        stage.handler(call, stream.picture)
+        if (call.name, call.id) != (name, id):
+            raise _failed(f"{call.name} was called out of turn")
 
 
 def _failed(problem: str) -> CommandError:

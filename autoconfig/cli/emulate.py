@@ -71,9 +71,8 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
     except ValueError as error:
         fix = "give what `autoconfig snapshot --json --reveal` prints; autoconfig emulate --help shows the form"
         raise CommandError(name, str(error), fix, USAGE) from None
-    service = Emulator(environments, filters, key=DEMO_KEY if key is None else key, host=host, port=port)
+    service = _started(environments, filters, DEMO_KEY if key is None else key, host, port)
     try:
-        _start(service, host, port)
         _announce(service, name, secret=key is not None and not reveal)
         changes = tell_story(service, interval) if path is None else follow_file(path, service, seen)
         return _print_lines(guests(service), changes)
@@ -81,13 +80,17 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
         service.close()
 
 
-def _start(service: Emulator, host: str, port: int) -> None:
+def _started(
+    environments: Sequence[EnvironmentRep], filters: Mapping[FilterID, FilterRep], key: str, host: str, port: int
+) -> Emulator:
     try:
         socket.getaddrinfo(host, port)  # only for its own words: below, its number looks like one of errno
+        service = Emulator(environments, filters, key=key, host=host, port=port)
         service.start()
-    except socket.gaierror as error:
-        problem = f"cannot look up {printable(host)}: {error.strerror}"
-        raise CommandError("--host", problem, "--host 127.0.0.1") from None
+        return service
+    except (socket.gaierror, ValueError) as error:
+        problem = f"cannot look up {printable(host)}: {getattr(error, 'strerror', 'not the name of a host')}"
+        raise CommandError("--host", problem, "--host 127.0.0.1, or 0.0.0.0 for all addresses") from None
     except OSError as error:
         problem = f"cannot listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}"
         raise CommandError("--port", problem, "--port 0, which takes a free one") from None

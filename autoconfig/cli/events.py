@@ -141,17 +141,6 @@ def _projects_of(item: Item) -> set[str]:
     return {names.proj_key.casefold(), getattr(names, "proj_name", names.proj_key).casefold()}
 
 
-class _Remarks(logging.Handler):
-    def __init__(self, take: Callable[[Remark], object]) -> None:
-        super().__init__(logging.WARNING)
-        self._take = take
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if text.startswith(_REMARKS):
-            self._take(Remark(text))
-
-
 class Stream:
     """
     A source that is followed while the ``with`` block runs.
@@ -174,7 +163,6 @@ class Stream:
         self._source = source
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log = logging.getLogger("autoconfig.stream")
-        self._remarks = _Remarks(self._events.put)
         handler: MessageHandler = CallHandler(self._events.put)
         if also is not None:
             handler = HandlersInARow(handler, also)
@@ -182,13 +170,19 @@ class Stream:
         self.manager.add_status_listener(self._events.put)
 
     def __enter__(self) -> Stream:
-        self._log.addHandler(self._remarks)
+        self._log.addFilter(self._note_remark)
         self._connected = self.manager.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.manager.close()
-        self._log.removeHandler(self._remarks)
+        self._log.removeFilter(self._note_remark)
+
+    def _note_remark(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if text.startswith(_REMARKS):
+            self._events.put(Remark(text))
+        return True
 
     def events(self, deadline: float = math.inf) -> Iterator[Event | None]:
         """

@@ -40,16 +40,9 @@ def _header(text: str) -> str:
     return text
 
 
-def _host(text: str) -> str:
-    if not text.encode("idna"):  # a UnicodeError is a ValueError
-        raise ValueError
-    return text
-
-
 FILE = click.Path(readable=False)  # for completion: whether it can be read is seen where it is opened
 SECONDS = _value("must be a number of seconds above zero", lambda given: check_seconds("the value", float(given)))
 PORT = _value("must be a port from 0 to 65535", lambda given: range(65536).index(int(given)))
-HOST = _value("must be a host's name or address; 0.0.0.0 stands for all addresses", _host)
 HEADER = _value("must be printable ASCII without spaces", _header)
 
 

@@ -20,7 +20,6 @@ from .output import CommandError, is_terminal, printable, put_json, put_line, wa
 from .sources import Source
 from .words import Show
 
-_SUPPORT = "and ask LaunchDarkly's support if the data is at fault"
 _KEY = 12  # columns of a masked key: sdk-…9f2a, and +2 for two more
 _KEY_IN_FULL = 40
 _LEAST, _SPLIT = 18, 26  # columns for the names: the fewest beside a key; as many as make two columns of them
@@ -29,11 +28,17 @@ _LEAST, _SPLIT = 18, 26  # columns for the names: the fewest beside a key; as ma
 def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool) -> int:
     """Print the configuration."""
     with Stream(source()) as stream:
-        _wait_until_complete(stream, timeout)
-        refused = words.refusals(stream.manager.status)
-    picture = stream.picture
-    if refused or stream.ignored:
-        _report_unusable(refused, stream, found=bool(picture.registry.environments))
+        refused = _wait_until_complete(stream, timeout)
+    picture, ignored = stream.picture, stream.ignored
+    if (refused or ignored) and not picture.registry.environments:
+        problem = f"nothing of what came can be used: {'; '.join(refused + ignored)}"
+        fix = f"{stream.advice}; and ask LaunchDarkly's support if the data is at fault"
+        raise CommandError("the configuration", problem, fix)
+    for name, texts in (("refused", refused), ("ignored", ignored)):
+        for text in texts:
+            warn(name, text)
+    if refused or ignored:
+        warn("the configuration", f"{len(refused)} refused, {len(ignored)} ignored; the rest is complete")
     show = str if reveal else mask
     if form == "json":
         put_json(words.configuration_json(picture.registry.environments.values(), picture.registry.filters, show))
@@ -43,32 +48,16 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
     return OK
 
 
-def _wait_until_complete(stream: Stream, timeout: float) -> None:
+def _wait_until_complete(stream: Stream, timeout: float) -> list[str]:
+    """Wait for the first full configuration, or for one of which nothing can be used; return what is refused."""
     for event in stream.events(time.monotonic() + timeout):
         if stream.picture.registry.is_ready:
-            return
+            return words.refusals(stream.manager.status)
         match event:
             # With a part that can be used, the connection is kept. Without one the client asks for the same again.
             case StreamStatus(connected_since=None, last_error=error) if error and error.kind is ErrorKind.INVALID_DATA:
-                raise _nothing(words.refusals(stream.settle()) or [error.message], stream.advice)
+                return words.refusals(stream.settle()) or [error.message]
     raise stream.late(f"no full configuration within {timeout:g} s")
-
-
-def _report_unusable(refused: list[str], stream: Stream, *, found: bool) -> None:
-    """Name on stderr what was refused and ignored; fail if nothing else came."""
-    ignored = stream.ignored
-    if not found:
-        raise _nothing(refused + ignored, stream.advice)
-    for text in refused:
-        warn("refused", text)
-    for text in ignored:
-        warn("ignored", text)
-    warn("the configuration", f"{len(refused)} refused, {len(ignored)} ignored; the rest is complete")
-
-
-def _nothing(reasons: list[str], advice: str) -> CommandError:
-    problem = f"nothing of what came can be used: {'; '.join(reasons)}"
-    return CommandError("the configuration", problem, f"{advice}; {_SUPPORT}")
 
 
 def _lines(picture: Picture, show: Show) -> Iterator[str]:

@@ -279,11 +279,7 @@ def variables(environments: Iterable[EnvironmentParams], form: str) -> Iterator[
 def _named(environments: Iterable[EnvironmentParams]) -> Iterator[tuple[str, EnvironmentParams]]:
     """Yield environments with the end of their variables' names, which is no other's."""
     environments = list(environments)
-    uses = Counter(map(_variable, environments))
-    for params in environments:
-        name = _variable(params)
+    names = [_NO_NAME.sub("_", f"{one.identifiers.proj_key}_{one.identifiers.env_key}") for one in environments]
+    uses = Counter(names)
+    for name, params in zip(names, environments, strict=True):
         yield (f"{name}_{_NO_NAME.sub('_', params.env_id)}" if uses[name] > 1 else name), params
-
-
-def _variable(params: EnvironmentParams) -> str:
-    return _NO_NAME.sub("_", f"{params.identifiers.proj_key}_{params.identifiers.env_key}")

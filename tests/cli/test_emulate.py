@@ -241,11 +241,12 @@ def test_an_address_of_another_machine_is_one_line(capsys: pytest.CaptureFixture
     assert err.startswith("autoconfig: error: --port: cannot listen on 192.0.2.1:8765: Cannot assign requested address")
 
 
-def test_a_host_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("host", ["300.1.1.1", "", "ä" * 70])
+def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Not one about the port, to which there is nothing to be done."""
-    assert main(["emulate", "--host", "300.1.1.1"]) == 1
+    assert main(["emulate", "--host", host]) == 1
     err = capsys.readouterr().err
-    assert err.startswith("autoconfig: error: --host: cannot look up 300.1.1.1: ")
+    assert err.startswith(f"autoconfig: error: --host: cannot look up {host}: ")
     assert "Unknown error" not in err
 
 
