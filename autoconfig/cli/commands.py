@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -19,7 +19,6 @@ from .options import (
     FILE,
     HEADER,
     PORT,
-    Options,
     connection,
     connection_options,
     fleet_option,
@@ -28,6 +27,7 @@ from .options import (
     reveal_option,
     seconds_option,
     shown_name,
+    source,
     source_options,
 )
 from .output import CommandError, complain, library_logs, put_line, silence
@@ -112,7 +112,7 @@ def _usage_error(error: click.UsageError) -> CommandError:
     return CommandError(name, problem, fix, USAGE)
 
 
-def command(function: Options) -> click.Command:
+def command(function: Callable[..., dict[str, Any]]) -> click.Command:
     """
     Make a command of a function that checks the options and returns them for ``run`` in the module of its name.
 
@@ -162,7 +162,7 @@ def watch(**options: Any) -> dict[str, Any]:
     ever. Only a rejected key ends it. The states of the stream are INITIALIZING (nothing received yet), VALID,
     INTERRUPTED (retrying) and OFF. "Expires" counts down the time for which a replaced key is still accepted.
     """
-    return options
+    return {"source": source(options), **options}
 
 
 @command
@@ -187,7 +187,7 @@ def snapshot(form: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
         raise CommandError(
             "--format relay-env", "would write masked keys, which no Relay Proxy can use", "add --reveal", USAGE
         )
-    return {"form": "json" if as_json else form or "table", **options}
+    return {"source": source(options), "form": "json" if as_json else form or "table", **options}
 
 
 @command
@@ -230,7 +230,8 @@ def sync(output: str | None, command: str | None, once: bool, timeout: float | N
     if output is None and command is None:
         raise CommandError("sync", "there is nothing to do", "add --output FILE, or --exec CMD, or both", USAGE)
     timeout = SNAPSHOT_TIMEOUT if once and timeout is None else timeout
-    return {"output": output, "command": command, "once": once, "timeout": timeout, **options}
+    given = {"output": output, "command": command, "once": once, "timeout": timeout}
+    return {"source": source(options), **given, **options}
 
 
 @command
@@ -293,7 +294,7 @@ def doctor(**options: Any) -> dict[str, Any]:
     failure the rest is skipped. No key or password is shown in full. With --redis the steps are Redis, its eviction,
     the leader, and the first put.
     """
-    return options
+    return {"source": source(options), **options}
 
 
 @command

@@ -33,7 +33,7 @@ _REMARKS = (
     "The service's configuration contains no environments",
 )  # how log lines begin that people should see
 
-_VERBS = {
+VERBS = {  # for each call a word and a colour
     "add_environment": ("added", "green"),
     "update_environment": ("updated", "yellow"),
     "delete_environment": ("deleted", "red"),
@@ -281,7 +281,7 @@ class PlainLines:
         match event:
             case Call():
                 what, facts = wording(event, self._picture, self._show)
-                self.say(*_VERBS[event.name], "  ".join(filter(None, [what, ", ".join(facts)])))
+                self.say(*VERBS[event.name], "  ".join(filter(None, [what, ", ".join(facts)])))
             case Remark(text=text):
                 self.say("warning", "yellow", harmless(text))
             case _:

@@ -19,7 +19,6 @@ _FOLLOW_REDIS = (
     "Values are decrypted with AUTO_CONFIG_REDIS_SECRET."
 )
 
-Options = Callable[..., dict[str, Any]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -98,7 +97,7 @@ def connection_options(uri: str = DEFAULT_URI, variable: str | None = "STREAM_UR
     )  # fmt: skip
 
 
-def connection(given: dict[str, Any]) -> functools.partial[Connection]:
+def connection(given: dict[str, Any]) -> functools.partial[Any]:
     """Take the options of :func:`connection_options` out of those that were given; return what checks them."""
     context = click.get_current_context()
     names = {param.name or "": shown_name(param, context) for param in context.command.params}
@@ -108,48 +107,38 @@ def connection(given: dict[str, Any]) -> functools.partial[Connection]:
     return functools.partial(Connection, options, names)
 
 
-def source_options(
-    timeout: str, default: float | None = None, *, archive: bool = False
-) -> Callable[[Options], Options]:
+def source_options(timeout: str, default: float | None = None, *, archive: bool = False) -> Callable[[F], F]:
+    """Add the options that say what is followed, which :func:`source` takes up, and ``--timeout``."""
+    return _each(
+        connection_options(),
+        *([_archive_option] if archive else []),
+        redis_option(_FOLLOW_REDIS),
+        fleet_option,
+        seconds_option("--timeout", help=timeout, default=default),
+    )
+
+
+def source(given: dict[str, Any]) -> functools.partial[Any]:
     """
-    Add the options that say what is followed, and ``--timeout``.
+    Take the options of :func:`source_options` out of those that were given; return what checks them.
 
-    The function gets ``source``, which returns the :class:`Source` or raises a :class:`CommandError`.
+    That returns the :data:`Source` or raises a :class:`CommandError`. The variable of Redis counts with ``--name``
+    only.
     """
-
-    def decorate(function: Options) -> Options:
-        @functools.wraps(function)
-        def with_source(redis: str | None, fleet: str | None, archive: str | None = None, **given: Any) -> Any:
-            return function(source=_source(connection(given), redis, fleet, archive), **given)
-
-        return _each(
-            connection_options(),
-            *([_archive_option] if archive else []),
-            redis_option(_FOLLOW_REDIS),
-            fleet_option,
-            seconds_option("--timeout", help=timeout, default=default),
-        )(with_source)
-
-    return decorate
+    option, found = "", connection(given)
+    options, names = found.args
+    others = [names[name] for name, value in options.items() if value is not None and names[name].startswith("--")]
+    redis, fleet, archive = (given.pop(name, None) for name in ("redis", "fleet", "archive"))
+    if archive is not None:
+        option, found = "--archive", functools.partial(Archive, archive)
+    if fleet is not None or click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE:
+        others += [option] if option else []
+        option, found = "--redis", functools.partial(Fleet, redis, fleet)
+    if option and others:
+        raise CommandError(option, f"cannot be given together with {others[0]}", "give one of the two", USAGE)
+    return found
 
 
 def _each(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Return several options as one."""
     return lambda function: functools.reduce(lambda done, option: option(done), reversed(options), function)
-
-
-def _source(
-    service: functools.partial[Any], redis: str | None, fleet: str | None, archive: str | None
-) -> functools.partial[Any]:
-    """Return what makes the source. The variable of Redis counts with ``--name`` only."""
-    options, names = service.args
-    others = [names[name] for name, value in options.items() if value is not None and names[name].startswith("--")]
-    option, source = "", service
-    if archive is not None:
-        option, source = "--archive", functools.partial(Archive, archive)
-    if fleet is not None or click.get_current_context().get_parameter_source("redis") is ParameterSource.COMMANDLINE:
-        others += [option] if option else []
-        option, source = "--redis", functools.partial(Fleet, redis, fleet)
-    if option and others:
-        raise CommandError(option, f"cannot be given together with {others[0]}", "give one of the two", USAGE)
-    return source

@@ -41,10 +41,10 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
         warn("the configuration", f"{len(refused)} refused, {len(ignored)} ignored; the rest is complete")
     show = str if reveal else mask
     if form == "json":
-        put_json(words.configuration_json(picture.registry.environments.values(), picture.registry.filters, show))
-        return OK
-    for line in words.variables(picture.environments(), form) if form != "table" else _lines(picture, show):
-        put_line(line)
+        put_json(words.configuration_json(picture.registry, show))
+    else:
+        for line in _lines(picture, show) if form == "table" else words.variables(picture.environments(), form):
+            put_line(line)
     return OK
 
 

@@ -142,10 +142,8 @@ class _File:
         return True
 
     def _content(self, picture: Picture) -> str:
-        registry = picture.registry
         if self._form == "json":
-            document = configuration_json(registry.environments.values(), registry.filters, str)
-            return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+            return json.dumps(configuration_json(picture.registry, str), indent=2, ensure_ascii=False) + "\n"
         return "".join(f"{line}\n" for line in variables(picture.environments(), self._form))
 
 

@@ -18,7 +18,7 @@ from ..environments import EnvironmentParams
 from ..identifiers import mask
 from ..status import StreamState, StreamStatus
 from . import OK, words
-from .events import STATE_COLOURS, Call, Event, Picture, PlainLines, Remark, Stream, put_event
+from .events import STATE_COLOURS, VERBS, Call, Event, Picture, PlainLines, Remark, Stream, put_event
 from .output import harmless, held_errors, is_terminal, printable, put_line, reader_is_gone
 from .snapshot import table
 from .sources import Source
@@ -26,11 +26,6 @@ from .words import Show
 
 _LINGER = 8.0  # seconds that a deleted environment is still shown
 _FRESH = 4.0  # seconds for which a change stands out
-_CHANGES = {  # by the call, in a word and a colour
-    "add_environment": ("added", "green"),
-    "update_environment": ("updated", "yellow"),
-    "delete_environment": ("deleted", "red"),
-}
 _MOST_LOG_LINES = 4  # below the table
 
 
@@ -105,7 +100,7 @@ class Row:
     def line(self) -> tuple[EnvironmentParams, Text, str]:
         """Return it as a line of the table, with the last change, and the style of the line."""
         seconds = time.monotonic() - self.at
-        word, colour = _CHANGES[self.call]
+        word, colour = VERBS[self.call]
         change = Text(f"{word} {words.age(seconds)}", f"{colour} {'bold' if seconds < _FRESH else ''}")
         return self.params, change, "dim" if word == "deleted" else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..environments import AcceptedKey, EnvironmentParams, FilterParams, KeyRep,
 from ..frozen import FrozenDict
 from ..identifiers import MobileKey, SDKKey
 from ..messages import EnvironmentRep, ExpiringKeyRep, SDKKeyRep
+from ..ready_made.registry import EnvironmentRegistry
 from ..status import StreamState, StreamStatus
 from .output import printable, timestamp
 
@@ -219,19 +220,18 @@ def environment_json(params: EnvironmentParams, show: Show) -> dict[str, Any]:
         sdk_key=SDKKeyRep(SDKKey(show(params.sdk_key)), ending),
         default_ttl=params.ttl // timedelta(minutes=1),
         secure_mode=params.secure_mode,
-        sdk_keys=(*_key_reps(params.accepted_sdk_keys, show), *_key_reps(params.view_sdk_keys, show)),
-        mobile_keys=(*_key_reps(params.accepted_mobile_keys, show), *_key_reps(params.view_mobile_keys, show)),
+        sdk_keys=_key_reps(show, *params.accepted_sdk_keys, *params.view_sdk_keys),
+        mobile_keys=_key_reps(show, *params.accepted_mobile_keys, *params.view_mobile_keys),
         extra=FrozenDict(params.extra if show is str else dict.fromkeys(params.extra, "…")),
     )
-    fields = rep.to_json()
-    del fields["version"]
-    return fields
+    return {name: value for name, value in rep.to_json().items() if name != "version"}
 
 
-def _key_reps(keys: Iterable[AcceptedKey | ViewKey], show: Show) -> Iterator[KeyRep]:
-    for key in keys:
-        ends = _milliseconds(key.expiration) if key.expiration else None
-        yield KeyRep(key.name, show(key.value), ends, isinstance(key, ViewKey))
+def _key_reps(show: Show, *keys: AcceptedKey | ViewKey) -> tuple[KeyRep, ...]:
+    ends = [_milliseconds(key.expiration) if key.expiration else None for key in keys]
+    return tuple(
+        KeyRep(key.name, show(key.value), end, isinstance(key, ViewKey)) for key, end in zip(keys, ends, strict=True)
+    )
 
 
 def _milliseconds(instant: datetime) -> int:
@@ -243,14 +243,12 @@ def filter_json(params: FilterParams) -> dict[str, Any]:
     return {"projKey": params.proj_key, "key": params.key}
 
 
-def configuration_json(
-    environments: Iterable[EnvironmentParams], filters: Mapping[Any, FilterParams], show: Show
-) -> dict[str, Any]:
+def configuration_json(registry: EnvironmentRegistry, show: Show) -> dict[str, Any]:
     """Return a configuration as the ``data`` of a put has it; sorted, so that two of them can be compared."""
-    order = sorted(environments, key=lambda one: (one.identifiers.proj_key, one.identifiers.env_key, one.env_id))
+    order = sorted(registry, key=lambda one: (one.identifiers.proj_key, one.identifiers.env_key, one.env_id))
     return {
         "environments": {str(params.env_id): environment_json(params, show) for params in order},
-        "filters": {str(id): filter_json(filters[id]) for id in sorted(filters)},
+        "filters": {str(id): filter_json(params) for id, params in sorted(registry.filters.items())},
     }
 
 
