@@ -7,7 +7,6 @@ import math
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from datetime import datetime
 from functools import partialmethod
 from typing import Any
@@ -191,28 +190,25 @@ class Stream:
         Raises:
             CommandError: The stream has ended, because the key was rejected or for another reason.
         """
+        glance = time.monotonic() + _GLANCE
         while True:
-            over = self._end()  # before the events are taken, so that none of them is missed
-            patience = 0.0 if over else min(_GLANCE, deadline - time.monotonic())
-            yield from self._waiting(max(0.0, patience))
-            if over:
-                raise over
-            yield None
-            if time.monotonic() >= deadline and not self._events.qsize():
-                return
-
-    def _waiting(self, patience: float) -> Iterator[Event]:
-        """Wait for an event; yield it and all that have come meanwhile."""
-        with suppress(queue.Empty):
-            event = self._events.get(timeout=patience)
-            while True:
-                if isinstance(event, Remark):
-                    self.ignored.append(event.text)
-                elif isinstance(event, Call):
-                    event = self.picture.apply(event)
-                if not isinstance(event, Call) or self.picture.shows(event.before, event.argument):
-                    yield event
-                event = self._events.get_nowait()
+            over = self._end()  # before an event is taken, so that none is missed
+            try:
+                event = self._events.get(timeout=0.0 if over else max(0.0, min(glance, deadline) - time.monotonic()))
+            except queue.Empty:
+                if over:
+                    raise over from None
+                yield None
+                if time.monotonic() >= deadline:
+                    return
+                glance = time.monotonic() + _GLANCE
+                continue
+            if isinstance(event, Remark):
+                self.ignored.append(event.text)
+            elif isinstance(event, Call):
+                event = self.picture.apply(event)
+            if not isinstance(event, Call) or self.picture.shows(event.before, event.argument):
+                yield event
 
     def settle(self) -> StreamStatus:
         """Take events until everything received was handled; return the status, which has all refusals only then."""
