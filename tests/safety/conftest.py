@@ -56,15 +56,17 @@ def log() -> Iterator[LogWatch]:
 
 @pytest.fixture
 def follow(stack: ExitStack, recorder: Recorder) -> Follow:
-    """A function that follows a stream with short delays; its options are those of ``HTTPConfig``."""
+    """A function that follows a stream with short delays; its other options are those of ``HTTPConfig``."""
 
-    def follow(uri: str, *, key: str = KEY, handler: Any = recorder, **options: Any) -> StreamManager:
+    def follow(
+        uri: str, *, key: str = KEY, handler: Any = recorder, first_delay: float = 0.01, **options: Any
+    ) -> StreamManager:
         manager = StreamManager(
             key,
             uri,
             handler,
             HTTPConfig(**options),
-            initial_retry_delay=0.01,
+            initial_retry_delay=first_delay,
             retry_policy=RetryPolicy(max_delay=0.05, jitter=0.0),
         )
         stack.enter_context(manager)

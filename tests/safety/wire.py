@@ -11,7 +11,7 @@ from support.scripted_server import Item
 from autoconfig import StreamManager
 
 Follow = Callable[..., StreamManager]
-"""Follows a stream; the options are those of ``HTTPConfig``, and ``key`` and ``handler``."""
+"""Follows a stream; the options are those of ``HTTPConfig``, and ``key``, ``handler`` and ``first_delay``."""
 
 KEY = "rel-0a1b2c3d-4e5f-4061-8273-8495a6b7c8d9"
 EVENT_ID = "event-1"
