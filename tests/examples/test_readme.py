@@ -35,10 +35,10 @@ def test_the_first_prints_what_is_there_and_ends(start: Start, write: Callable[[
 
 def test_the_second_prints_every_change(start: Start, write: Callable[[str], str], service: Emulator) -> None:
     program = start(write(SECOND))
-    assert program.line("added") == "added Shop / Production sdk-…0ae7"
-    assert program.line("added") == "added Shop / Staging sdk-…d479"
+    assert program.line("added") == "added or changed Shop / Production sdk-…0ae7"
+    assert program.line("added") == "added or changed Shop / Staging sdk-…d479"
     service.set_environment(PRODUCTION)
-    assert program.line("updated") == "updated Shop / Production sdk-…0ae7"
+    assert program.line("changed") == "added or changed Shop / Production sdk-…0ae7"
     service.delete_environment(STAGING.env_id)
     assert program.line("deleted") == f"deleted {STAGING.env_id}"
     program.interrupt()
