@@ -88,7 +88,7 @@ def _started(
         service = Emulator(environments, filters, key=key, host=host, port=port)
         service.start()
         return service
-    except (socket.gaierror, ValueError) as error:
+    except (socket.gaierror, UnicodeError) as error:  # the latter of a name that IDNA cannot encode
         problem = f"cannot look up {printable(host)}: {getattr(error, 'strerror', 'not the name of a host')}"
         raise CommandError("--host", problem, "--host 127.0.0.1, or 0.0.0.0 for all addresses") from None
     except OSError as error:
