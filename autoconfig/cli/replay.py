@@ -76,11 +76,11 @@ def _replay(pieces: Iterable[bytes], player: Player, report: Report) -> None:
         if reader_is_gone():
             return
     for event in parser.feed(b"\n\n"):  # an event without an end is never delivered
-        report.show([Decision("ignored", "cut off by the end of the file: no empty line follows", event[0].decode())])
+        report.show([Decision("ignored", "cut off by the end of the file: no empty line follows", _name(event))])
 
 
 def _steps(event: ServerSentEvent, player: Player) -> Iterator[Step]:
-    name, data = event[0].decode("utf-8", "replace"), event[1]
+    name, data = _name(event), event[1]
     if name == RECONNECT_EVENT:
         yield Decision(name, _AGAIN, name)
     elif name not in _MESSAGES:
@@ -92,6 +92,10 @@ def _steps(event: ServerSentEvent, player: Player) -> Iterator[Step]:
             yield Decision("malformed", f"{error.reason}; {_AGAIN}", name)
         else:
             yield from player.play(message)
+
+
+def _name(event: ServerSentEvent) -> str:
+    return event[0].decode("utf-8", "replace")
 
 
 @attrs.frozen

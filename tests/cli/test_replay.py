@@ -141,6 +141,12 @@ def test_what_is_refused_is_named_and_the_rest_applied(replayed: Replayed) -> No
     )
 
 
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(replayed: Replayed) -> None:
+    code, lines, _ = replayed(b"event: a\xff\ndata: {}\n\nevent: b\xff\ndata: {")
+    assert code == 0
+    assert [line.partition(":")[0] for line in explanations(lines)] == ["a\ufffd", "b\ufffd"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b":heartbeat\n\n", b"{}"])
 def test_a_file_without_events_is_an_error(content: bytes, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "stream.sse").write_bytes(content)
