@@ -112,9 +112,9 @@ def _started() -> Emulator:
 def _play(stage: _Stage, service: Emulator, pause: float) -> str:
     """Play all acts, and check what reaches the handler; return in words what it knows then."""
     names = {"uri": "the demo's URI", "key": "the demo's key"}
-    way = {"uri": service.uri, "key": service.key, "key_file": None, "proxy": None, "ca_file": None}
+    source = Connection({"uri": service.uri, "key": service.key}, names)
     http = {"session_factory": _direct_session}
-    with Stream(Connection(way, names), http=http, initial_retry_delay=_RETRY_DELAY) as stream:
+    with Stream(source, http=http, initial_retry_delay=_RETRY_DELAY) as stream:
         for act in ACTS:
             stage.service(act.text)
             try:

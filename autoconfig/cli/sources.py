@@ -34,7 +34,7 @@ class Connection:
     The service, and the way there.
 
     Args:
-        options: The values of ``--uri``, ``--key``, ``--key-file``, ``--proxy`` and ``--ca-file``.
+        options: The values of ``--uri``, ``--key``, ``--key-file``, ``--proxy`` and ``--ca-file``, if they are given.
         names: Of each the option or variable that it comes from, for errors about it.
 
     Raises:
@@ -48,7 +48,7 @@ class Connection:
 
         self.uri, self.uri_name = options["uri"] or "", names["uri"]
         self.key, self.key_name, self._key_file = _key(options, names)
-        self.proxy, self.ca_file = options["proxy"], options["ca_file"]
+        self.proxy, self.ca_file = options.get("proxy"), options.get("ca_file")
         self.name = shown_uri(self.uri)
         with _explained(self.uri_name, f"give a URI such as {DEFAULT_URI}"):
             check_url("uri", self.uri)
@@ -71,8 +71,8 @@ class Connection:
 
 def _key(options: Options, names: Mapping[str, str]) -> tuple[str, str, Path | None]:
     """Return the key, where it comes from, and its file if that is to be read again."""
-    key, file = options["key"], options["key_file"]
-    by_option = [name for name in ("key", "key_file") if options[name] is not None and names[name].startswith("--")]
+    key, file = options.get("key"), options.get("key_file")
+    by_option = [name for name in ("key", "key_file") if options.get(name) is not None and names[name].startswith("--")]
     if len(by_option) == 2:
         raise CommandError("--key-file", "cannot be given together with --key", "give one of the two", USAGE)
     if key is not None and by_option != ["key_file"]:

@@ -26,9 +26,7 @@ ERROR = ErrorInfo(ErrorKind.NETWORK_ERROR, "the service ended the stream", NOW -
 
 
 def connection(uri: str) -> Connection:
-    return Connection(
-        {"uri": uri, "key": "rel-x", "key_file": None, "proxy": None, "ca_file": None}, {"uri": "--uri", "key": "--key"}
-    )
+    return Connection({"uri": uri, "key": "rel-x"}, {"uri": "--uri", "key": "--key"})
 
 
 def test_every_method_of_a_handler_becomes_a_value() -> None:
