@@ -85,12 +85,9 @@ def describe(error: BaseException) -> str:
     PySocks.
     """
     chain = _chain(error)
+    proxy = any(isinstance(one, requests.exceptions.ProxyError) or type(one).__module__ == "socks" for one in chain)
     known = [str(one) for one in chain if isinstance(one, ExplainedError | BadKeyError)]
-    return "cannot use the proxy: " * any(map(_is_of_a_proxy, chain)) + (known or [_describe_chain(chain)])[0]
-
-
-def _is_of_a_proxy(error: BaseException) -> bool:
-    return isinstance(error, requests.exceptions.ProxyError) or type(error).__module__ == "socks"
+    return "cannot use the proxy: " * proxy + (known or [_describe_chain(chain)])[0]
 
 
 def _describe_chain(chain: list[BaseException]) -> str:
@@ -130,13 +127,10 @@ def _joined(subject: str, words: str | None) -> str:
 def _chain(error: BaseException) -> list[BaseException]:
     """Return the error and the errors that led to it: its cause, context or urllib3's ``reason``, and theirs."""
     chain = [error]
-    while True:
-        candidates = [getattr(error, "reason", None), error.__cause__, error.__context__, *error.args]
-        inner = next((one for one in candidates if isinstance(one, BaseException) and one not in chain), None)
-        if inner is None:
-            return chain
-        chain.append(inner)
-        error = inner
+    for outer in chain:  # which grows meanwhile
+        candidates = [getattr(outer, "reason", None), outer.__cause__, outer.__context__, *outer.args]
+        chain += [one for one in candidates if isinstance(one, BaseException) and one not in chain][:1]
+    return chain
 
 
 class RefusedMessageError(MalformedMessageError):

@@ -78,11 +78,10 @@ class TLSContexts:
 
 
 def _version(path: str) -> object:
-    try:
+    with suppress(OSError):
         found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+        return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+    return None
 
 
 def _make_context(
