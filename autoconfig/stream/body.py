@@ -101,7 +101,7 @@ class Answer(HTTPResponse):
 
     Args:
         sock: The connection.
-        deadline: When to give up reading.
+        deadline: When to give up reading. Its time starts again here: connecting and TLS have their own.
         arguments: As for the base class.
         options: As for the base class.
     """
