@@ -66,7 +66,7 @@ def test_the_changelog_has_the_version_or_unreleased_changes() -> None:
 
 
 def test_the_description_for_a_package_index_has_no_link_that_leads_nowhere_there() -> None:
-    description = metadata.metadata("ld-autoconfig").json["description"]
+    description = str(metadata.metadata("ld-autoconfig").json["description"])
     assert "# autoconfig\n" in description
     assert "The fixtures are part of the package." in description  # a link's words stay
     assert [link for link in re.findall(r"\]\(([^)]*)\)", description) if not link.startswith("https:")] == []
