@@ -29,7 +29,8 @@ def test_it_waits_for_the_first_answer_that_is_a_stream() -> None:
         [{"status": 404}],
         [],
     ]
-    with ScriptedServer(script) as server, managed(server.url) as manager:
+    # The delay after a 404 is 300 times the first one.
+    with ScriptedServer(script) as server, managed(server.url, initial_retry_delay=0.001) as manager:
         assert manager.start().result(30) is None
         assert len(server.requests) == 4
 

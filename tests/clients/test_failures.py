@@ -117,6 +117,7 @@ def test_a_new_key_does_not_wait_for_the_delay_of_the_old_one(
     wait_for_state(pool, "1", ClientState.WORKING)
 
 
+@pytest.mark.usefixtures("quick_refusals")
 def test_jitter_shortens_the_delay(
     make_pool: MakePool, flags: FlagService, delays: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
