@@ -102,7 +102,10 @@ def test_no_filter_loses_anything(rep: FilterRep) -> None:
 
 
 @settings(deadline=None)
-@given(st.dictionaries(wire_forms.TEXT, wire_forms.ENVIRONMENTS), st.dictionaries(wire_forms.TEXT, wire_forms.FILTERS))
+@given(
+    st.dictionaries(wire_forms.TEXT, wire_forms.ENVIRONMENTS, max_size=4),
+    st.dictionaries(wire_forms.TEXT, wire_forms.FILTERS, max_size=4),
+)
 def test_no_put_loses_anything(environments: dict[str, Any], filters: dict[str, Any]) -> None:
     """Of what can be used."""
     content = PutContent({id: wire_forms.named(id, rep) for id, rep in environments.items()}, filters)
