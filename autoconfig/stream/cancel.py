@@ -56,7 +56,7 @@ class CancelToken:
             original: The socket, or the descriptor of one that belongs to somebody else. The former is closed by
                 :meth:`release`, unless a TLS socket has taken it over.
         """
-        if isinstance(original, socket.socket):
+        if not isinstance(original, int):  # PySocks' class may be older than what gevent made of socket.socket
             self._owned.append(original)
             original = original.fileno()
         watched = _Watched(original)

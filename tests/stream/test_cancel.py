@@ -136,6 +136,21 @@ def test_a_socket_that_is_not_connected_may_be_watched() -> None:
         token.release()
 
 
+def test_a_socket_may_be_older_than_the_class_that_a_package_put_in_place(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gevent puts one there, and PySocks may have been imported before."""
+    ours, theirs = pair
+    token = CancelToken()
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", type("Green", (socket.socket,), {}))
+        token.watch(ours)
+    token.cancel()
+    assert theirs.recv(1) == b""
+    token.close()
+    assert ours.fileno() == -1
+
+
 def test_a_released_socket_is_not_interrupted(pair: Pair) -> None:
     """The attempt was over before, and its owner may do with it what it likes."""
     ours, theirs = pair
