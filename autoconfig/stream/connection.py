@@ -237,8 +237,10 @@ def _listed(response: requests.Response, name: str) -> list[str]:
 
 def _locations(response: requests.Response) -> set[str]:
     """Return where a redirect leads; an answer may say so several times."""
-    headers = HTTPHeaderDict(getattr(response.raw, "headers", response.headers))
-    return {one.strip() for one in headers.getlist("Location")}  # http.client leaves the spaces at the end
+    headers = getattr(response.raw, "headers", None)
+    found = headers.getlist("Location") if isinstance(headers, HTTPHeaderDict) else []
+    # An adapter of the user's own may say so in the answer alone. http.client leaves the spaces at the end.
+    return {one.strip() for one in found or [response.headers["Location"]]}
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

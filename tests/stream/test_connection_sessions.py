@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Iterator
+from http.client import HTTPMessage
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from stream.connecting import KEY, WatchfulToken, connector, read, read_from
 from support.raw_server import RawServer, Step, answer, redirect
+from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from autoconfig.exceptions import ConnectionFailedError, StreamEndedError, UnexpectedStatusError
 
@@ -56,6 +59,23 @@ class CountingAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         self.targets.append(request.path_url)
         return super().send(request, *arguments, **options)
+
+
+class OfflineAdapter(HTTPAdapter):
+    """An adapter that answers by itself, first with a redirect, which the headers of the body need not tell of."""
+
+    def __init__(self, headers: Any) -> None:
+        super().__init__()
+        self._headers = headers
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        response = requests.Response()
+        response.request = request
+        response.raw = HTTPResponse(io.BytesIO(LINE), preload_content=False)
+        response.raw.headers = self._headers
+        response.status_code = 200 if request.path_url == "/elsewhere" else 302
+        response.headers.update({"Location": "/elsewhere", "Content-Type": "text/event-stream"})
+        return response
 
 
 def with_adapter(adapter: HTTPAdapter) -> requests.Session:
@@ -123,6 +143,11 @@ def test_an_adapter_of_its_own_is_used() -> None:
     with RawServer(STREAM) as server:
         assert read(server.url, 1, session_factory=lambda: with_adapter(adapter)) == LINE
         assert adapter.targets == server.targets
+
+
+@pytest.mark.parametrize("headers", [HTTPHeaderDict(), HTTPMessage(), {}])
+def test_an_own_adapter_may_tell_of_a_redirect_in_the_answer_alone(headers: Any) -> None:
+    assert read("http://stream.example", 1, session_factory=lambda: with_adapter(OfflineAdapter(headers))) == LINE
 
 
 def test_the_answer_that_came_through_an_own_adapter_can_be_interrupted() -> None:
