@@ -65,7 +65,7 @@ def pieces(raw: Any, deadline: Deadline, token: CancelToken, endless: bool) -> I
 
     Args:
         raw: The response, as urllib3 has it.
-        deadline: Is renewed at each complete line.
+        deadline: Is renewed at each complete line; in a file, whenever something comes.
         token: Ends it.
         endless: Whether the body has no regular end.
 
@@ -81,9 +81,10 @@ def pieces(raw: Any, deadline: Deadline, token: CancelToken, endless: bool) -> I
             piece = read(READ)
         except Exception as error:  # urllib3's, http.client's, OSError, ValueError, AttributeError
             reason = describe(error)
-        # A few bytes are no sign of life: a dead stream may trickle. Many are: a large event on a slow line.
+        # A few bytes are no sign of life: a dead stream may trickle. Many are: a large event on a slow line. A file has
+        # no lines, and ends some time.
         unfinished += len(piece)
-        if b"\n" in piece or b"\r" in piece or unfinished >= READ:
+        if not endless or b"\n" in piece or b"\r" in piece or unfinished >= READ:
             deadline.renew()
             unfinished = 0
         elif time.monotonic() >= deadline.at:

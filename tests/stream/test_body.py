@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream.connecting import promptly
 
-from autoconfig.stream.body import ChunkedBody, Deadline, SocketReader
+from autoconfig.exceptions import StreamEndedError
+from autoconfig.stream.body import ChunkedBody, Deadline, SocketReader, pieces
+from autoconfig.stream.cancel import CancelToken
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -131,8 +133,8 @@ def test_an_end_inside_the_body_is_none(chunks: list[bytes], place: int) -> None
 )
 def test_what_is_no_size_ends_it_at_once(wrong: bytes) -> None:
     """Without waiting for more; http.client would take some of these for sizes."""
-    for pieces in [wrong], [wrong[at : at + 1] for at in range(len(wrong))]:
-        body = body_of(*pieces, b"1\r\nx")
+    for parts in [wrong], [wrong[at : at + 1] for at in range(len(wrong))]:
+        body = body_of(*parts, b"1\r\nx")
         with pytest.raises(IncompleteRead):
             contents(body)
 
@@ -229,3 +231,21 @@ def test_a_timeout_that_was_shortened_is_not_the_next_reads(ends: tuple[Counting
         assert reads.read(10) == b"x"
         writer.join()
     assert ours.gettimeout() == pytest.approx(60.0, abs=1.0)
+
+
+def test_a_file_may_come_slowly_without_any_line() -> None:
+    """All of it is progress; of an event stream, lines are."""
+    parts = [b"x", b"x", b""]
+    raw = SimpleNamespace(read1=lambda size, decode_content: parts.pop(0))
+    assert list(pieces(raw, Deadline(0.0), CancelToken(), endless=False)) == [b"x", b"x"]
+    parts = [b"x"]
+    with pytest.raises(StreamEndedError, match="no complete line"):
+        list(pieces(raw, Deadline(0.0), CancelToken(), endless=True))
+
+
+def test_a_file_that_stops_coming_is_not_said_to_lack_lines() -> None:
+    def stop(size: int, decode_content: bool) -> bytes:
+        raise TimeoutError
+
+    with pytest.raises(StreamEndedError, match="nothing was received in time"):
+        list(pieces(SimpleNamespace(read1=stop), Deadline(0.0), CancelToken(), endless=False))
