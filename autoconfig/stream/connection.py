@@ -174,6 +174,8 @@ class Connector:
         session.cert = None
         session.headers = requests.utils.default_headers()
         session.params = {}
+        with suppress(KeyError):
+            session.cookies.clear("")  # those without a domain, which would go to every host
         self._contexts.own = None
 
 

@@ -202,11 +202,14 @@ def test_nothing_of_a_session_of_the_users_goes_to_another_origin() -> None:
         session.auth = ("user", "word")
         session.headers["X-Tenant"] = "north"
         session.params = {"tenant": "north"}
+        session.cookies.set("tenant", "north")
         return session
 
     with RawServer(STREAM) as other, RawServer([redirect(f"{other.url}/there")]) as server:
         assert read(server.url, 1, session_factory=make) == LINE
         assert "tenant=north" in server.targets[0]
         assert server.requests[0].headers["x-tenant"] == "north"
+        assert server.requests[0].headers["cookie"] == "tenant=north"
         assert other.targets == ["/there"]
         assert sent_secrets(other) == [set()]
+        assert "cookie" not in other.requests[0].headers
