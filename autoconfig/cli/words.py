@@ -76,12 +76,12 @@ def moment(instant: datetime) -> str:
 
 def duration(seconds: float, units: int = 2) -> str:
     """Return a length of time in its largest units; ``""`` for less than a second."""
-    rest, parts = int(seconds), []
+    rest, parts = int(abs(seconds)), []
     for size, unit in (86400, "d"), (3600, "h"), (60, "min"), (1, "s"):
         parts.append(f"{rest // size} {unit}" if rest >= size else "")
         rest %= size
     largest = next((place for place, part in enumerate(parts) if part), 0)
-    return " ".join(filter(None, parts[largest : largest + units]))
+    return "-" * (seconds <= -1) + " ".join(filter(None, parts[largest : largest + units]))
 
 
 def age(seconds: float) -> str:

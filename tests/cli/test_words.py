@@ -84,6 +84,7 @@ def test_a_new_environment_in_words() -> None:
         ({"env_name": ""}, ["name Production → none"]),
         ({"proj_key": "store", "env_key": "live"}, ["key production → live", "project key shop → store"]),
         ({"default_ttl": 5}, ["TTL none → 5 min"]),
+        ({"default_ttl": -5}, ["TTL none → -5 min"]),
         ({"secure_mode": True}, ["secure mode off → on"]),
         ({"env_name": "a\x1b[2J\n"}, ["name Production → a\\x1b[2J\\n"]),
         (
@@ -149,9 +150,20 @@ def test_a_status_in_json() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, ""), (59, "59 s"), (60, "1 min"), (3725, "1 h 2 min"), (86400, "1 d"), (86460, "1 d"), (90061, "1 d 1 h")],
+    [
+        (0, ""),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3725, "1 h 2 min"),
+        (86400, "1 d"),
+        (86460, "1 d"),
+        (90061, "1 d 1 h"),
+        (-300, "-5 min"),
+        (-90061, "-1 d 1 h"),
+        (-0.5, ""),
+    ],
 )
-def test_durations(seconds: int, words: str) -> None:
+def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
@@ -164,7 +176,7 @@ def test_ages(seconds: float, words: str) -> None:
 
 def test_the_ends_of_time_have_words() -> None:
     assert duration(timedelta.max.total_seconds())
-    assert duration(timedelta.min.total_seconds()) == ""
+    assert duration(timedelta.min.total_seconds()).startswith("-")
     assert moment(datetime.max.replace(tzinfo=timezone.utc)).startswith("9999-12-31")
 
 
