@@ -51,9 +51,13 @@ _STRICT = (
     "it issued anew, with critical basicConstraints, keyUsage and key identifiers. Giving the same CA again does not "
     "help; a program may give HTTPConfig an ssl_context without VERIFY_X509_STRICT."
 )
-# By OpenSSL's numbers. Those from 79 to 94 are for certificates that break RFC 5280.
-_DISTRUST_FIXES = {9: _CLOCK, 10: _CLOCK, 18: _SELF_SIGNED, 62: _WRONG_HOST, 64: _WRONG_HOST}
-_DISTRUST_FIXES |= dict.fromkeys(range(79, 95), _STRICT)
+_NO_CA = (
+    "A certificate that is not marked as a CA's has issued another one. Have it issued anew, with critical "
+    "basicConstraints; Python 3.13 and newer insist on the mark in old root certificates too."
+)
+# By OpenSSL's numbers. Those from 80 to 94 are for certificates that break RFC 5280 in what only strictness refuses.
+_DISTRUST_FIXES = {9: _CLOCK, 10: _CLOCK, 18: _SELF_SIGNED, 62: _WRONG_HOST, 64: _WRONG_HOST, 79: _NO_CA}
+_DISTRUST_FIXES |= dict.fromkeys(range(80, 95), _STRICT)
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # in the order in which requests looks at them
 _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 _REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # http.client's words

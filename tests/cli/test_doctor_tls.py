@@ -135,13 +135,31 @@ def test_a_ca_that_only_strict_pythons_refuse(
     assert "Python 3.13" not in found["tls"]["fix"]
 
 
-def write_lax_authority(directory: Path, *, self_signed: bool = False) -> Path:
+def test_a_ca_that_is_none(examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python refuses it, so it is no matter of strictness."""
+    real = doctor_network._trusting
+
+    def lax(ca_file: str | None) -> tuple[ssl.SSLContext, str]:
+        context, named = real(ca_file)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return context, named
+
+    monkeypatch.setattr(doctor_network, "_trusting", lax)
+    folder = write_lax_authority(tmp_path, is_ca=False)
+    with Emulator(demo.ENVIRONMENTS, certificate=(folder / "server.pem", folder / "server.pem")) as service:
+        code, found = examine(*at(service), "--ca-file", str(folder / "ca.pem"))
+    assert (code, failed(found)) == (1, ("tls", "not trusted: invalid CA certificate; issued by Lax CA"))
+    assert found["tls"]["fix"].startswith("A certificate that is not marked as a CA's has issued another one.")
+
+
+def write_lax_authority(directory: Path, *, self_signed: bool = False, is_ca: bool = True) -> Path:
     """
     Write a CA without critical basicConstraints and without key identifiers, and a certificate that it issued.
 
     Args:
         directory: Where to.
         self_signed: The certificate is signed with its own key instead.
+        is_ca: Whether the CA is marked as one.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -164,7 +182,7 @@ def write_lax_authority(directory: Path, *, self_signed: bool = False) -> Path:
         return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    (directory / "ca.pem").write_bytes(certificate("Lax CA", "Lax CA", root, root, ca=True))
+    (directory / "ca.pem").write_bytes(certificate("Lax CA", "Lax CA", root, root, ca=is_ca))
     issuer = ("127.0.0.1", key, key) if self_signed else ("Lax CA", key, root)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
