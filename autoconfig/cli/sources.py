@@ -56,8 +56,10 @@ class Connection:
             check_header_value("key", self.key)
         with _explained("--proxy", "give one such as http://proxy.example.com:3128"):
             HTTPConfig(proxy_url=self.proxy)
-        with _explained("--ca-file", "give a file of CA certificates (PEM)"):
-            HTTPConfig(ca_certs=self.ca_file)
+        if self.ca_file is not None and not os.access(self.ca_file, os.R_OK):
+            # The path is not shown: it may be a key in the wrong place.
+            problem = "the file does not exist or cannot be read"
+            raise CommandError("--ca-file", problem, "give a file of CA certificates (PEM)", USAGE)
 
     def manager(self, handler: MessageHandler, **settings: Any) -> StreamManager:
         """Return a manager; a key's file is read again at each attempt to connect."""

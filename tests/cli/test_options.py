@@ -75,7 +75,7 @@ def test_the_help_names_the_environment_variables(command: str, capsys: pytest.C
         (["watch", "--key", KEY, "--proxy", "proxy:8080"], "--proxy", "must be"),
         (["watch", "--key", KEY, "--proxy", "socks9://proxy:1080"], "--proxy", "must be"),
         (["watch", "--key", KEY, "--proxy", "socks5h://"], "--proxy", "must be"),
-        (["watch", "--key", KEY, "--ca-file", "nowhere.pem"], "--ca-file", "there is no file 'nowhere.pem'"),
+        (["watch", "--key", KEY, "--ca-file", "nowhere.pem"], "--ca-file", "the file does not exist or cannot"),
         (["watch", "--key-file", "nowhere"], "--key-file", "cannot read the file: No such file or directory"),
         (["watch", "--key-file", "."], "--key-file", "cannot read the file: Is a directory"),
         (["watch", "--key", KEY, "--key-file", "x"], "--key-file", "cannot be given together with --key"),
