@@ -40,7 +40,18 @@ DEFAULT_INTERVAL = 4  # seconds: time to read what has changed
 _COMPLETE = "_AUTOCONFIG_COMPLETE"
 
 
+class _Command(click.Command):
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or context  # click leaves it out where a value is missing, or one too many
+            raise
+
+
 class _Group(click.Group):
+    command_class = _Command
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -95,7 +95,7 @@ def test_the_help_names_the_environment_variables(command: str, capsys: pytest.C
         (["emulate", "--port", "-1"], "--port", "must be a port"),
         (["emulate", "--port"], "--port", "needs a value"),
         (["emulate", "--interval", "0"], "--interval", "must be"),
-        (["emulate", "--key", "ключ"], "--key", "must be printable ASCII"),
+        (["emulate", "--key", "ключ"], "--key", "must be printable ASCII, with no line break and no space at"),
         (["emulate", "--interval", "2", "x.json"], "--interval", "is for the built-in story"),
         (["emulate", "nowhere.json"], "nowhere.json", "No such file or directory"),
     ],
@@ -135,6 +135,11 @@ def test_a_key_in_the_wrong_place_is_not_shown(arguments: list[str], capsys: pyt
 def test_what_was_meant_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  try: autoconfig watch\n" in refused(capsys, "wacth")
     assert "  try: --json\n" in refused(capsys, "watch", "--key", KEY, "--jsn")
+
+
+@pytest.mark.parametrize("arguments", [["--port"], ["--reveal=1"], ["--port", "x"], ["x", "y"]])
+def test_the_help_of_the_command_is_offered(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "  try: autoconfig emulate --help\n" in refused(capsys, "emulate", *arguments)
 
 
 def test_the_variable_that_is_wrong_is_named(
