@@ -42,7 +42,7 @@ def _header(text: str) -> str:
 FILE = click.Path(readable=False)  # for completion: whether it can be read is seen where it is opened
 SECONDS = _value("must be a number of seconds above zero", lambda given: check_seconds("the value", float(given)))
 PORT = _value("must be a port from 0 to 65535", lambda given: range(65536).index(int(given)))
-HEADER = _value("must be printable ASCII without spaces", _header)
+HEADER = _value("must be printable ASCII, with no line break and no space at either end", _header)
 
 
 def shown_name(param: click.Parameter, context: click.Context | None) -> str:
