@@ -27,7 +27,7 @@ from .output import CommandError, clock, harmless, host_port, printable, put_lin
 from .words import counted, totals
 
 _CONNECTED = 200  # the status of an answer that is a stream
-_GLANCE = 0.1  # seconds between two looks at the file; also how late a line about a client may come
+_GLANCE = 0.1  # seconds between two looks at the file, at most; also how late a line about a client may come
 # The version of items that have none. It grows from run to run, so that clients of an earlier run take the items for
 # newer, and not for old messages.
 _VERSION = time.time_ns() // 1_000_000
@@ -75,7 +75,7 @@ def run(*, file: str | None, host: str, port: int, key: str | None, interval: fl
     try:
         _announce(service, name, secret=key is not None and not reveal)
         changes = tell_story(service, interval) if path is None else follow_file(path, service, seen)
-        return _print_lines(guests(service), changes)
+        return _print_lines(min(_GLANCE, interval), guests(service), changes)
     finally:
         service.close()
 
@@ -106,14 +106,14 @@ def _announce(service: Emulator, name: str, *, secret: bool) -> None:
     put_line(f"Follow it in a second terminal:\n  {follow}\n")
 
 
-def _print_lines(*sources: Iterator[str | None]) -> int:
+def _print_lines(glance: float, *sources: Iterator[str | None]) -> int:
     """Print what the sources yield, as long as somebody reads it; ``None`` says that there is nothing more for now."""
     pause = threading.Event()
     while not reader_is_gone():
         for source in sources:
             for text in iter(source.__next__, None):
                 put_line(f"{clock()}  {text}")
-        pause.wait(_GLANCE)
+        pause.wait(glance)
     return OK
 
 

@@ -21,7 +21,7 @@ from support.addresses import free_port
 from support.recorder import Recorder
 
 from autoconfig import StreamManager
-from autoconfig.cli import main
+from autoconfig.cli import emulate, main
 from autoconfig.cli.emulate import STORY, follow_file, guests, load, signature
 from autoconfig.testing import DEMO_KEY, Emulator
 
@@ -69,6 +69,22 @@ def test_plays_the_story(start: Start) -> None:
     running.process.send_signal(signal.SIGINT)
     assert running.ended() == 130
     assert running.stderr == ""
+
+
+def test_a_short_interval_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be shorter than the time between two looks at a file."""
+    lines: list[str] = []
+
+    def note(text: str) -> None:
+        lines.append(text)
+        if "deletes the payload filter" in text:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(emulate, "_GLANCE", 3600.0)
+    monkeypatch.setattr(emulate, "put_line", note)
+    with pytest.raises(KeyboardInterrupt):
+        emulate.run(file=None, host="127.0.0.1", port=0, key=None, interval=0.001, reveal=False)
+    assert "renames Shop / Staging to QA" in "".join(lines)
 
 
 def test_every_change_of_the_story_can_be_made_again_and_again(service: Emulator) -> None:
