@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import posixpath
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -199,6 +200,8 @@ def _explained(prefix: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except BaseException as error:  # SystemExit, too
+        if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C, for example: in this thread, signals are handled
         reason = describe(error)
     # Raised here, so that it holds no reference to that error, which may know the request and with it the key.
     raise ConnectionFailedError(prefix + reason)

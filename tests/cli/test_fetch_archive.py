@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.server
 import os
+import signal
+import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cli.findings import DEADLINE
 from support.archives import archive_bytes, archive_files
 from support.samples import service_environment
 
@@ -142,3 +146,20 @@ def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(StreamError):
         fetch_archive(KEY, tmp_path / "a", uri="http://127.0.0.1:9")
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it(number: int, code: int, start: Callable[..., Any], tmp_path: Path) -> None:
+    """Also while it waits for an answer; and it leaves nothing behind."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(DEADLINE)
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        running = start("fetch-archive", "--uri", uri, "--key", KEY, "--output", str(tmp_path / "archive"))
+        connection = silent.accept()[0]
+        with connection:
+            connection.settimeout(DEADLINE)
+            assert connection.recv(1)
+            running.process.send_signal(number)
+            assert running.ended() == code
+    assert running.stderr == ""
+    assert os.listdir(tmp_path) == []
