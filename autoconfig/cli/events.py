@@ -212,8 +212,8 @@ class Stream:
 
     def settle(self) -> StreamStatus:
         """Take events until everything received was handled; return the status, which has all refusals only then."""
-        for _ in self.events(time.monotonic() + _SETTLE):
-            if not self.manager.status.queued_batches:
+        for event in self.events(time.monotonic() + _SETTLE):
+            if event is None and not self.manager.status.queued_batches:
                 break
         return self.manager.status
 

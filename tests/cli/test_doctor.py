@@ -221,6 +221,14 @@ def test_a_put_of_which_nothing_is_usable_is_a_failure(answer: bytes, reason: st
     assert reason in found["first put"]["text"]
 
 
+def test_what_comes_after_the_put_does_not_spoil_it(examine: Examine) -> None:
+    """Its calls may come after the error, which another thread reports."""
+    with PlainService(put(environment("oak", "Oak")) + event("put", "nothing")) as service:
+        code, found = examine("--uri", service.uri, "--key", KEY)
+    assert (code, found["first put"]["state"]) == (0, "ok")
+    assert found["first put"]["text"].startswith("1 environment, 0 filters")
+
+
 def test_what_is_refused_or_ignored_is_counted_and_named(examine: Examine) -> None:
     content = {"oak": environment("oak", "Oak"), "ash": BAD, "fir": environment("fir2", "Fir")}
     with PlainService(event("put", {"path": "/", "data": {"environments": content}})) as service:

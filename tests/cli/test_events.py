@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from cli.findings import DEADLINE
 from cli.plain_service import PlainService, environment, event, put
 from msgspec.structs import replace
 
@@ -104,6 +105,13 @@ def test_a_stream_hands_on_calls_states_and_remarks() -> None:
     assert stream.ignored == ["Ignored environment 'fir2', which came as 'fir'"]
     assert [one.name for one in found if isinstance(one, Call)] == ["add_environment", "received_all_environments"]
     assert [one.state for one in found if isinstance(one, StreamStatus)] == [StreamState.VALID]
+
+
+def test_a_settled_stream_has_taken_all_that_came() -> None:
+    with PlainService(put(environment("oak", "Oak"))) as service, Stream(connection(service.uri)) as stream:
+        stream.manager.wait_until_ready(DEADLINE)
+        stream.settle()
+        assert stream.picture.registry.is_ready
 
 
 def test_events_end_at_a_deadline() -> None:
