@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
-from msgspec import inspect
+from msgspec.inspect import AnyType, DictType, StructType, Type, UnionType, VarTupleType, type_info
 
 from .frozen import FrozenDict, FrozenList
 
@@ -115,46 +115,43 @@ def convert(document: Any, cls: type[T]) -> T:
     raise ValueError(reason)
 
 
-_type_of = cache(inspect.type_info)
+_type_of = cache(type_info)
 
 
 @cache
-def _fields(cls: type[msgspec.Struct]) -> dict[str, tuple[str, inspect.Type]]:
+def _fields(cls: type[msgspec.Struct]) -> dict[str, tuple[str, Type]]:
     """Return the exact name and the type of each field, by its name on the wire as it is and in lower case."""
     found = {}
     for field in getattr(_type_of(cls), "fields", ()):
         if field.name != "extra":
-            kind = field.type.types[0] if isinstance(field.type, inspect.UnionType) else field.type  # the rest is null
+            kind = field.type.types[0] if isinstance(field.type, UnionType) else field.type  # the rest is null
             found[field.encode_name] = found[field.encode_name.lower()] = field.encode_name, kind
     return found
 
 
-def _exact(value: Any, kind: inspect.Type, extra: dict[str, Any] | None = None) -> Any:
+def _exact(value: Any, kind: Type, extra: dict[str, Any] | None = None) -> Any:
     """Return a value with the names that msgspec expects in a value of this type; put unknown fields into ``extra``."""
-    if isinstance(kind, inspect.StructType) and (value is None or isinstance(value, _OBJECTS)):
-        return _exact_members(value or {}, kind.cls, {} if extra is None else extra)
-    if isinstance(kind, inspect.DictType) and isinstance(value, _OBJECTS):
-        return {name: _exact(one, kind.value_type) for name, one in _items(value)}
-    if isinstance(kind, inspect.VarTupleType) and isinstance(value, list | tuple):
+    if isinstance(kind, StructType) and (value is None or isinstance(value, _OBJECTS)):
+        fields = _fields(kind.cls)
+        found: dict[str, Any] = {}
+        for name, member in _items(value or {}):
+            field = fields.get(name) or (fields.get(name.lower()) if name.isascii() else None)
+            if field is None:
+                if extra is not None:
+                    extra[name] = member
+            elif isinstance(member, _CONTAINERS):
+                found[field[0]] = _exact(member, field[1])
+            elif member is None and not isinstance(field[1], AnyType):
+                found.pop(field[0], None)
+            else:
+                found[field[0]] = member
+        return found
+    if isinstance(kind, VarTupleType) and isinstance(value, list | tuple):
         # An object is not an array, even without members.
         return dict(value) if isinstance(value, Members) else [_exact(one, kind.item_type) for one in value]
+    if isinstance(kind, DictType) and isinstance(value, _OBJECTS):
+        return {name: _exact(one, kind.value_type) for name, one in _items(value)}
     return value  # if it is of the wrong type, msgspec will say so
-
-
-def _exact_members(value: dict[str, Any] | Members, cls: type[msgspec.Struct], extra: dict[str, Any]) -> dict[str, Any]:
-    fields = _fields(cls)
-    found: dict[str, Any] = {}
-    for name, member in _items(value):
-        field = fields.get(name) or (fields.get(name.lower()) if name.isascii() else None)
-        if field is None:
-            extra[name] = member
-        elif isinstance(member, _CONTAINERS):
-            found[field[0]] = _exact(member, field[1])
-        elif member is None and not isinstance(field[1], inspect.AnyType):
-            found.pop(field[0], None)
-        else:
-            found[field[0]] = member
-    return found
 
 
 def _items(document: dict[str, Any] | Members) -> Iterable[tuple[str, Any]]:
