@@ -38,7 +38,7 @@ class BadArchiveError(MalformedMessageError):
         super().__init__(PUT_EVENT, reason)
         self.args = (f"cannot use the archive: {reason}",)
 
-    def __reduce__(self) -> tuple[type[BadArchiveError], tuple[str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[BadArchiveError], tuple[str]]:  # type: ignore[override]  # a narrower type
         return type(self), (self.reason,)
 
 
@@ -92,7 +92,7 @@ def _unpack(file: IO[bytes], spool: IO[bytes], cancelled: Callable[[], bool]) ->
     unpacked = gzip.GzipFile(fileobj=file) if compressed else file
     places: dict[str, _Place] = {}
     # tarfile only calls read(), seek() and tell().
-    with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as tar:  # type: ignore[call-overload]  # it only reads
         for number, member in enumerate(iter(tar.next, None)):
             tar.members.clear()  # else tarfile would keep them all
             _check_cancelled(cancelled)

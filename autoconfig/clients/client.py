@@ -76,7 +76,7 @@ class Client:
         The stream of a client that is closed while it connects may run for ever. So the client is closed again each
         second while its stream runs and ``again()`` is true.
         """
-        self.sdk.close()  # type: ignore[no-untyped-call]
+        self.sdk.close()  # type: ignore[no-untyped-call]  # the SDK does not type it
         for _ in range(_CLOSINGS):
             stream = self._stream()
             if stream is None:
@@ -84,7 +84,7 @@ class Client:
             stream.join(_AGAIN)
             if not stream.is_alive():
                 return
-            self.sdk.close()  # type: ignore[no-untyped-call]
+            self.sdk.close()  # type: ignore[no-untyped-call]  # the SDK does not type it
             if not again():
                 return
 
