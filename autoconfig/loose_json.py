@@ -44,6 +44,7 @@ class Members(list[tuple[str, Any]]):
 
 _OBJECTS = dict, Members
 _CONTAINERS = dict, list, tuple  # Members is a list
+_TYPES_WITH_PARTS = StructType, VarTupleType, DictType
 
 
 def load(data: Buffer) -> Any:
@@ -119,13 +120,18 @@ _type_of = cache(type_info)
 
 
 @cache
-def _fields(cls: type[msgspec.Struct]) -> dict[str, tuple[str, Type]]:
-    """Return the exact name and the type of each field, by its name on the wire as it is and in lower case."""
+def _fields(cls: type[msgspec.Struct]) -> dict[str, tuple[str, Type, bool]]:
+    """
+    Return the fields of a class by their names on the wire, as they are and in lower case.
+
+    Of each: the exact name, the type, and whether values of that type have parts.
+    """
     found = {}
     for field in getattr(_type_of(cls), "fields", ()):
         if field.name != "extra":
             kind = field.type.types[0] if isinstance(field.type, UnionType) else field.type  # the rest is null
-            found[field.encode_name] = found[field.encode_name.lower()] = field.encode_name, kind
+            entry = field.encode_name, kind, isinstance(kind, _TYPES_WITH_PARTS)
+            found[field.encode_name] = found[field.encode_name.lower()] = entry
     return found
 
 
@@ -139,12 +145,12 @@ def _exact(value: Any, kind: Type, extra: dict[str, Any] | None = None) -> Any:
             if field is None:
                 if extra is not None:
                     extra[name] = member
-            elif isinstance(member, _CONTAINERS):
-                found[field[0]] = _exact(member, field[1])
-            elif member is None and not isinstance(field[1], AnyType):
-                found.pop(field[0], None)
+                continue
+            exact, kind, has_parts = field
+            if member is None and not isinstance(kind, AnyType):
+                found.pop(exact, None)
             else:
-                found[field[0]] = member
+                found[exact] = _exact(member, kind) if has_parts else member
         return found
     if isinstance(kind, VarTupleType) and isinstance(value, list | tuple):
         # An object is not an array, even without members.
