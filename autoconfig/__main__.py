@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-# Before the other imports, because Ctrl-C in the middle of one is a traceback: nothing is open yet, so just end.
+# Before the other imports, because Ctrl-C during an import would print a traceback. Nothing is open yet, so just end.
 for _signal in (signal.SIGINT, signal.SIGTERM):
     signal.signal(_signal, lambda number, _: os._exit(128 + number))
 

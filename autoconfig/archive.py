@@ -42,8 +42,8 @@ class ArchiveSource(StreamManager):
     changes nothing, and the status is INTERRUPTED until the file is replaced. The archive is unpacked in memory, or
     into a temporary file without a name.
 
-    Replace the file in one step (``mv``). Otherwise it may be read half-written, which fails, and then again when it is
-    complete.
+    Replace the file in one step (``mv``). Otherwise the library may read a half-written file, which fails, and read it
+    again when it is complete.
 
     Args:
         path: The archive.
@@ -100,8 +100,9 @@ def fetch_archive(
 
     Raises:
         KeyRejectedError: The service refused the key.
-        StreamError: It cannot be downloaded, or it cannot be used, which is a :class:`BadArchiveError`.
-        OSError: The file cannot be written, or the directory of temporary files.
+        StreamError: The archive cannot be downloaded.
+        BadArchiveError: What was downloaded cannot be used; a ``StreamError``.
+        OSError: The file or a temporary file cannot be written.
     """
     check_url("uri", uri)
     token = CancelToken()
@@ -165,7 +166,7 @@ class _ArchiveStream:
 
     def _follow(self, content: PutContent) -> Iterator[Received]:
         yield _received(content)
-        del content  # a name would keep it
+        del content  # the variable would keep it in memory
         while not self._token.wait(self._poll):
             if self._signature() != self._signature_read:
                 yield _received(self._read())
@@ -186,7 +187,7 @@ class _ArchiveStream:
             with open(self._path, "rb") as file:
                 environments, data_ids = read_archive(file, lambda: self._token.cancelled)
         except OSError as error:
-            if not isinstance(self._signature_read, int):  # it exists, and may be readable the next time
+            if not isinstance(self._signature_read, int):  # the file exists, and may be readable the next time
                 self._signature_read = None
             reason = error.strerror or type(error).__name__
             raise ConnectionFailedError(f"cannot read the archive {self._path}: {reason}") from None

@@ -62,7 +62,7 @@ def read_archive(
 
     Raises:
         BadArchiveError: It cannot be used.
-        OSError: It cannot be read, or there is no room for it in the directory of temporary files.
+        OSError: It cannot be read, or the directory for temporary files has no room for it.
     """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         try:
@@ -75,7 +75,7 @@ def read_archive(
             if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
                 raise
             reason = type(error).__name__
-    raise BadArchiveError(f"it is damaged or cut ({reason})")
+    raise BadArchiveError(f"it is damaged or truncated ({reason})")
 
 
 class _Place(NamedTuple):
@@ -102,7 +102,7 @@ def _unpack(file: IO[bytes], spool: IO[bytes], cancelled: Callable[[], bool]) ->
                 continue
             name = _checked_name(member)
             if name in places:
-                raise BadArchiveError("it has two files of one name")
+                raise BadArchiveError("it has two files with the same name")
             places[name] = _copy(tar, member, spool, cancelled)
     return places
 
@@ -111,7 +111,7 @@ def _checked_name(member: tarfile.TarInfo) -> str:
     """Return the name of a file that lies in the archive's only directory."""
     name = member.name.removeprefix("./")
     if not member.isreg() or member.issparse():
-        raise BadArchiveError("it has something in it that is no file")
+        raise BadArchiveError("it has an entry that is not a regular file")
     if not name or "/" in name or "\\" in name or name in (".", ".."):
         raise BadArchiveError("it has a file in another directory")
     if member.size > _MAX_FILE:
@@ -122,7 +122,7 @@ def _checked_name(member: tarfile.TarInfo) -> str:
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, spool: IO[bytes], cancelled: Callable[[], bool]) -> _Place:
     place = _Place(spool.tell(), member.size)
     source = tar.extractfile(member)
-    assert source is not None  # for a regular file, which _checked_name() has made sure of
+    assert source is not None  # _checked_name() has checked that it is a regular file
     for chunk in _chunks(source, member.size, cancelled):
         spool.write(chunk)
     return place
@@ -134,7 +134,7 @@ def _chunks(file: IO[bytes], size: int, cancelled: Callable[[], bool]) -> Iterat
         _check_cancelled(cancelled)
         chunk = file.read(min(_CHUNK, size))
         if not chunk:
-            raise BadArchiveError("it is cut")
+            raise BadArchiveError("it is truncated")
         size -= len(chunk)
         yield chunk
 

@@ -39,7 +39,7 @@ class FileStore:
     Keeps the last known configuration in a file, for ``StreamManager(…, cache=…)``.
 
     The file is replaced in one step, and only its owner can read it. It is read only if it is a regular file of this
-    user or of root. A file that is damaged, cut, written for another scope or with another key is ignored, with a
+    user or of root. A file that is damaged, truncated, written for another scope or with another key is ignored, with a
     WARNING that holds no content. Several processes may share a file; the last save counts.
 
     Without an encryption key the file holds SDK keys in plain text, and whoever can write it can give the application
@@ -47,11 +47,11 @@ class FileStore:
     is refused. This needs the extra ``cache``.
 
     Args:
-        path: The file. Its directory has to exist, and to be writable; a path on a volume that outlives the process.
+        path: The file. Its directory has to exist and be writable. Use a volume that outlives the process.
         scope: What the content belongs to, such as the name of the auto-configuration profile. A file of another scope
             is not read, because it would add foreign environments. The scope is not secret, and not in the file.
         encryption_key: A secret of at least 16 characters, such as ``openssl rand -base64 32`` prints. Do not use the
-            auto-configuration key: the cache could not be read after that was reset.
+            auto-configuration key: after a reset of that key, nobody could read the cache.
         max_bytes: A larger file is neither read nor written.
 
     Raises:
@@ -171,8 +171,8 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
     Write a new file in the ``with`` block, and replace the old one by it in one step.
 
     Only the owner can read and write it. A reader finds either the old file or the new one, also after a crash of the
-    machine. If the block raises, nothing is changed. What a process that was killed in such a block has left behind is
-    removed when it is an hour old.
+    machine. If the block raises, nothing is changed. A later call removes the temporary files of killed processes when
+    these files are an hour old.
 
     Raises:
         OSError: The file cannot be written, or is a device, a pipe or a socket; the old file is unchanged.
@@ -204,7 +204,7 @@ def _sweep(path: Path) -> None:
 
 
 def _check_is_file(path: Path) -> None:
-    """Raise for a device and the like: root could replace even /dev/null, and break the machine."""
+    """Raise for a device, a pipe or a socket: root could replace even /dev/null, and break the machine."""
     with suppress(FileNotFoundError):
         mode = path.stat().st_mode  # of the target if it is a link, such as /dev/stdout
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):

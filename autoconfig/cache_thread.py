@@ -21,7 +21,7 @@ from .stream.retry import Backoff
 from .waiting import SignalSafeCondition
 
 _PAUSE = 0.2  # seconds; the shortest pause between two saves
-_SHARE = 4  # the pause after a save, in durations of the save, so that saving takes a fifth of a core at most
+_SHARE = 4  # a pause is this many times as long as the save before it, so saving takes a fifth of a core at most
 _FIRST_DELAY = 1.0  # seconds before a call that failed is retried for the first time
 _LONGEST_LOAD = 5.0  # seconds that the reader waits for the cache after the key was rejected
 _POLL = 0.02  # seconds between two checks whether the cache was loaded
@@ -39,7 +39,7 @@ class AcceptedContent:
 
     Attributes:
         changes: How many messages have changed the content; 0 before the first put.
-        cached: The environments that the cache had. They are kept for those that the stream sends in an unusable form.
+        cached: The environments that the cache had; used for those that the stream sends in an unusable form.
     """
 
     def __init__(self, changed: SignalSafeCondition) -> None:

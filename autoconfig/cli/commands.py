@@ -45,7 +45,7 @@ class _Command(click.Command):
         try:
             return super().parse_args(context, args)
         except click.UsageError as error:
-            error.ctx = error.ctx or context  # click leaves it out where a value is missing, or one too many
+            error.ctx = error.ctx or context  # click does not set it if a value is missing or superfluous
             raise
 
 
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has ended
         silence(sys.stdout)
         return OK
 
@@ -270,15 +270,17 @@ def fetch_archive(output: str, timeout: float, **options: Any) -> dict[str, Any]
     "Redis: redis://…, rediss://…, unix://…, redis+sentinel://HOSTS/SERVICE. Prefer the variable if it has a password."
 )
 @fleet_option
-@seconds_option("--lease", default=3, help="Another one leads after this time without a sign of life; at most 10.")
+@seconds_option(
+    "--lease", default=3, help="If the leader gives no sign of life for this time, another one leads; at most 10."
+)
 def mirror(redis: str | None, fleet: str | None, lease: float, **options: Any) -> dict[str, Any]:
     """
     Mirror the service into Redis for a fleet.
 
-    It runs until SIGTERM or Ctrl-C. Run two or more: one leads, and another one takes over when it fails. Processes
-    follow it there: StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). The variable
-    AUTO_CONFIG_REDIS_SECRET encrypts the values; the whole fleet needs the same. snapshot, watch, sync and doctor take
-    --redis and --name too:
+    It runs until SIGTERM or Ctrl-C. Run two or more: one leads, and another one takes over when it fails. Programs
+    follow the fleet with StreamManager.from_source(RedisSource(URL, NAME, SECRET), handler). The variable
+    AUTO_CONFIG_REDIS_SECRET has the secret that encrypts the values; the whole fleet needs the same. snapshot, watch,
+    sync and doctor take --redis and --name too:
 
     \b
       export AUTO_CONFIG_REDIS=rediss://cache.example.com
@@ -302,8 +304,8 @@ def doctor(**options: Any) -> dict[str, Any]:
 
     The steps are configuration, proxy, DNS, TCP, TLS, HTTP, content type, the first put and, with --heartbeat, that the
     stream stays alive. Each has a line: ok, warn, FAIL or skip, and what to do if something is wrong. After the first
-    failure the rest is skipped. No key or password is shown in full. With --redis the steps are Redis, its eviction,
-    the leader, and the first put.
+    failure the rest is skipped. No key or password is shown in full. With --redis the steps are configuration, Redis,
+    its eviction policy, the picture in Redis, the leader, and the first put.
     """
     return {"source": source(options), **options}
 
@@ -320,7 +322,8 @@ def replay(**options: Any) -> dict[str, Any]:
     FILE holds the bytes of an event stream, as `curl -N` saves them; - stands for stdin. The output has the calls that
     a handler would get from the real parser, decoder and version logic, without a network. With --explain it also has
     each event, what the client does with it, and why. Where the client would reconnect, the output says so, and takes
-    the rest of FILE for the next connection. The exit code is 1 if an event was malformed.
+    the rest of FILE for the next connection. The exit code is 1 if an event was malformed or refused, or if there is
+    none.
     """
     return options
 

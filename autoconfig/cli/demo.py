@@ -30,11 +30,11 @@ _PAUSE = 1.2  # seconds for reading, before each act
 _WIDTH = 80
 _MARGIN = 21  # columns with the time and the speaker
 _NAME = 20  # columns with the name of a call
-_EXPIRY = 2_208_988_800_000  # 2040-01-01, and not soon, so that what is shown of it stays the same
+_EXPIRY = 2_208_988_800_000  # 2040-01-01: far away, so that the output stays the same
 
 
 def _environment(id: str, project: str, name: str, mobile_key: str, sdk_key: str, old_key: str = "") -> EnvironmentRep:
-    """Return an environment in the shape of the service's of 2026."""
+    """Return an environment in the form that the service sends in 2026."""
     sdk_keys = KeyRep("default", sdk_key), *([KeyRep("previous", old_key, _EXPIRY)] if old_key else [])
     return EnvironmentRep(
         env_id=EnvironmentID(id),
@@ -104,13 +104,13 @@ def _started() -> Emulator:
     service = Emulator(ENVIRONMENTS, FILTERS)
     try:
         service.start()
-    except OSError as error:  # only here: a reader that has gone is an OSError too
+    except OSError as error:  # caught here only, because a closed pipe is an OSError too
         raise CommandError("127.0.0.1", f"cannot listen on it: {error.strerror}", "is a firewall in the way?") from None
     return service
 
 
 def _play(stage: _Stage, service: Emulator, pause: float) -> str:
-    """Play all acts, and check what reaches the handler; return in words what it knows then."""
+    """Play all acts, and check what reaches the handler; return in words what the handler then knows."""
     names = {"uri": "the demo's URI", "key": "the demo's key"}
     source = Connection({"uri": service.uri, "key": service.key}, names)
     http = {"session_factory": _direct_session}
@@ -174,7 +174,7 @@ class _Stage:
         self._speak("service", "cyan", textwrap.wrap(text, _WIDTH - _MARGIN), service=text)
 
     def handler(self, call: Call, picture: Picture) -> None:
-        """Print a call of the handler, in a line if there is room, else each fact in its own."""
+        """Print a call of the handler: on one line if there is room, otherwise with a line for each fact."""
         self.calls += 1
         words, facts = wording(call, picture, self._show)
         facts = [fact for fact in facts if not fact.startswith("id ")]
@@ -199,7 +199,7 @@ class Act:
 
     text: str
     play: Callable[[Emulator], object]
-    calls: tuple[tuple[str, str], ...] = ()  # names and ids of those that must reach the handler then, in order
+    calls: tuple[tuple[str, str], ...] = ()  # the calls that must follow, in order: names and ids
 
 
 def change(service: Emulator, id: EnvironmentID, **fields: Any) -> None:

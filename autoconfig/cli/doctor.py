@@ -32,10 +32,10 @@ _TIMED = ("dns", "tcp", "tls", "http")
 _WORTH_TELLING = 0.002  # seconds
 _SLOW = "Try again with a longer --timeout. The service, or something on the way, is slow."
 _NO_HTTP = "The host could be reached a moment ago, so try again. Or is this the port of another service?"
-_BAD_PROXY = "The proxy could be reached a moment ago, so try again. Or is it of another kind than its URL says?"
+_BAD_PROXY = "The proxy could be reached a moment ago, so try again. Or is it another kind of proxy than its URL says?"
 _REJECTED = "Is it the key of an auto-configuration profile (rel-…), and was it reset since?"
 _REJECTED_FIXES = {401: _REJECTED, 403: f"{_REJECTED} Or does something on the way forbid it?"}
-_STRANGER = "That host is not the URI's, so it is not sent the key. If it is the service, change the URI."
+_STRANGER = "A redirect leads to another host, which does not get the key. If that is the service, change the URI."
 _STATUS_FIXES = {
     401: _STRANGER,  # from the URI's own host, these two reject the key
     403: _STRANGER,
@@ -46,7 +46,7 @@ _STATUS_FIXES = {
 _OTHER_STATUS = "The service, or a proxy before it, has a problem: see https://status.launchdarkly.com, or try later."
 _DEAD_END = (
     "The service's own host answers, but sends the client to {target}, which cannot be used. Is the URI right "
-    "({uri_name})? If it is, the redirect has to be mended."
+    "({uri_name})? If it is, somebody has to correct the redirect."
 )
 _NO_STREAM = "Something other than the service answered, such as a proxy's login page. Open the URI in a browser."
 _HELD_BACK = "Does something on the way hold the stream back? A proxy must not buffer or inspect text/event-stream."
@@ -58,7 +58,7 @@ _TOO_SHORT = f"The service sends one every {_HEARTBEAT} s only; wait longer."
 
 
 def run(*, source: partial[Source], timeout: float, heartbeat: float | None, as_json: bool) -> int:
-    """Check everything."""
+    """Make all checks; return the exit code."""
     code = OK
     with ExitStack() as stack:
         if source.func is Fleet:
@@ -162,7 +162,7 @@ class Examination:
             text += f": the service rejected the key {mask(source.key)} ({source.key_name})"
             fix = _REJECTED_FIXES[replies.status]
         elif replies.status in (0, requests.codes.bad_request) and not replies.redirects and network.needs_tls():
-            text = f"{network.target} speaks TLS, and was spoken to in plain HTTP"
+            text = f"{network.target} expects TLS, and got plain HTTP"
             fix = f"Change the URI ({source.uri_name}): https:// instead of http://."
         elif replies.status:
             fix = _STATUS_FIXES.get(replies.status, _OTHER_STATUS)
@@ -226,7 +226,7 @@ class Examination:
         return Finding(f"{what} after {brief_time(gap)}", details={"gap": round(gap, 3), "what": what})
 
     def _wait(self, done: Callable[[], bool], timeout: float | None = None) -> None:
-        """Take events until it is done, until the client reports an error, or until the time is over."""
+        """Take events until ``done()`` is true, the client reports an error, or the time is over."""
         for event in self._stream.events(time.monotonic() + (timeout or self._timeout)):
             if isinstance(event, StreamStatus) and event.connected_since is None:
                 # events() raises the reason when the stream is off.

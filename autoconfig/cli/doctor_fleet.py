@@ -21,7 +21,7 @@ from .words import brief_time
 _GLANCE = 0.2  # seconds between two looks at the leader's sign of life
 _EVICTION = "CONFIG SET maxmemory-policy noeviction, or as your provider does it"
 _NO_REDIS = "Is the URL right? Does a firewall let this host through? Does the user's ACL allow it?"
-_LEADERS_LINE = "Is `autoconfig mirror` running, with this Redis and this name? Two or more of it are best."
+_LEADERS_LINE = "Is `autoconfig mirror` running, with this Redis and this name? Run two or more."
 
 
 class FleetExamination:
@@ -60,7 +60,7 @@ class FleetExamination:
 
     def _eviction(self) -> Finding:
         check_eviction(self._link)
-        return Finding("Redis evicts nothing that has no expiration, or does not let this user ask")
+        return Finding("Redis does not evict keys without an expiration, or does not tell this user")
 
     def _picture(self) -> Finding:
         found = self._summary()
@@ -88,7 +88,7 @@ class FleetExamination:
                 return Finding(f"{stream.picture.totals()} after {brief_time(time.monotonic() - began)}")
             error = stream.manager.status.last_error
             if error:
-                raise CheckFailedError(error.message, f"Is {SECRET} the leader's?")
+                raise CheckFailedError(error.message, f"Do the leaders have the same {SECRET}?")
         raise CheckFailedError(f"no put within {self._timeout:g} s", _LEADERS_LINE)
 
     def _summary(self) -> Picture:
@@ -96,7 +96,7 @@ class FleetExamination:
 
 
 def _explained(check: Callable[[], Finding]) -> Finding:
-    """Make a check, and say what to do about what Redis refuses or fails to answer."""
+    """Make a check. If Redis refuses a command or does not answer, say what to do."""
     try:
         return check()
     except EvictionError as error:

@@ -35,11 +35,11 @@ _PROXY_URL = "Give one such as http://proxy.example.com:3128, with a user and a 
 _NO_PROXY = "Is this the address of an HTTP proxy?"
 _TUNNEL_FIXES = {"407": PROXY_LOGIN, "403": "Ask those who run the proxy to allow connections to {target}."}
 _OTHER_TUNNEL_FIX = "Ask those who run the proxy; it has to reach {target}."
-_WRONG_KIND = "The key of an auto-configuration profile begins with rel-; SDK keys and API tokens are others."
-_SILENT = "Each connection tries those first: repair the route to them, or take them out of the DNS."
+_WRONG_KIND = "The key of an auto-configuration profile begins with rel-; no SDK key or API token will do."
+_SILENT = "Each connection tries the silent addresses first: repair the route to them, or take them out of the DNS."
 _FIREWALL = "Is a firewall in the way? Does this network need a proxy (--proxy, HTTPS_PROXY)?"
 _NO_TLS = "The server, or something before it, ended the handshake. Does this port speak https, and TLS 1.2 or newer?"
-_CLOCK = "Is this machine's clock right? Else the server needs a new certificate."
+_CLOCK = "Is this machine's clock right? If it is, the server needs a new certificate."
 _WRONG_HOST = "Is the name of the host right ({uri_name})?"
 _SELF_SIGNED = "If this is the right server, trust its certificate, which no CA has signed: --ca-file FILE."
 _UNKNOWN_CA = (
@@ -55,7 +55,7 @@ _NO_CA = (
     "A certificate that is not marked as a CA's has issued another one. Have it issued anew, with critical "
     "basicConstraints; Python 3.13 and newer insist on the mark in old root certificates too."
 )
-# By OpenSSL's numbers. Those from 80 to 94 are for certificates that break RFC 5280 in what only strictness refuses.
+# By OpenSSL's numbers. 80 to 94: the certificate breaks a rule of RFC 5280 that only strict verification checks.
 _DISTRUST_FIXES = {9: _CLOCK, 10: _CLOCK, 18: _SELF_SIGNED, 62: _WRONG_HOST, 64: _WRONG_HOST, 79: _NO_CA}
 _DISTRUST_FIXES |= dict.fromkeys(range(80, 95), _STRICT)
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # in the order in which requests looks at them
@@ -63,7 +63,7 @@ _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1
 _REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # http.client's words
 _TIMEOUTS = (TimeoutError, concurrent.futures.TimeoutError)  # one and the same since Python 3.11
 _PROBE = 2.0  # seconds for finding out whether a port speaks the other protocol
-_SOON = 14  # days before a certificate's end from which on that is worth a warning
+_SOON = 14  # days: a certificate that expires sooner is worth a warning
 
 
 @attrs.frozen
@@ -73,7 +73,7 @@ class Finding:
     text: str = attrs.field(converter=printable)
     fix: str = attrs.field(default="", converter=printable)  # what to do about it
     details: Mapping[str, object] = attrs.field(factory=dict)
-    # What works and has a fix all the same is a warning.
+    # A check that succeeds, but has a fix, is a warning.
     state: str = attrs.field(default=attrs.Factory(lambda self: "warn" if self.fix else "ok", takes_self=True))
     code: int = FAILURE  # the exit code that a failure leads to
 
@@ -91,7 +91,7 @@ Check = tuple[str, Callable[[], Finding]]
 
 
 def findings(checks: Iterable[Check]) -> Iterator[tuple[str, Finding, float]]:
-    """Make each check, and yield its name, what it found, and how many seconds it took; skip the rest after trouble."""
+    """Make each check; yield its name, what it found, and how many seconds it took. After a failure, skip the rest."""
     failed = ""
     for name, check in checks:
         began = time.monotonic()
@@ -144,7 +144,7 @@ class NetworkChecks:
             return Finding(f"none: {self._why}", details={"proxy": None})
         proxy, shown = urlsplit(self._proxy_url), shown_uri(self._proxy_url)
         self._first_hop = proxy.hostname or "", proxy.port or _PORTS[proxy.scheme]
-        self._has_tunnel = proxy.scheme == "http" and not self._is_plain  # what it does not understand, it passes on
+        self._has_tunnel = proxy.scheme == "http" and not self._is_plain  # it passes TLS on unchanged
         self._proxy_words = f"the proxy {shown} ({self._why})"
         self.through = f", through {self._proxy_words}"
         user = ", with a user and a password" if any(get_auth_from_url(self._proxy_url)) else ""
@@ -175,7 +175,7 @@ class NetworkChecks:
         return Finding(text, _SILENT if silent else "", {"address": address, "port": port, "silent": silent})
 
     def _connect(self, timeout: float | None = None) -> socket.socket:
-        """Connect to the first address that answers, and through it if it is a proxy; note those that do not answer."""
+        """Connect to the first address that answers, and through a proxy to the service; note the silent addresses."""
         port = self._first_hop[1]
         timeout = timeout or self._timeout
         deadline = time.monotonic() + timeout
@@ -277,8 +277,8 @@ class NetworkChecks:
         """
         Return who issued a certificate that is not trusted; ``""`` if that cannot be learnt.
 
-        Python shows the content of a certificate only if it trusts it. So it is fetched unverified, then trusted, for
-        one handshake in which nothing is sent.
+        Python shows the content of a certificate only if it trusts that certificate. So the certificate is fetched
+        unverified, and then trusted for one handshake in which nothing is sent.
         """
         context = _contexts().get(False)
         with suppress(OSError, CheckFailedError, ValueError):
@@ -317,7 +317,7 @@ def _check_proxy(proxy: str, named: str) -> None:
 
 
 def _look_up(host: str, port: int, timeout: float) -> list[str]:
-    """Return the addresses of a host; an address is its own."""
+    """Return the addresses of a host; of an address, itself."""
     answer: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
 
     def ask() -> None:

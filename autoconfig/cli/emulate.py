@@ -27,9 +27,9 @@ from .output import CommandError, clock, harmless, host_port, printable, put_lin
 from .words import counted, totals
 
 _CONNECTED = 200  # the status of an answer that is a stream
-_GLANCE = 0.1  # seconds between two looks at the file, at most; also how late a line about a client may come
-# The version of items that have none. It grows from run to run, so that clients of an earlier run take the items for
-# newer, and not for old messages.
+_GLANCE = 0.1  # seconds, at most, between two checks of the file and of the clients
+# The version of items that have none. Each run has a higher one, so clients of an earlier run take the items for
+# changes, and not for old messages.
 _VERSION = time.time_ns() // 1_000_000
 _WEB = FilterID("64c1f0a2b7e94d0012ab3f02")
 
@@ -45,7 +45,7 @@ def _expire(service: Emulator, grace: timedelta) -> None:
     change(service, PRODUCTION.env_id, sdk_key=SDKKeyRep(key), sdk_keys=(KeyRep("default", key),))
 
 
-# Told again and again. A key that is replaced is accepted for the grace period.
+# The story repeats. A key that is replaced is accepted for the grace period.
 STORY: dict[str, Callable[[Emulator, timedelta], object]] = {
     "renames Shop / Staging to QA": lambda service, _: change(service, STAGING.env_id, env_name="QA"),
     "rotates the SDK key of Shop / Production": lambda service, grace: service.rotate_sdk_key(
@@ -84,7 +84,7 @@ def _started(
     environments: Sequence[EnvironmentRep], filters: Mapping[FilterID, FilterRep], key: str, host: str, port: int
 ) -> Emulator:
     try:
-        socket.getaddrinfo(host, port)  # only for its own words: below, its number looks like one of errno
+        socket.getaddrinfo(host, port)  # for its error's text: below, the error's number looks like one of errno
         service = Emulator(environments, filters, key=key, host=host, port=port)
         service.start()
         return service
@@ -118,7 +118,7 @@ def _print_lines(glance: float, *sources: Iterator[str | None]) -> int:
 
 
 def guests(service: Emulator) -> Iterator[str | None]:
-    """Yield in words how clients come and leave."""
+    """Yield a line for each client that connects or disconnects."""
     seen = inside = 0
     while True:
         requests, seen = service.requests_since(seen)
@@ -129,7 +129,7 @@ def guests(service: Emulator) -> Iterator[str | None]:
             else:
                 yield f"a request was refused with status {request.status}"
         left = inside - service.connections
-        if left > 0:  # below zero if one came just now, which is told the next time
+        if left > 0:  # below zero if a client has just connected, which the next round reports
             inside -= left
             yield f"{counted(left, 'client')} disconnected"
         yield None
@@ -147,7 +147,7 @@ def tell_story(service: Emulator, interval: float) -> Iterator[str | None]:
 
 def follow_file(path: Path, service: Emulator, seen: object) -> Iterator[str | None]:
     """
-    Serve what a file holds whenever it has changed; yield that in words.
+    Serve a file's content whenever the file has changed; yield a line about it.
 
     A file that cannot be used is reported once, and changes nothing. ``seen`` is the signature of what is served.
     """
@@ -160,7 +160,7 @@ def follow_file(path: Path, service: Emulator, seen: object) -> Iterator[str | N
         try:
             environments, filters = load(path)
         except ValueError as error:
-            warn(str(path), f"{error}; what was there before is still served")
+            warn(str(path), f"{error}; the previous configuration is still served")
         else:
             service.replace(environments, filters)
             yield f"{harmless(str(path))} has changed: {totals(len(environments), len(filters))}"
@@ -183,7 +183,7 @@ def load(path: Path) -> Configuration:
 
 
 def signature(path: Path) -> object:
-    """Return what differs after each change of a file, also after its replacement."""
+    """Return a value that is different after each change or replacement of a file."""
     try:
         found = path.stat()
     except OSError as error:

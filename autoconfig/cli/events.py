@@ -30,7 +30,7 @@ _SETTLE = 2.0  # seconds for what takes milliseconds
 _REMARKS = (
     "Ignored environment",
     "The service's configuration contains no environments",
-)  # how log lines begin that people should see
+)  # the beginnings of log lines that people should see
 
 VERBS = {  # for each call a word and a colour
     "add_environment": ("added", "green"),
@@ -102,7 +102,7 @@ class Picture:
     """
     What the calls so far add up to: a registry in the thread that shows the calls.
 
-    If projects are given, by key or name, what belongs to others is not shown.
+    If projects are given, by key or name, items of other projects are not shown.
     """
 
     def __init__(self, projects: Iterable[str] = ()) -> None:
@@ -118,12 +118,12 @@ class Picture:
         return attrs.evolve(call, before=before)
 
     def shows(self, *items: object) -> bool:
-        """Return whether one of the environments and filters among these belongs to a shown project, or none is one."""
+        """Return whether to show a call about these: one is an item of a shown project, or none is an item."""
         projects = [_projects_of(item) for item in items if isinstance(item, Item)]
         return not self._projects or not projects or any(map(self._projects.intersection, projects))
 
     def environments(self) -> list[EnvironmentParams]:
-        """Return the environments that are shown, in the order in which people read them."""
+        """Return the environments that are shown, sorted for people."""
         return sorted(filter(self.shows, self.registry.environments.values()), key=words.sort_key)
 
     def filters(self) -> list[str]:
@@ -144,7 +144,7 @@ class Stream:
     """
     A source that is followed while the ``with`` block runs.
 
-    What the events add up to that were taken so far is in ``picture`` and ``ignored``.
+    ``picture`` and ``ignored`` have what the events that were taken so far add up to.
 
     Args:
         source: The source.
@@ -282,7 +282,7 @@ class PlainLines:
                 self.say("warning", "yellow", harmless(text))
             case _:
                 is_valid = event.state is StreamState.VALID
-                # If it was before, environments are refused now or no more, which has lines of its own.
+                # If it was valid before, only the refused environments have changed, which have lines of their own.
                 if not (is_valid and self._was_valid):
                     self.say(event.state.value, STATE_COLOURS[event.state], self._state(event))
                 self._was_valid = is_valid

@@ -39,14 +39,14 @@ def _header(text: str) -> str:
     return text
 
 
-FILE = click.Path(readable=False)  # for completion: whether it can be read is seen where it is opened
+FILE = click.Path(readable=False)  # a path for completion only; the code that opens the file reports its errors
 SECONDS = _value("must be a number of seconds above zero", lambda given: check_seconds("the value", float(given)))
 PORT = _value("must be a port from 0 to 65535", lambda given: range(65536).index(int(given)))
 HEADER = _value("must be printable ASCII, with no line break and no space at either end", _header)
 
 
 def shown_name(param: click.Parameter, context: click.Context | None) -> str:
-    """Return what people know a parameter by: the variable that its value comes from, the option, or the metavar."""
+    """Return a parameter's name in an error: the variable that its value comes from, the option, or the metavar."""
     if context and context.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
         return str(param.envvar)
     return max(param.opts, key=len) if isinstance(param, click.Option) else (param.metavar or param.name or "").upper()

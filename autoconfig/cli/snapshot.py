@@ -22,7 +22,7 @@ from .words import Show
 
 _KEY = 12  # columns of a masked key: sdk-…9f2a, and +2 for two more
 _KEY_IN_FULL = 40
-_LEAST, _SPLIT = 18, 26  # columns for the names: the fewest beside a key; as many as make two columns of them
+_LEAST, _SPLIT = 18, 26  # width for the names: the least beside a key; from here on project and environment are apart
 
 
 def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool) -> int:
@@ -31,7 +31,7 @@ def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool
         refused = _wait_until_complete(stream, timeout)
     picture, ignored = stream.picture, stream.ignored
     if (refused or ignored) and not picture.registry.environments:
-        problem = f"nothing of what came can be used: {'; '.join(refused + ignored)}"
+        problem = f"nothing that came can be used: {'; '.join(refused + ignored)}"
         fix = f"{stream.advice}; and ask LaunchDarkly's support if the data is at fault"
         raise CommandError("the configuration", problem, fix)
     for name, texts in (("refused", refused), ("ignored", ignored)):
@@ -54,7 +54,7 @@ def _wait_until_complete(stream: Stream, timeout: float) -> list[str]:
         if stream.picture.registry.is_ready:
             return words.refusals(stream.manager.status)
         match event:
-            # With a part that can be used, the connection is kept. Without one the client asks for the same again.
+            # If a part can be used, the client keeps the connection. Otherwise it reconnects, and gets the same again.
             case StreamStatus(connected_since=None, last_error=error) if error and error.kind is ErrorKind.INVALID_DATA:
                 return words.refusals(stream.settle()) or [error.message]
     raise stream.late(f"no full configuration within {timeout:g} s")
@@ -112,7 +112,7 @@ def table(
     lines: Iterable[tuple[EnvironmentParams, Text, str]], show: Show, width: int, last: str, last_width: int
 ) -> Table:
     """
-    Return a table for a terminal of this width, on which alone the widths of the columns depend.
+    Return a table for a terminal of this width. The widths of the columns depend on nothing else.
 
     A line is an environment, its last cell, and its style.
     """

@@ -35,7 +35,7 @@ class Connection:
 
     Args:
         options: The values of ``--uri``, ``--key``, ``--key-file``, ``--proxy`` and ``--ca-file``, if they are given.
-        names: Of each the option or variable that it comes from, for errors about it.
+        names: The option or variable that each value comes from, for errors about it.
 
     Raises:
         CommandError: One of them cannot be used.
@@ -167,6 +167,6 @@ Source = Connection | Archive | Fleet
 """
 Where environments come from. A further kind needs a class here, and an option in :mod:`.options`.
 
-Each has a name, the option or variable that its key comes from, advice on what to try when nothing comes from it, and
+Each has a name, the option or variable that its key comes from, and advice for the case that nothing comes from it. It
 makes a manager that keeps a handler in step with it.
 """

@@ -26,7 +26,7 @@ from .words import configuration_json, counted, variables
 
 _PAUSE = 2.0  # seconds until the next attempt, if the file cannot be written
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-_OURS = (KEY_VARIABLE, KEY_FILE_VARIABLE, REDIS_VARIABLE, SECRET)  # variables that no command has to see
+_OURS = (KEY_VARIABLE, KEY_FILE_VARIABLE, REDIS_VARIABLE, SECRET)  # variables that CMD does not get
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
     errors = HandlerErrors(on_error=partial(_report, commands))
     try:
         with Stream(source(), commands, handler_errors=errors) as stream, ExitStack() as stack:
-            if commands:  # what runs is ended first: the stream waits for it when it is closed
+            if commands:  # the running command is ended first, because closing the stream waits for it
                 stack.callback(commands.stop)
             return _Sync(stream, file, commands).follow(timeout, once)
     except SystemExit:  # how a container is asked to stop
@@ -81,7 +81,7 @@ class _Sync:
         if isinstance(event, Call):
             self._changed = True
             if not self._registry.is_ready and event.name != "environment_refused":
-                return  # the first ones are counted at the end, and not shown one by one
+                return  # the first environments are counted at the end, and not shown one by one
         self._lines.show(event)
 
     def _write(self, file: _File, once: bool) -> None:
@@ -257,19 +257,19 @@ def _names(params: Item | None) -> dict[str, str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started; first politely."""
+    """End a process and its children, first by SIGTERM, then by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
             break
-    with suppress(ProcessLookupError):  # what it has started may not have been so polite
+    with suppress(ProcessLookupError):  # its children may have ignored SIGTERM
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _reap_orphans() -> None:
-    """As the first process of a container, take note of the end of processes whose parents have left them."""
+    """As process 1 of a container, reap the processes whose parents have ended."""
     if os.getpid() == 1:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:

@@ -25,7 +25,7 @@ _VARIABLES = {  # how their names begin
     "dotenv": ["LAUNCHDARKLY_SDK_KEY", "LAUNCHDARKLY_MOBILE_KEY", "LAUNCHDARKLY_CLIENT_SIDE_ID"],
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_NO_NAME = re.compile(r"[^0-9A-Za-z]+")  # what no name of a variable may hold
+_NO_NAME = re.compile(r"[^0-9A-Za-z]+")  # what the name of a variable may not hold
 
 
 def title(params: EnvironmentParams | FilterParams) -> str:
@@ -51,7 +51,7 @@ def filter_title(params: FilterParams) -> str:
 
 
 def sort_key(params: EnvironmentParams) -> tuple[str, str, str]:
-    """Return by what environments are sorted where people see them."""
+    """Return the key by which environments are sorted for people."""
     return project_name(params).casefold(), environment_name(params).casefold(), params.env_id
 
 
@@ -66,7 +66,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def moment(instant: datetime) -> str:
-    """Return an instant as the clock on the wall has it, with the date if it is another day's."""
+    """Return an instant in local time, with the date unless it is today's."""
     try:
         local = instant.astimezone()
     except OverflowError:  # the end of the calendar, in a time zone ahead of UTC

@@ -322,10 +322,10 @@ def many_directories() -> bytes:
 
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "damaged or cut"),
-    "not-an-archive": (lambda: b"sdk-e1" * 5000, "damaged or cut"),
-    "cut": (lambda: archive_bytes(GOOD)[:-40], "damaged or cut"),
-    "cut-tar": (lambda: archive_bytes(GOOD, mode="w")[:700], "damaged or cut"),
+    "empty": (lambda: b"", "damaged or truncated"),
+    "not-an-archive": (lambda: b"sdk-e1" * 5000, "damaged or truncated"),
+    "cut": (lambda: archive_bytes(GOOD)[:-40], "damaged or truncated"),
+    "cut-tar": (lambda: archive_bytes(GOOD, mode="w")[:700], "damaged or truncated"),
     "flipped": (lambda: archive_bytes({**GOOD, "e1.json": GOOD["e1.json"].replace(b"key-e1", b"kex-e1")}), "checksum"),
     "wrong-checksum": (lambda: archive_bytes({**GOOD, "checksum.md5": bytes(16)}), "checksum is wrong"),
     "hex-checksum": (
@@ -338,11 +338,11 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "absolute": (lambda: with_file("/tmp/e9.json"), "another directory"),
     "nested": (lambda: with_file("more/e9.json"), "another directory"),
     "backslash": (lambda: with_file("..\\e9.json"), "another directory"),
-    "symlink": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.SYMTYPE)]), "no file"),
-    "hard-link": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.LNKTYPE)]), "no file"),
-    "device": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.CHRTYPE)]), "no file"),
-    "fifo": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.FIFOTYPE)]), "no file"),
-    "twice": (lambda: archive_bytes(GOOD, more=[member("e1.json")]), "two files of one name"),
+    "symlink": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.SYMTYPE)]), "not a regular file"),
+    "hard-link": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.LNKTYPE)]), "not a regular file"),
+    "device": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.CHRTYPE)]), "not a regular file"),
+    "fifo": (lambda: archive_bytes(GOOD, more=[member("e2.json", tarfile.FIFOTYPE)]), "not a regular file"),
+    "twice": (lambda: archive_bytes(GOOD, more=[member("e1.json")]), "two files with the same name"),
     "huge-member": (huge_member, "a file of more than"),
     "huge-header": (huge_header, "header of absurd size"),
     "many-files": (many_files, "more than 500 files"),

@@ -166,7 +166,7 @@ def test_a_redirect_to_another_host(service: Emulator, examine: Examine) -> None
         service.fail_next(307, headers={"Location": f"{other.uri}/relay_auto_config"})
         code, found = examine(*at(service))
     assert (code, failed(found)) == (1, ("http", f"401 after 307 to {other.uri}/relay_auto_config"))
-    assert "not sent the key" in found["http"]["fix"]
+    assert "does not get the key" in found["http"]["fix"]
 
 
 def test_a_page_instead_of_a_stream(service: Emulator, examine: Examine) -> None:
@@ -275,7 +275,7 @@ def test_plain_http_to_a_tls_port(certified: Callable[..., Emulator], examine: E
     uri = certified().uri.replace("https", "http")
     code, found = examine("--uri", uri, "--key", KEY)
     assert (code, failed(found)[0]) == (1, "http")
-    assert found["http"]["text"] == f"{uri.removeprefix('http://')} speaks TLS, and was spoken to in plain HTTP"
+    assert found["http"]["text"] == f"{uri.removeprefix('http://')} expects TLS, and got plain HTTP"
     assert found["http"]["fix"] == "Change the URI (--uri): https:// instead of http://."
 
 
@@ -284,7 +284,7 @@ def test_plain_http_to_a_tls_port_that_answers_it(examine: Examine) -> None:
     with RawServer([head(400, {"Content-Length": "0"})], context=server_context()) as server:
         code, found = examine("--uri", f"http://127.0.0.1:{server.port}", "--key", KEY)
     assert (code, failed(found)[0]) == (1, "http")
-    assert found["http"]["text"].endswith(" speaks TLS, and was spoken to in plain HTTP")
+    assert found["http"]["text"].endswith(" expects TLS, and got plain HTTP")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_a_broken_file_changes_nothing_and_is_told_once(
     assert "secret" not in err
     file.unlink()
     assert [next(changes) for _ in range(3)] == [None] * 3
-    assert "No such file or directory; what was there before is still served" in capsys.readouterr().err
+    assert "No such file or directory; the previous configuration is still served" in capsys.readouterr().err
     file.write_bytes(b"\xff")
     assert next(changes) is None
     assert "not UTF-8 text" in capsys.readouterr().err

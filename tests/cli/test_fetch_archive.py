@@ -110,8 +110,8 @@ def test_a_rejected_key(endpoint: SDKEndpoint, tmp_path: Path, capsys: Capture) 
     [
         (404, b"", 0, "404"),
         (500, b"", 0, "500"),
-        (200, b"<html>", 0, "damaged or cut"),
-        (200, ARCHIVE[:-30], 0, "damaged or cut"),
+        (200, b"<html>", 0, "damaged or truncated"),
+        (200, ARCHIVE[:-30], 0, "damaged or truncated"),
         (200, ARCHIVE[:-30], len(ARCHIVE), ""),
         (200, archive_bytes({**archive_files(service_environment("e1")), "checksum.md5": b"x"}), 0, "checksum"),
     ],

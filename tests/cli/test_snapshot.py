@@ -112,7 +112,7 @@ def test_a_put_of_which_nothing_is_usable_is_a_failure(answer: bytes, reason: st
         assert time.monotonic() - began < 10, "it does not wait for the timeout"
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("autoconfig: error: the configuration: nothing of what came can be used: ")
+    assert err.startswith("autoconfig: error: the configuration: nothing that came can be used: ")
     assert reason in err
     assert err.splitlines()[1].startswith("  try: autoconfig doctor")
 
