@@ -183,7 +183,7 @@ class _ArchiveStream:
         self._signature_read = self._signature()  # before it is read, so that a change meanwhile is noticed
         try:
             if not stat.S_ISREG(os.stat(self._path).st_mode):
-                raise ConnectionFailedError(f"the archive {self._path} is no regular file")
+                raise ConnectionFailedError(f"the archive {self._path} is not a regular file")
             with open(self._path, "rb") as file:
                 environments, data_ids = read_archive(file, lambda: self._token.cancelled)
         except OSError as error:

@@ -90,7 +90,7 @@ class FileStore:
         except _UnusableError as error:
             reason = str(error)
         except Exception as error:  # whose text may hold keys
-            reason = f"its content is no configuration ({type(error).__name__})"
+            reason = f"its content is not a configuration ({type(error).__name__})"
         self._log.warning("Cannot use the cache file %s: %s", self._path, reason)
         return None
 
@@ -121,7 +121,7 @@ class FileStore:
 
     def _check(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
-            raise _UnusableError("it is no regular file")
+            raise _UnusableError("it is not a regular file")
         if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
             raise _UnusableError("it belongs to another user")
         if found.st_mode & 0o077 and os.name == "posix":

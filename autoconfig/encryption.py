@@ -18,8 +18,8 @@ class Cipher:
     Encrypts and authenticates data. The result is a random nonce, the ciphertext, and its tag.
 
     Args:
-        secret: The key is derived from it, by HKDF-SHA256 without a salt. White space around it is ignored.
-        purpose: Two purposes of one secret have different keys.
+        secret: HKDF-SHA256 derives the key from it, without a salt. White space around the secret is ignored.
+        purpose: One secret gives a different key for each purpose.
 
     Raises:
         TypeError: The secret is not a string.
@@ -44,7 +44,7 @@ class Cipher:
         Return the decrypted data.
 
         Raises:
-            ValueError: It was changed, cut, or encrypted with another key or another ``bound``.
+            ValueError: It was changed, truncated, or encrypted with another key or another ``bound``.
         """
         if len(data) >= _NONCE_BYTES + _TAG_BYTES:
             try:

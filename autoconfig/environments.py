@@ -144,7 +144,7 @@ class EnvironmentParams(Record, frozen=True, gc=False):
     expiring_sdk_key: ExpiringSDKKey | None
     ttl: timedelta
     secure_mode: bool
-    # What the service lists, from which the properties make what is asked for; None or empty if it lists none.
+    # The service's lists of keys, which the properties below read; None or empty if it does not list keys.
     _sdk_keys: tuple[KeyRep, ...] | None = None
     _mobile_keys: tuple[KeyRep, ...] | None = None
     extra: Mapping[str, Any] = NO_EXTRA
@@ -192,7 +192,7 @@ class EnvironmentParams(Record, frozen=True, gc=False):
 
 
 def _accepted(keys: Iterable[KeyRep], anchor: str) -> tuple[AcceptedKey, ...]:
-    """Return the keys of a list that give access to the whole environment; the anchor does, and never expires."""
+    """Return the keys of a list that give access to the whole environment; the anchor is one, and never expires."""
     return tuple(
         AcceptedKey(key.value, key.name, None if key.expiry is None or key.value == anchor else instant(key.expiry))
         for key in _first_of_each(keys)
@@ -209,7 +209,7 @@ def _limited_to_views(keys: Iterable[KeyRep], anchor: str) -> tuple[ViewKey, ...
 
 
 def _first_of_each(keys: Iterable[KeyRep]) -> Iterable[KeyRep]:
-    """Return the keys of a list, of several entries with one value the first."""
+    """Return the keys of a list; of several entries with the same value, only the first."""
     found: dict[str, KeyRep] = {}
     for key in keys:
         found.setdefault(key.value, key)
@@ -218,9 +218,9 @@ def _first_of_each(keys: Iterable[KeyRep]) -> Iterable[KeyRep]:
 
 def instant(timestamp: int) -> datetime:
     """
-    Return a number of milliseconds since 1970 as an aware UTC datetime; exact, unlike a float's way.
+    Return a number of milliseconds since 1970 as an aware UTC datetime; exact, because no float is involved.
 
-    A time that Python cannot hold becomes the nearest that it can.
+    A time that ``datetime`` cannot hold becomes the nearest time that it can.
     """
     try:
         return _EPOCH + timedelta(milliseconds=timestamp)

@@ -23,7 +23,7 @@ class Running(Protocol):
 
 
 _running: weakref.WeakSet[Running] = weakref.WeakSet()
-_warned: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # the process in which each was warned of
+_warned: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # the process in which each was logged
 
 
 def add(running: Running) -> None:
@@ -40,7 +40,7 @@ def warn_once(owner: object, logger: Logger) -> None:
     """Log one WARNING in each forked child that uses something that its parent has started."""
     if _warned.get(owner) != os.getpid():
         _warned[owner] = os.getpid()
-        text = "%r runs in the parent process only: this fork has to make and start its own"
+        text = "%r runs in the parent process only; make and start another one in this process"
         log_aside(logger, logging.WARNING, text, owner)  # a thread of the parent may have held a log handler's lock
 
 

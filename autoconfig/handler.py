@@ -81,7 +81,7 @@ def check_handler(handler: object) -> None:
 
 def check_methods(handler: object, names: list[str], described: str) -> None:
     """
-    Check that a handler has these methods; those that it may have, too, do something when they are called.
+    Check that a handler has these methods, and that no method, optional ones included, does nothing when it is called.
 
     Raises:
         TypeError: As of :func:`check_handler`.

@@ -361,7 +361,7 @@ class StreamManager:
         self.close()
 
     def _check_wait(self, method: str, timeout: float | None, *, inside: bool = False) -> None:
-        """Raise unless the caller may wait; inside a callback, ``inside`` says so."""
+        """Raise unless the caller may wait; ``inside`` says whether it may inside a callback."""
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
         self._check_process()

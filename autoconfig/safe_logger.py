@@ -17,7 +17,7 @@ else:
 
 Logger = logging.Logger | Adapter
 
-# Frames between the caller and what finds it. Python 3.10 counts logging's own ones, too.
+# The stack level of the caller, for logging. Python 3.10 counts logging's own frames too.
 _STACKLEVEL = 2 if sys.version_info >= (3, 11) else 3
 _PATIENCE = 0.1  # seconds that log_aside() waits for a line to be written
 _streams: set[str] = set()  # the names of the streams that run in this process
@@ -27,7 +27,7 @@ class SafeLogger(Adapter):
     """
     Passes every line on to a logger, and ignores what the logger raises.
 
-    A filter or a handler of the application's may raise anything. In the middle of a change, that would lose the
+    A logging filter or handler of the application may raise anything. In the middle of a change, that would lose the
     change; at the top of a thread, it would end the thread. While two or more streams run in the process, each line
     begins with the name of its stream, in brackets.
 
@@ -42,13 +42,13 @@ class SafeLogger(Adapter):
         if not isinstance(logger, logging.Logger | logging.LoggerAdapter):
             raise TypeError(f"logger must be a logging.Logger or a LoggerAdapter, not {type(logger).__name__}")
         super().__init__(logger)
-        if type(logger) is logging.Logger:  # its own method raises nothing, and is asked for each batch of messages
+        if type(logger) is logging.Logger:  # its own method raises nothing, and is called for each batch of messages
             self.isEnabledFor = logger.isEnabledFor  # type: ignore[method-assign]
         self._stream = ""
         self._busy: set[int] = set()  # the threads that are writing a line at the moment
 
     def begin_stream(self, name: str) -> None:
-        """Note that the stream of this name runs; the lines are its lines."""
+        """Note that the stream of this name runs, and logs with this logger."""
         self._stream = name
         _streams.add(name)
 
@@ -85,7 +85,7 @@ class SafeLogger(Adapter):
             return False
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Leave it as it is; the base class would replace ``extra``."""
+        """Change nothing; the base class would replace ``extra``."""
         return msg, kwargs
 
 

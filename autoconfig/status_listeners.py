@@ -16,8 +16,8 @@ class StatusListeners:
     """
     Functions that are called with each new status, one call at a time and in order.
 
-    The calls are made in whichever thread reports the status. No lock is waited for, because a signal handler may
-    report one in the middle of a call: then the thread that is calling makes that call too.
+    The thread that reports a status makes the calls. It never waits for a lock, because a signal handler may report a
+    status in the middle of a call. Then the thread that is already making calls makes those for the new status too.
 
     Args:
         logger: For listeners that raise.
@@ -26,7 +26,7 @@ class StatusListeners:
     def __init__(self, logger: Logger) -> None:
         self.logger = logger
         self._listeners: list[StatusListener] = []
-        self._statuses: deque[StreamStatus] = deque()  # with which the listeners have to be called
+        self._statuses: deque[StreamStatus] = deque()  # those that the listeners still have to get
         self._calling = threading.Lock()  # held by the thread that calls the listeners; never waited for
         self._called_with_off = False
 

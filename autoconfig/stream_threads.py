@@ -65,7 +65,7 @@ class StreamThreads:
         self._status = status
         self._log = logger
         self._ended = False  # whether no further callback will begin
-        self._dropped = False  # then nobody calls stop(), and the reader closes its sockets itself
+        self._dropped = False  # whether the manager was dropped: nobody calls stop(), so the reader closes its sockets
         self._changed = SignalSafeCondition()
         self._process: int | None = None  # the id of the process that started the threads
         self._is_forked = False
@@ -248,7 +248,7 @@ class StreamThreads:
             self._batches.put_nowait([])
 
     def _wait_for_reader(self, grace: float) -> bool:
-        places = "the look-up of a name, a large message, or a function of yours such as that for the key"
+        places = "the look-up of a name, a large message, or a function of yours, such as the one for the key"
         return join_thread(self._reader, grace) or self._give_up(self._reader, places)
 
     def _wait_for_dispatcher(self, grace: float, deadline: float) -> bool:

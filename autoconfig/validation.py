@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What a call of one of these returns does nothing until somebody awaits it or iterates over it.
+# A call of one of these does nothing until somebody awaits its result or iterates over it.
 _IDLE: dict[str, Callable[[Any], bool]] = {
     "a coroutine function": inspect.iscoroutinefunction,
     "a generator function": inspect.isgeneratorfunction,
@@ -47,7 +47,7 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
 
     Raises:
         TypeError: It is not a number.
-        ValueError: It is not finite, negative, longer than a year, or zero where ``zero`` does not allow that.
+        ValueError: It is infinite, NaN, negative, above 366 days, or zero where ``zero`` does not allow that.
     """
     check_number(name, value)
     if value > LONGEST:

@@ -171,7 +171,7 @@ def load(path: Path) -> Configuration:
     Return what a file holds.
 
     Raises:
-        ValueError: It cannot be read, or is no configuration. The text says why, and holds no value.
+        ValueError: It cannot be read, or is not a configuration. The text says why, and holds no value.
     """
     try:
         text = path.read_text("utf-8-sig")

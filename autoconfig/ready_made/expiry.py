@@ -106,7 +106,7 @@ class Schedule:
         return key
 
     def _drop(self, key: _ExpiringKey) -> None:
-        """Mark a key as no longer pending. It stays in the heap until most entries there are like it."""
+        """Mark a key as no longer pending. The heap keeps such entries until most of its entries are not pending."""
         self._pending -= key.pending
         key.pending = False
         if len(self._heap) > 2 * self._pending + _STALE:

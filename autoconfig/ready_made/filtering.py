@@ -87,10 +87,10 @@ class FilterExpander(ReadyMadeHandler):
         )
         self._environments: _ByProject[EnvironmentID, EnvironmentParams] = _ByProject(lambda e: e.identifiers.proj_key)
         self._filters: _ByProject[FilterID, FilterParams] = _ByProject(lambda filter: filter.proj_key)
-        # What the handler has: of each environment, the variants.
+        # The variants of each environment that the handler has.
         self._states: dict[EnvironmentID, dict[_Variant, EnvironmentParams | Unknown]] = {}
-        # The forms that a filter has had since all calls for it succeeded. Environments may still have to be deleted
-        # that were added through an earlier form.
+        # The forms that a filter has had since all calls for it succeeded. Environments that were added through an
+        # earlier form may still have to be deleted.
         self._unfinished_filters: dict[FilterID, dict[FilterParams, None]] = {}
 
     def add_environment(self, params: EnvironmentParams) -> None:

@@ -47,7 +47,7 @@ class KeyIndex:
         return None
 
     def add(self, keys: Keys, params: EnvironmentParams, old_keys: Container[Hashable]) -> None:
-        """Add an environment under these keys. Under the old ones among them, it was added before."""
+        """Add an environment under these keys; ``old_keys`` has those under which it was added before."""
         entries = self._entries
         for key, expiration in keys.items():
             entry = entries.get(key)

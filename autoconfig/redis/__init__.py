@@ -1,8 +1,8 @@
 """
 Redis: a fleet of processes behind one stream, and a cache of the last known configuration.
 
-A fleet's leader mirrors its stream into Redis, and all others follow that. The cache has the form that LaunchDarkly's
-Relay Proxy keeps its own in.
+A fleet's leader mirrors its stream into Redis, and all others follow it there. The cache has the same form as the cache
+of LaunchDarkly's Relay Proxy.
 """
 
 from .eviction import EvictionError

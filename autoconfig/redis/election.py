@@ -62,7 +62,7 @@ class Candidate:
         self._looked_at = time.monotonic()
         beat = (found.term, found.beat)
         is_new = beat != self._beat_seen
-        is_first = self._beat_seen[0] < 0  # which may be years old
+        is_first = self._beat_seen[0] < 0  # the first beat that is seen may be years old
         if is_new or was_stopped:
             self._beat_seen, self._beat_seen_at = beat, self._looked_at
         return found, is_new and not is_first and bool(found.owner)
@@ -97,7 +97,7 @@ class Candidate:
         return None if answer is None else (int(answer[0]), answer[1])
 
     def look_after_loss(self, link: Link) -> Picture | None:
-        """Look who leads instead; return the picture if nobody does, because Redis was emptied or has an older copy."""
+        """Read who leads now; return the picture if nobody does, because Redis was emptied or has an older copy."""
         found = self._ask(link)
         self._looked_at = self._beat_seen_at = time.monotonic()
         self._beat_seen = found.term, found.beat

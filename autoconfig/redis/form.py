@@ -136,7 +136,7 @@ def _picture(values: list[bytes | None], fields: Fields) -> Picture:
         return Picture(int(sequence or 0), birth or b"", shown, int(term or 0), beat or b"", fields)
     except ValueError:
         pass
-    raise MalformedMessageError(PUT_EVENT, "its position or its term is no number")
+    raise MalformedMessageError(PUT_EVENT, "its position or its term is not a number")
 
 
 def fields_of(content: PutContent) -> Fields:
@@ -237,7 +237,7 @@ def decode_changes(data: bytes) -> list[Change]:
         ]
     except ValueError:
         pass
-    raise MalformedMessageError(PATCH_EVENT, "it is no list of changes; encrypted, and there is no secret?")
+    raise MalformedMessageError(PATCH_EVENT, "it is not a list of changes; it may be encrypted, and there is no secret")
 
 
 def difference(old: Fields, new: Fields) -> list[Change]:

@@ -61,8 +61,8 @@ class Leader:
             Returns a manager, not started, of this handler or of one that calls it:
             ``lambda handler: StreamManager(key, handler=handler)``. The manager must not follow a fleet.
         secret: Encrypts and authenticates what Redis keeps (AES-256-GCM). All members of a fleet need the same.
-        lease: Seconds, at most 10. With a short lease there are more commands, and another one takes over as soon as a
-            server is slow for a moment.
+        lease: Seconds, at most 10. A short lease needs more commands, and another leader takes over as soon as a server
+            is slow for a moment.
         logger: Default ``logging.getLogger("autoconfig.fleet")``.
 
     Raises:
@@ -308,7 +308,7 @@ class Leader:
             followed[0].close()
 
     def _lead(self, link: Link) -> None:
-        """Make a beat if it is due, and write what Redis lacks; then wait for either."""
+        """Make a beat if one is due, and write what Redis lacks; if there is nothing to write, wait."""
         if self._followed is None:  # Redis failed while this one handed over
             self._hand_over(link, "it has no manager", _PATIENCE * self._lease)
             return
@@ -333,7 +333,7 @@ class Leader:
             self._lost(link)
             return False
         if self._writer.has_lost(*found):
-            self._log.warning("The fleet %s: Redis has lost writes, and gets them again", self._shown)
+            self._log.warning("The fleet %s: Redis has lost writes; writing them again", self._shown)
         return True
 
     def _is_useful(self, link: Link, manager: StreamManager, mirror: Mirror) -> bool:
@@ -364,7 +364,7 @@ class Leader:
             self._eviction = ""
 
     def _hand_over(self, link: Link, reason: str, wait: float) -> None:
-        """Stop leading, and leave it to others for so many seconds."""
+        """Stop leading, and let others lead for this many seconds."""
         self._log.error("Hands over the fleet %s: %s", self._shown, reason)
         self._set(error=reason)
         self._release(link, wait)
@@ -376,7 +376,7 @@ class Leader:
 
         If Redis was emptied, or has an older copy, nobody leads, and everything can be written again at once.
         """
-        self._log.warning("Leads the fleet %s no more: another one does, or Redis has lost who does", self._shown)
+        self._log.warning("No longer leads the fleet %s: another leader took over, or Redis has lost data", self._shown)
         self._set(leading=False, term=0, since=None)
         found = self._candidate.look_after_loss(link)
         if found is not None:

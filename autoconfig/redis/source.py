@@ -134,8 +134,8 @@ class FleetStream:
         """
         Read the picture and yield a put of it.
 
-        If there is none, a patient call waits for one. Otherwise the call raises, which ends the connection, so that
-        the status shows it. What was received stays.
+        If there is no picture, a patient call waits for one. Any other call raises, which ends the connection, so that
+        the status shows the failure. What was received before stays.
         """
         while True:
             picture = self._form.picture(link.call("HGETALL", self._form.state))
@@ -218,8 +218,8 @@ class FleetStream:
         Record who leads, and whether there is a new beat.
 
         Raises:
-            StreamEndedError: There was no beat for a long time. The leader may use another server by now, for which the
-                next attempt asks the sentinels and looks up the name.
+            StreamEndedError: There was no beat for a long time. The leader may use another server by now, so the next
+                attempt asks the sentinels and looks up the name again.
         """
         now, beat = time.monotonic(), (picture.term, picture.beat)
         seen = attrs.evolve(self._source._leader, owner=picture.owner, term=picture.term, sequence=self._sequence)

@@ -33,7 +33,7 @@ Each read is a batch, and half as many bytes make a burst take a tenth more. Fro
 memory at each read, which takes 12 µs.
 """
 
-_TOLERANCE = 0.01  # by so much of what is left, a socket's timeout may differ from it
+_TOLERANCE = 0.01  # a socket's timeout may differ from the time that is left by this part of it
 _MOST_INTERIM_ANSWERS = 100
 _BAD_HEADERS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 
@@ -45,7 +45,7 @@ _LONGEST_LINE = 8192  # bytes of a size with its extensions
 
 class Deadline:
     """
-    When a connection counts as dead unless it has made progress by then.
+    The time at which a connection counts as dead, unless it makes progress before.
 
     Args:
         seconds: How long it may be without progress.
@@ -125,11 +125,11 @@ class Answer(HTTPResponse):
             if not 100 <= self.status < 200 or self.status == 101:
                 break
         else:
-            raise ExplainedError("there are interim answers without end")
+            raise ExplainedError("too many interim answers came before the answer")
         if self._socket_reader.ended:  # for http.client, that is the end of the headers
             raise ExplainedError("the connection broke off in the middle of the answer's headers")
         if any(isinstance(defect, _BAD_HEADERS) for defect in self.headers.defects):
-            raise ExplainedError("a line among the answer's headers is no header")
+            raise ExplainedError("a line of the answer's headers is not a header")
         if self.chunked:  # http.client's own method returns one chunk at a time
             self.read1 = ChunkedBody(self.fp.read1).read1  # type: ignore[assignment, method-assign]
 

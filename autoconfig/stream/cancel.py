@@ -104,8 +104,8 @@ class _Watched(_socket.socket):
     """
     A duplicate of a socket.
 
-    It is of the class below ``socket.socket``, which gevent and eventlet leave alone. One of theirs would tell an event
-    loop of each call, and a forked child must not do that before its loop has been renewed.
+    It extends the base class of ``socket.socket``, which gevent and eventlet do not replace. Their sockets report each
+    call to an event loop, and a forked child must not do that before its loop has been renewed.
     """
 
     def __init__(self, original: int) -> None:
@@ -123,12 +123,12 @@ class _Watched(_socket.socket):
 
     def abandon(self) -> None:
         """
-        Close the duplicate, and put something that has ended in the original's place.
+        Close the duplicate, and put a closed pipe in the original's place.
 
-        Its number stays in use, because an event loop may watch it; the owner of the socket object closes it.
+        The original's number stays in use, because an event loop may watch it; the owner of the socket closes it.
         """
         with contextlib.suppress(OSError):
-            # Else it was closed, and its number may be used again.
+            # Otherwise the original was closed, and its number may be in use for something else.
             if os.path.sameopenfile(self.fileno(), self._original):
                 ended, writing = os.pipe()
                 os.close(writing)

@@ -32,7 +32,7 @@ PATH = "relay_auto_config"
 EVENT_STREAM = "text/event-stream"
 USER_AGENT = f"autoconfig-python/{__version__} (Python {platform.python_version()})"
 _MOST_REDIRECTS = 10
-# What every header carries unharmed (RFC 9110, 5.5). Servers refuse other characters and long keys, at each attempt.
+# Values that every header carries unchanged (RFC 9110, 5.5). Servers refuse others, and long ones, at each attempt.
 _CARRIED = re.compile(rb"[\x21-\x7e\x80-\xff]([\x20-\x7e\x80-\xff]{0,1022}[\x21-\x7e\x80-\xff])?")
 
 
@@ -106,9 +106,9 @@ class Connector:
         for prefix, adapter in list(session.adapters.items()):
             if type(adapter) is HTTPAdapter:  # an adapter of the user's own stays
                 session.mount(prefix, ours)
-        # Without any, requests would take one from ~/.netrc and replace the Authorization header with it.
+        # Without an auth object, requests would take one from ~/.netrc and replace the Authorization header with it.
         session.auth = session.auth or _keep_headers
-        # Even when it is not to follow a redirect, requests reads its body to the end, if it sees where it leads.
+        # If requests finds a redirect's target, it reads the body to the end, even if it must not follow the redirect.
         session.get_redirect_target = lambda _: None  # type: ignore[method-assign, assignment]
         return session
 
@@ -224,18 +224,18 @@ def _check_type(response: requests.Response) -> None:
 
 
 def _check_codings(response: requests.Response) -> None:
-    """Check that the bytes can be decoded: what urllib3 does not know, it passes on as it is."""
+    """Check that the bytes can be decoded: urllib3 passes on an encoding that it does not know, undecoded."""
     content = [one for one in _listed(response, "Content-Encoding") if one != "identity"]
     unknown = [one for one in _listed(response, "Transfer-Encoding") if one not in ("chunked", "identity")]
     for coding in [*unknown, *(one for one in content if one not in HTTPResponse.CONTENT_DECODERS)]:
         raise ConnectionFailedError(f"the answer is encoded as {show(coding)}, which cannot be decoded")
-    # Where there are several, urllib3 takes each, "identity" too, for one that it knows.
+    # If there are several encodings, urllib3 expects to know each of them, "identity" too.
     if content and response.raw:
         response.raw.headers["Content-Encoding"] = ", ".join(content)
 
 
 def _listed(response: requests.Response, name: str) -> list[str]:
-    """Return what a header lists, in lower case; several headers of one name are one list, and proxies join them."""
+    """Return the list in a header, in lower case. Several headers of one name are one list; proxies may join them."""
     found = [one.strip().lower() for one in response.headers.get(name, "").split(",")]
     return [one for one in found if one]
 

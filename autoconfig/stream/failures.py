@@ -20,7 +20,7 @@ from .retry import is_unlikely_to_mend
 
 _NO_FILE = "there is no file of CA certificates, or of the client's certificate, under the name that was given"
 _NEEDS_PYSOCKS = "a SOCKS proxy needs PySocks: pip install 'ld-autoconfig[socks]'"
-# How the texts of errors begin that nothing else tells from others of their class.
+# The beginnings of texts, for errors that only the text tells from others of their class.
 _TEXTS: list[tuple[type[BaseException], str, str]] = [
     (OSError, r"Tunnel connection failed: (\d{3})", r"it refused the connection with status \1"),
     (OSError, "Could not find (a suitable TLS CA certificate bundle|the TLS)", _NO_FILE),  # requests' words
@@ -127,7 +127,7 @@ def _joined(subject: str, words: str | None) -> str:
 def _chain(error: BaseException) -> list[BaseException]:
     """Return the error and the errors that led to it: its cause, context or urllib3's ``reason``, and theirs."""
     chain = [error]
-    for outer in chain:  # which grows meanwhile
+    for outer in chain:  # the loop makes it longer
         candidates = [getattr(outer, "reason", None), outer.__cause__, outer.__context__, *outer.args]
         chain += [one for one in candidates if isinstance(one, BaseException) and one not in chain][:1]
     return chain
@@ -155,7 +155,7 @@ class FailureLog:
         Log why a connection ended.
 
         A series begins with the first failure after an event. In each series, malformed data and a refused key are an
-        ERROR once, and a failure that a retry will hardly mend is a WARNING once. Of all other failures, the first of
+        ERROR once, and a failure that a retry will hardly cure is a WARNING once. Of all other failures, the first of
         a series is a WARNING. The rest are DEBUG lines, because there is one for each attempt.
 
         Args:

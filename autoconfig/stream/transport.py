@@ -39,16 +39,16 @@ class TLSContexts:
     """
     Makes TLS contexts when they are needed, and keeps them.
 
-    One takes 20 ms, and a process that is forked while OpenSSL makes one may hang at its exit. A file that has changed
-    since is read again.
+    Making one takes 20 ms, and a process that is forked meanwhile may hang at its exit. A file that has changed is read
+    again.
 
     Args:
         config: Which certificates to trust and to show.
         token: Closes the TLS sockets that nobody else closes.
 
     Attributes:
-        own: What to use instead of them for https targets, though not for proxies. It may have a client certificate, so
-            it is taken away when a redirect leaves the service.
+        own: The application's context for https to the service, instead of one that is made here; not for proxies. It
+            may hold a client certificate, so it is removed when a redirect leads to another host.
     """
 
     def __init__(self, config: HTTPConfig, token: CancelToken) -> None:
@@ -61,9 +61,9 @@ class TLSContexts:
         Return a context.
 
         Args:
-            verify: What requests made of the options and the environment: whether to trust the usual authorities, or
-                the path of others.
-            cert: The client's certificate, if it is to be shown. A context that has once shown one is used for nobody
+            verify: As requests derives it from the options and the environment: whether to trust the usual authorities,
+                or the path of others.
+            cert: The client's certificate, if the server gets one. A context with a certificate is used for nothing
                 else.
 
         Raises:
@@ -162,7 +162,7 @@ class InterruptibleAdapter(HTTPAdapter):
         return manager
 
     def _guard(self, manager: PoolManager, socks: bool = False) -> PoolManager:
-        """Let a manager make pools of our classes, whose connections get what else is given to a pool."""
+        """Let a manager make pools of our classes, which pass the token and the deadline on to their connections."""
         manager.pool_classes_by_scheme = {
             scheme: partial(_guarded(pool, socks), token=self._token, deadline=self._deadline)  # type: ignore[misc]
             for scheme, pool in manager.pool_classes_by_scheme.items()
@@ -172,7 +172,7 @@ class InterruptibleAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what a connection is chosen by; requests' own way to bring a TLS context, also that of a proxy."""
+        """Return the attributes by which a pool is chosen; requests takes the TLS context from them."""
         self._verify = verify
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] != "https":
@@ -200,7 +200,7 @@ class _Guarded:
         self.response_class: Any = partial(Answer, deadline=deadline)
 
     def _new_conn(self: Any) -> socket.socket:
-        """Connect to the first address that answers, and raise what urllib3 raises where it does the same."""
+        """Connect to the first address that answers; raise the errors that urllib3 would raise."""
         host = getattr(self, "_dns_host", self.host).strip("[]")  # with the dot at the end that stops a search list
         try:
             return connect(host, self.port, self.timeout, self._token, self.socket_options or ())
@@ -239,7 +239,7 @@ def _guarded(pool: type[HTTPConnectionPool], socks: bool) -> type[HTTPConnection
 
     class Pool(pool):  # type: ignore[misc, valid-type]
         ConnectionCls = Connection
-        # What takes urllib3's place may have another kind of queue.
+        # A package that replaces urllib3 may have another kind of queue.
         QueueCls = staticmethod(_no_lock) if pool.QueueCls is queue.LifoQueue else pool.QueueCls
 
     return Pool
@@ -250,7 +250,7 @@ def connect(host: str, port: int, timeout: Any, token: CancelToken, options: Ite
     try:
         addresses = list(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
     except UnicodeError:  # what Python says of a label that is empty or too long
-        raise ExplainedError("the URL is malformed: its host is no name that can be looked up") from None
+        raise ExplainedError("the URL is malformed: its host is not a name that can be looked up") from None
     while addresses and not token.cancelled:
         *kind, _, address = addresses.pop(0)
         try:

@@ -119,7 +119,7 @@ class Configuration:
 
 
 def rotated(rep: EnvironmentRep, new_key: SDKKey, expiry: int) -> EnvironmentRep:
-    """Return an environment with a new SDK key, whose old one expires at this time, in milliseconds since 1970."""
+    """Return an environment with a new SDK key. The old one expires at this time, in milliseconds since 1970."""
     old_key = rep.sdk_key.value
     sdk_keys = rep.sdk_keys
     if sdk_keys:

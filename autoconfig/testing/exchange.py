@@ -96,10 +96,10 @@ class _Piece(NamedTuple):
 
 class Exchange:
     """
-    A request, and what the client is sent in answer.
+    A request and its answer.
 
-    Any thread may call the methods, and none of them waits for the client: what it does not read is queued, without
-    limit. Only the thread of the connection calls :meth:`run`.
+    Any thread may call the methods, and none of them waits for the client: what the client does not read is queued,
+    without limit. Only the thread of the connection calls :meth:`run`.
 
     Args:
         client: The client's socket, plain or TLS.
@@ -133,7 +133,7 @@ class Exchange:
         self._due: float | None = None  # the next heartbeat, in monotonic time
         self._dropped = False
         self._strayed = False  # the client sent something during the answer
-        self._ended = False  # and the client may send its next request
+        self._ended = False  # the answer has ended, and the client may send its next request
         self._left = threading.Event()  # run() has sent all that it will send
 
     def begin_stream(self, *, chunked: bool = True, heartbeat_interval: float = 180.0) -> None:

@@ -137,6 +137,6 @@ def _close(started: list[tuple[StreamManager, bool]]) -> None:
 
 
 def _use_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Except this machine from the proxies that the environment names; the lower-case name wins if there are both."""
+    """Exempt this machine from the proxies in the environment. If both names are set, the one in lower case counts."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost,::1"])))

@@ -28,7 +28,7 @@ Handle = Callable[[Exchange], None]
 
 
 def check_host(host: str) -> None:
-    """Raise a ``ValueError`` that says what is wrong; what bind() raises for an impossible host explains nothing."""
+    """Raise a ``ValueError`` that says what is wrong; the error of bind() for an impossible host explains nothing."""
     try:
         host.encode("idna")
         possible = "\0" not in host
@@ -168,7 +168,7 @@ class StreamServer:
         if not self._warned:
             self._warned = True
             reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-            logger.warning("Cannot serve all connections: %s; this is not said again", reason)
+            logger.warning("Cannot serve all connections: %s; this is logged once", reason)
 
 
 class _Requests(BaseHTTPRequestHandler):

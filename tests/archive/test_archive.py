@@ -450,4 +450,4 @@ def test_a_directory_is_no_archive(path: Path, follow: Follow) -> None:
     path.mkdir()
     source = follow()
     wait_until(lambda: source.status.last_error)
-    assert "no regular file" in str(source.status.last_error)
+    assert "not a regular file" in str(source.status.last_error)

@@ -115,7 +115,7 @@ def test_doctor_says_that_another_program_has_the_name(run: Run, redis: str) -> 
     keep(urlsplit(redis).port, {"#seq": "five"})
     code, out, err = run("doctor", "--redis", redis, "--name", "prod", "--timeout", "5")
     assert (code, err) == (1, "")
-    assert "its position or its term is no number" in out
+    assert "its position or its term is not a number" in out
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_change_of_protocol_is_an_answer() -> None:
 
 
 def test_interim_answers_without_end_are_given_up() -> None:
-    assert failure(HINTS * 500, read_timeout=LONG) == "there are interim answers without end"
+    assert failure(HINTS * 500, read_timeout=LONG) == "too many interim answers came before the answer"
 
 
 def test_interim_answers_that_trickle_in_are_given_up_at_the_deadline() -> None:
@@ -170,7 +170,7 @@ def test_locations_that_differ_are_a_failure() -> None:
 @pytest.mark.parametrize("junk", [b"this is no header\r\n", b"  folded, but what?\r\n"], ids=["no colon", "folded"])
 def test_a_line_that_is_no_header_is_said_so(junk: bytes) -> None:
     """``http.client`` would take the headers to end there, and the content type to be none."""
-    assert failure(head(junk, TYPE), LINE) == "a line among the answer's headers is no header"
+    assert failure(head(junk, TYPE), LINE) == "a line of the answer's headers is not a header"
 
 
 @pytest.mark.parametrize("missing", [2, 3, 10, 30])
