@@ -49,9 +49,10 @@ _RECONNECT = RECONNECT_EVENT.encode()
 _REFUSABLE = PatchMessageData, PutContent
 _PUT_PATH = "/"
 _ENVIRONMENTS = "/environments"
-_FILTERS = "/filters"
-_KINDS = {_ENVIRONMENTS: ItemKind.ENVIRONMENT, _FILTERS: ItemKind.FILTER}
-_CLASSES: dict[str, type[EnvironmentRep | FilterRep]] = {_ENVIRONMENTS: EnvironmentRep, _FILTERS: FilterRep}
+_ITEMS: dict[str, tuple[ItemKind, type[EnvironmentRep | FilterRep]]] = {
+    _ENVIRONMENTS: (ItemKind.ENVIRONMENT, EnvironmentRep),
+    "/filters": (ItemKind.FILTER, FilterRep),
+}
 
 
 class UnknownPath(NamedTuple):
@@ -306,11 +307,11 @@ def _patch(data: Buffer) -> PatchMessageData | UnknownPath:
 def _loose_patch(data: Buffer) -> PatchMessageData | UnknownPath:
     patch = convert(load(data), _Loose)
     parent, _, id = patch.path.rpartition("/")
-    cls = _CLASSES.get(parent)
-    if cls is None:
+    if parent not in _ITEMS:
         return UnknownPath(PATCH_EVENT, patch.path)
     if patch.data is msgspec.UNSET:
         raise ValueError("data is missing")
+    _, cls = _ITEMS[parent]
     rep = convert(patch.data, cls)
     refused = rep.contradiction() if isinstance(rep, EnvironmentRep) and rep.env_id == id else None
     return PatchMessageData(id, rep, refused)
@@ -322,8 +323,10 @@ def _delete(data: Buffer) -> DeleteMessageData | UnknownPath:
     except _REFUSALS:
         delete = convert(load(data), _Delete)
     parent, _, id = delete.path.rpartition("/")
-    kind = _KINDS.get(parent)
-    return UnknownPath(DELETE_EVENT, delete.path) if kind is None else DeleteMessageData(kind, id, delete.version)
+    if parent not in _ITEMS:
+        return UnknownPath(DELETE_EVENT, delete.path)
+    kind, _ = _ITEMS[parent]
+    return DeleteMessageData(kind, id, delete.version)
 
 
 _DECODERS: dict[str, Callable[[Buffer], Message | UnknownPath]] = {
