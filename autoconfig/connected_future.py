@@ -25,7 +25,7 @@ def settle(future: Future[None], error: BaseException | None, logger: Logger) ->
             future.set_exception(error)
     except InvalidStateError:
         return
-    except BaseException as failure:  # concurrent.futures raises SystemExit and the like of a callback
+    except BaseException as failure:  # concurrent.futures raises a callback's SystemExit and similar exceptions
         if is_ctrl_c(failure):
             raise
         log_aside(logger, logging.ERROR, "A callback of the future failed", exc_info=failure)

@@ -121,7 +121,7 @@ STREAM: tuple[Measure[StreamStatus], ...] = (
         "content",
         Kind.TIME,
         "s",
-        "When the last full configuration was handed over, or saved if it is that of a cache.",
+        "When the last full configuration was handed over; for one from a cache, when it was saved.",
         _content,
         ("source",),
     ),
@@ -136,7 +136,7 @@ STREAM: tuple[Measure[StreamStatus], ...] = (
         "stream.last_error",
         Kind.TIME,
         "s",
-        "When the last error happened, which may be over.",
+        "When the last error happened; the stream may have recovered since.",
         _last_error,
         ("kind", "status_code"),
     ),
@@ -175,7 +175,7 @@ STREAM: tuple[Measure[StreamStatus], ...] = (
     _gauge(
         "handler.pending_retries",
         "{item}",
-        "How many items wait for a failed call to be made again.",
+        "How many items wait for the retry of a failed call.",
         lambda status: status.pending_retries,
     ),
     _counter(
@@ -210,7 +210,7 @@ REGISTRY: tuple[Measure[EnvironmentRegistry], ...] = (
     _gauge(
         "expiring_sdk_keys",
         "{key}",
-        "How many SDK keys are accepted until a time that is still to come.",
+        "How many SDK keys are accepted now, and will expire.",
         lambda registry: sum(1 for _ in _expirations(registry)),
     ),
 )
@@ -246,19 +246,19 @@ def _retired_clients(pool: ClientPool) -> float | None:
 
 
 POOL: tuple[Measure[ClientPool], ...] = (
-    Measure("clients", Kind.GAUGE, "{client}", "How many environments are served in this way.", _clients, ("state",)),
+    Measure("clients", Kind.GAUGE, "{client}", "How many clients are in this state.", _clients, ("state",)),
     _gauge("retired_clients", "{client}", "How many replaced clients are not closed yet.", _retired_clients),
 )
 
 LEADER: tuple[Measure[Leader], ...] = (
-    _gauge("fleet.leading", "1", "Whether this one leads its fleet.", lambda leader: leader.status.leading),
+    _gauge("fleet.leading", "1", "Whether this leader leads its fleet.", lambda leader: leader.status.leading),
     _counter(
-        "fleet.takeovers", "{takeover}", "How often this one began to lead.", lambda leader: leader.status.takeovers
+        "fleet.takeovers", "{takeover}", "How often this leader began to lead.", lambda leader: leader.status.takeovers
     ),
     _counter(
         "fleet.writes",
         "{write}",
-        "How many changes this one has written to Redis.",
+        "How many writes to Redis this leader has made.",
         lambda leader: leader.status.writes,
     ),
 )
@@ -268,7 +268,7 @@ FLEET: tuple[Measure[RedisSource], ...] = (
         "fleet.leader",
         Kind.GAUGE,
         "1",
-        "Who leads: 1 with the name of who does.",
+        "1 for the process that leads.",
         lambda source: [((owner,), 1)] if (owner := source.leader.owner) else [],
         ("owner",),
     ),

@@ -112,7 +112,7 @@ def log_aside(logger: Logger, level: int, msg: object, *args: object, **kwargs: 
             threads[0].start()
 
     try:
-        # Not a Thread at once: a signal handler may have interrupted another start(), in a lock of threading's.
+        # Not Thread.start(): this may be a signal handler that has interrupted another start(), which holds a lock.
         _thread.start_new_thread(start, ())
     except RuntimeError:
         return

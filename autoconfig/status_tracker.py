@@ -201,7 +201,7 @@ class StatusTracker:
             last_error = self._count(error) if error else self._running.last_error
             off = attrs.evolve(self._running, state=StreamState.OFF, since=_now(), last_error=last_error)
             self._off.append(attrs.evolve(off, connected_since=None, next_retry_at=None))
-        self._announce()  # also the second time: Ctrl-C may have come before it the first time
+        self._announce()  # in a second call too, because Ctrl-C may have ended the first one before this line
 
     def abandon(self, error: BaseException) -> None:
         """Be off in a forked child, without calling the listeners, which are the parent's."""

@@ -208,7 +208,7 @@ class StreamThreads:
             if not self.has_forked():  # a callback may have forked: in the child, all this is the parent's
                 if self._cache:
                     self._cache.finish()
-                if not self._cancelling:  # else cancel() reports it, perhaps when a signal handler returns to it
+                if not self._cancelling:  # else cancel() reports it, perhaps after a signal handler that interrupts it
                     self._report_off()
                 self._wake()
                 self._mark_ended()

@@ -38,8 +38,8 @@ def interruptible() -> Iterator[None]:
     """
     Raise ``KeyboardInterrupt`` on Ctrl-C and ``SystemExit(143)`` on SIGTERM in the block, for it to clean up.
 
-    Outside of it the program ends at once: nothing is open, and an exception could come in the middle of an import, or
-    be swallowed there.
+    Outside of the block the program ends at once: nothing is open, and an exception could come in the middle of an
+    import, or be swallowed there.
     """
     before = {}
     try:

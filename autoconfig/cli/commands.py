@@ -232,7 +232,8 @@ def sync(output: str | None, command: str | None, once: bool, timeout: float | N
       AUTOCONFIG_PROJECT      the key of its project
       AUTOCONFIG_ENVIRONMENT  the key of the environment
       AUTOCONFIG_FILTER       the key of the filter
-      AUTOCONFIG_SDK_KEY      the SDK key; AUTOCONFIG_MOBILE_KEY likewise
+      AUTOCONFIG_SDK_KEY      the SDK key
+      AUTOCONFIG_MOBILE_KEY   the mobile key
 
     If CMD fails, it is retried after a second, later after up to a minute, until it succeeds or a newer change replaces
     it. Other environments do not wait for it. For received_all_environments it is not retried. After SIGTERM the exit

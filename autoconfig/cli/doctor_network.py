@@ -48,11 +48,11 @@ _UNKNOWN_CA = (
 )
 _STRICT = (
     "A CA in the chain breaks RFC 5280, which Python 3.13 and newer insist on; older Pythons and browsers do not. Have "
-    "it issued anew, with critical basicConstraints, keyUsage and key identifiers. Giving the same CA again does not "
+    "it reissued, with critical basicConstraints, keyUsage and key identifiers. Giving the same CA again does not "
     "help; a program may give HTTPConfig an ssl_context without VERIFY_X509_STRICT."
 )
 _NO_CA = (
-    "A certificate that is not marked as a CA's has issued another one. Have it issued anew, with critical "
+    "A certificate that is not marked as a CA's has issued another one. Have it reissued, with critical "
     "basicConstraints; Python 3.13 and newer insist on the mark in old root certificates too."
 )
 # By OpenSSL's numbers. 80 to 94: the certificate breaks a rule of RFC 5280 that only strict verification checks.

@@ -1,4 +1,4 @@
-"""``autoconfig mirror``: one that may lead a fleet on Redis."""
+"""``autoconfig mirror``: a process that may lead a fleet on Redis."""
 
 from __future__ import annotations
 

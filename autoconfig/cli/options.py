@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _value(rule: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a type of values. Its errors, unlike those of click's, do not repeat what was typed: it may be a key."""
+    """Return a type of values. Its errors, unlike click's, do not repeat what was typed, which may be a key."""
 
     def value(given: Any) -> Any:
         try:

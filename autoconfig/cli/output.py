@@ -162,7 +162,7 @@ def library_logs(verbosity: int) -> Iterator[None]:
 
 def silence(stream: TextIO) -> None:
     """Send all that is still written to a stream nowhere."""
-    with suppress(OSError, ValueError):  # it is no file, or closed
+    with suppress(OSError, ValueError):  # the stream is not a file, or is closed
         descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)

@@ -275,7 +275,7 @@ def variables(environments: Iterable[EnvironmentParams], form: str) -> Iterator[
 
 
 def _named(environments: Iterable[EnvironmentParams]) -> Iterator[tuple[str, EnvironmentParams]]:
-    """Yield environments with the end of their variables' names, which is no other's."""
+    """Yield environments with the ends of their variables' names, which are unique."""
     environments = list(environments)
     names = [_NO_NAME.sub("_", f"{one.identifiers.proj_key}_{one.identifiers.env_key}") for one in environments]
     uses = Counter(names)

@@ -22,7 +22,7 @@ class EvictionError(AutoConfigError):
 
 
 def check_eviction(link: Link) -> None:
-    """Raise :class:`EvictionError` if Redis may drop keys that do not expire; it may be forbidden to ask."""
+    """Raise :class:`EvictionError` if Redis may drop keys that do not expire; pass if this user may not ask."""
     try:
         found = _POLICY.search(link.call("INFO", "memory"))
     except StreamError:

@@ -45,7 +45,7 @@ class Picture(NamedTuple):
 
     Attributes:
         sequence: The position in the log; 0 if there is no picture.
-        birth: A random value; another one each time that the picture is written from nothing.
+        birth: A random value; a new one each time that the whole picture is written, and not a difference.
         owner: Who leads; ``""`` if nobody does.
         term: The term of the last leader.
         beat: A number that the leader changes as long as it lives.

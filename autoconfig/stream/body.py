@@ -1,12 +1,12 @@
 """
 The body of an answer: its bytes as they come, until a deadline.
 
-A socket's own timeout restarts with each byte, so that a trickle of bytes, in a header or in the size of a chunk,
-would keep a dead connection alive for ever. So a class of ours reads the answers and keeps a deadline, whatever the
-socket below it is: plain, TLS, TLS within TLS, gevent's.
+A socket's own timeout restarts with each byte, so a trickle of bytes, in a header or in the size of a chunk, would keep
+a dead connection alive for ever. So :class:`Answer` reads until a deadline, from every kind of socket: plain, TLS, TLS
+within TLS, gevent's.
 
-A class of ours takes the chunks apart, too. ``read1()`` of ``http.client`` returns one chunk a call, and each call
-gives the other threads a turn: a burst of events, each in a chunk of its own, would take three times as long.
+:class:`ChunkedBody` takes the chunks apart. ``read1()`` of ``http.client`` returns one chunk a call, and each call
+gives the other threads a turn. So a burst of events, each in its own chunk, would take three times as long.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def pieces(raw: Any, deadline: Deadline, token: CancelToken, endless: bool) -> I
             piece = read(READ)
         except Exception as error:  # urllib3's, http.client's, OSError, ValueError, AttributeError
             reason = describe(error)
-        # A few bytes are no sign of life: a dead stream may trickle. Many are: a large event on a slow line. A file has
-        # no lines, and ends some time.
+        # A few bytes are not a sign of life, because a dead stream may trickle. Many bytes are: a large event on a slow
+        # line. In a file any byte is, because a file has no lines, and comes to an end.
         unfinished += len(piece)
         if not endless or b"\n" in piece or b"\r" in piece or unfinished >= READ:
             deadline.renew()

@@ -104,7 +104,7 @@ class Connector:
         self._contexts.own = self._config.ssl_context
         ours = InterruptibleAdapter(self._token, self._deadline, self._contexts)
         for prefix, adapter in list(session.adapters.items()):
-            if type(adapter) is HTTPAdapter:  # an adapter of the user's own stays
+            if type(adapter) is HTTPAdapter:  # the user's own adapter stays
                 session.mount(prefix, ours)
         # Without an auth object, requests would take one from ~/.netrc and replace the Authorization header with it.
         session.auth = session.auth or _keep_headers
@@ -151,7 +151,7 @@ class Connector:
         )
         response = _explained("", get)
         with suppress(OSError, ValueError, AttributeError):  # it has ended already, or has no socket
-            self._token.watch(response.raw.fileno())  # whichever adapter made it
+            self._token.watch(response.raw.fileno())  # any adapter may have made it
         return response
 
     def _public_headers(self) -> dict[str, str | bytes]:
@@ -192,7 +192,7 @@ def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest
 
 def _explained(prefix: str, call: Callable[[], T]) -> T:
     """
-    Return what a call of another package, or of a function of the user's, returns.
+    Call another package, or a function of the user, and return the result.
 
     Raises:
         ConnectionFailedError: It raised. The text is the prefix and the reason.
@@ -244,7 +244,7 @@ def _locations(response: requests.Response) -> set[str]:
     """Return where a redirect leads; an answer may say so several times."""
     headers = getattr(response.raw, "headers", None)
     found = headers.getlist("Location") if isinstance(headers, HTTPHeaderDict) else []
-    # An adapter of the user's own may say so in the answer alone. http.client leaves the spaces at the end.
+    # The user's own adapter may set the header of the response only. http.client keeps spaces at the end of a value.
     return {one.strip() for one in found or [response.headers["Location"]]}
 
 
@@ -264,5 +264,5 @@ def _redirected(url: str, location: str) -> str:
     with suppress(ValueError):
         target = urljoin(url, location)
     if not is_http_url(target):
-        raise ConnectionFailedError("a redirect to what is no valid http:// or https:// URL")
+        raise ConnectionFailedError("a redirect to something that is not a valid http:// or https:// URL")
     return _without_user(target).geturl()

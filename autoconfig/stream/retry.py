@@ -14,7 +14,7 @@ from ..validation import LONGEST
 _MOST_DOUBLINGS = 64  # beyond any maximum delay, and far from where a float overflows
 # The slow profile: 5 minutes for 1 s, 1 hour for 30 s.
 _SLOWER_START, _SLOWER_MAXIMUM = 300, 120
-# Seconds. Else a service that sends `retry: 1` on each connection would be asked hundreds of times a second.
+# Seconds. Otherwise a service that sends `retry: 1` on each connection would get hundreds of requests a second.
 _LEAST_BASE = 0.5
 # Client errors after which a retry may help. A 401 or 403 that does not refuse the key comes from another host, such
 # as a portal to which a redirect led.
@@ -61,7 +61,7 @@ class Backoff:
         return delay
 
     def delay_after(self, doublings: int) -> float:
-        """Return a delay that has doubled so many times, whatever :meth:`next_delay` has returned."""
+        """Return the delay after this number of doublings, without a change of :meth:`next_delay`."""
         delay = min(self._base * 2.0 ** min(doublings, _MOST_DOUBLINGS), self._policy.max_delay)
         return float(delay * (1 - self._policy.jitter * self._random()))
 

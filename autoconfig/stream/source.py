@@ -44,9 +44,9 @@ class SourceMaker(Protocol):
         Make the source of one manager.
 
         Args:
-            token: Interrupts it: the source has it watch each socket before that connects, and waits by it alone. So
-                closing the manager ends every wait of the source.
-            logger: For what is worth a line.
+            token: Interrupts the source. The source must let the token watch each socket before it connects, and wait
+                with ``token.wait()`` only. So closing the manager ends every wait of the source.
+            logger: For the source's log lines.
         """
 
 

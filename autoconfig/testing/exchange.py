@@ -163,7 +163,7 @@ class Exchange:
         self._put(_Piece(b"0\r\n\r\n" if self._chunked else b"", last=True))
 
     def respond(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
-        """Send an answer that is no stream; without a body, a line of text that says the status."""
+        """Send an answer that is not a stream; without a body, a line of text that says the status."""
         if status in _BODILESS:
             own, body = {}, b""
         else:

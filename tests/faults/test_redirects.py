@@ -12,7 +12,7 @@ from faults.server import FaultServer, Play, Wire, healthy, stream
 from faults.table import KEY, MODES, Fault, Tls, survive, table
 
 MOST = 10  # redirects that are followed
-UNUSABLE = "a redirect to what is no valid http:// or https:// URL"
+UNUSABLE = "a redirect to something that is not a valid http:// or https:// URL"
 
 
 def redirect(location: str | None, status: int = 302, headers: Mapping[str, str] = {}) -> Play:
