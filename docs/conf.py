@@ -59,8 +59,8 @@ napoleon_use_ivar = False  # attributes that can be linked to
 doctest_path = [str(Path(__file__).parent)]
 doctest_global_setup = "from examples import *"
 
-# The pages are built without a network, hence without the inventories of other projects: names from outside this
-# package cannot be resolved. Names of this package must be.
+# The pages are built without a network, so without the inventories of other projects. Names from outside this package
+# cannot be resolved, and names of this package must be.
 _outside = "|".join(
     [
         *sorted(sys.stdlib_module_names),

@@ -22,7 +22,7 @@ class Retirement:
 
     Args:
         changed: The pool's lock; notified when a client is closed.
-        linger: Seconds for those who got a client without borrowing it.
+        linger: Seconds that a client stays open, for those who got it without borrowing it.
         most: How many clients of an environment may stay open; beyond that the oldest is closed.
         closers: How many clients are closed at the same time.
     """

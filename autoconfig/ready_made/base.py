@@ -147,8 +147,8 @@ def _delete_each(ids: set[K], delete: Callable[[K], None], errors: list[BaseExce
             note_error(errors, error)
 
 
-# These look for the methods in the handler's class. The client pool has them, with another base class. An object of the
-# application's, such as a proxy or a mock, may have a method for every name, so the object itself is not asked.
+# These look for the methods in the handler's class, because the client pool has them with another base class. They do
+# not look in the object: an application's proxy or mock may have a method for every name.
 
 
 def attach(handler: object, stream: AttachedStream) -> None:

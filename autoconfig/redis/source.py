@@ -32,8 +32,8 @@ class RedisSource:
 
     It holds no connection, so several managers may share one source. A manager that follows it behaves as one that
     follows the service: the same calls, versions, retries and states. It is ``INTERRUPTED`` after 30 seconds without a
-    beat of a leader. Nothing is deleted because Redis is empty, unreachable or older than what was received. Needs the
-    extra ``redis``.
+    sign of life from a leader. Nothing is deleted because Redis is empty, unreachable or older than what was received.
+    Needs the extra ``redis``.
 
     Args:
         url: The address of Redis, as redis-py takes it: ``redis://``, ``rediss://`` (TLS), ``unix://``; any node of a

@@ -11,7 +11,7 @@ class LeaderStatus:
     How a leader is doing.
 
     Attributes:
-        leading: Whether it leads, as far as it knows. If another one leads by now, Redis refuses what it writes.
+        leading: Whether it leads, as far as it knows. If another leader took over, Redis refuses its writes.
         term: The number of its term, the time in milliseconds when it began or a higher one; 0 if it does not lead.
         since: When it began to lead, in seconds since 1970; ``None`` if it does not lead.
         sequence: The position in the log of its last write.
@@ -37,7 +37,7 @@ class LeaderSeen:
     Attributes:
         owner: Who leads: host, process and a random number; ``""`` if nobody does.
         term: The number of its term: the time in milliseconds when it began, or a higher one.
-        alive_at: When its last beat was seen, in seconds since 1970; ``None`` before the second one.
+        alive_at: When its last sign of life was seen, in seconds since 1970; ``None`` before the second one.
         sequence: The position in the log that was reached.
         lag: How many seconds the last change took from Redis to here, by the clocks of both; ``None`` before the first.
     """
