@@ -180,7 +180,7 @@ def freeze(members: dict[str, Any]) -> FrozenDict:
 
 
 def _in_words(error: str) -> str:
-    """Return an error of msgspec's in the words of this library's other errors."""
+    """Return msgspec's error in the words of this library's other errors."""
     parts = _PLACE.fullmatch(error)
     text, place = parts.groups() if parts else (error, None)
     if text.endswith(">= 0"):

@@ -243,7 +243,7 @@ def test_a_foreign_id_is_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
         assert stream.manager.status.last_error is None
         assert len(stream.server.requests) == 1
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warnings == ["Ignored environment 'another', which came as 'e2'"]
+    assert warnings == ["Ignored environment 'another', which is listed under 'e2'"]
 
 
 def test_an_empty_put_is_a_put(caplog: pytest.LogCaptureFixture) -> None:

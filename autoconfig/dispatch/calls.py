@@ -14,7 +14,7 @@ from ..safe_logger import Logger
 from ..status_tracker import StatusTracker
 from ..stream.cancel import CancelToken
 
-_SLOW = "The handler's %s took %.1f s, and held up all that came after it"
+_SLOW = "The handler's %s took %.1f s; later calls waited"
 
 
 class StoppedError(Exception):

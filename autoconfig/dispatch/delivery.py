@@ -144,7 +144,7 @@ class Delivery(Generic[T]):
             error = self._calls.call(callback, argument)
             if error is not None:
                 self._again_later(failed, callback, item, error)
-                del error  # whose traceback leads to this frame
+                del error  # its traceback refers to this frame: a cycle
                 return
             if not gone or failed.wanted is None:
                 del self.failed[failed.id]
@@ -164,7 +164,7 @@ class Delivery(Generic[T]):
             callback = self._add if action is _INSERT else self._update
             if callback and (error := call(callback, item.to_params(id, shared))) is not None:
                 self._failed_first(id, callback, item, error)
-                del error  # whose traceback leads to this frame
+                del error  # its traceback refers to this frame: a cycle
         return count
 
     def _settle_provisional(self, id: str, item: T | None) -> None:
@@ -185,7 +185,7 @@ class Delivery(Generic[T]):
             self.attempt(failed)
         elif (error := self._calls.call(self._remove, id)) is not None:
             self._failed_first(id, self._remove, None, error)
-            del error  # whose traceback leads to this frame
+            del error  # its traceback refers to this frame: a cycle
 
     def _delete_others(self, items: Mapping[str, T], unusable: Mapping[str, object]) -> int:
         """Delete the items that a put does not list; return how many."""

@@ -157,7 +157,7 @@ class Dispatcher:
             observer.put(content)
         environments, filters = content.environments, content.filters
         for id, other in content.foreign.items():
-            self._log.warning("Ignored environment %s, which came as %s", show(other), show(id))
+            self._log.warning("Ignored environment %s, which is listed under %s", show(other), show(id))
         unusable = {**content.refused, **content.foreign}
         if not environments and not unusable and self._environments.receiver._any_inserted():
             self._log.warning("The service's configuration contains no environments; all that were known are deleted")
@@ -184,13 +184,13 @@ class Dispatcher:
         error = self._calls.call(callback, *((id, *more) if more else ()))
         if error is not None:
             self._calls.failed(HandlerFailure(callback.name, id, error, 1, None))
-            del error  # whose traceback leads to this frame
+            del error  # its traceback refers to this frame: a cycle
 
     def _patch(self, message: PatchMessageData, verbose: bool) -> None:
         id, item = message.id, message.data
         if isinstance(item, EnvironmentRep):
             if item.env_id != id:
-                self._log.warning("Ignored environment %s, which came as %s", show(item.env_id), show(id))
+                self._log.warning("Ignored environment %s, which is listed under %s", show(item.env_id), show(id))
                 return
             if message.refused is not None:
                 self._refuse({**{id: one.reason for id, one in self._refused.items()}, id: message.refused})

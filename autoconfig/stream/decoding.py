@@ -75,8 +75,8 @@ class Received(NamedTuple):
     Attributes:
         events: The names of the events; they prove that the connection delivers.
         messages: The messages.
-        refusal: Names the refused environments of a put of which others can be used.
-        ending: Why the connection has to be ended now.
+        refusal: The error that names the refused environments, if others of the put can be used.
+        ending: Why the connection must end now.
     """
 
     events: Sequence[str]

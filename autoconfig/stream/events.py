@@ -120,7 +120,7 @@ class EventParser:
         if len(complete) > self._limit and (place := self._first_oversized(complete)) is not None:
             self.oversized = True
             complete = complete[:place]
-        # One event alone is found, and not matched to its end, which would look at each of its bytes.
+        # Of a single event only the beginning is matched: the expression would look at each byte of its data.
         if (start := _BEGINNING.match(complete)) and complete.find(b"\n", start.end()) == len(complete) - 2:
             return [(start[1], memoryview(complete)[start.end() : -2])]
         found: list[ServerSentEvent] = _USUAL.findall(complete)

@@ -207,7 +207,7 @@ BAD = environment("ash", "Ash", sdkKeys=[{"key": "default", "value": ""}])
         (put(BAD), "ash: sdkKeys has an entry without a value"),
         (
             event("put", {"path": "/", "data": {"environments": {"fir": environment("fir2", "Fir")}}}),
-            "Ignored environment 'fir2', which came as 'fir'",
+            "Ignored environment 'fir2', which is listed under 'fir'",
         ),
         (put(environment("oak", "Oak", version="1")), 'malformed "put" event'),
     ],
@@ -236,7 +236,7 @@ def test_what_is_refused_or_ignored_is_counted_and_named(examine: Examine) -> No
     assert (code, found["first put"]["state"]) == (0, "warn")
     assert found["first put"]["text"].endswith(
         "; 1 refused, 1 ignored: ash: sdkKeys has an entry without a value; "
-        "Ignored environment 'fir2', which came as 'fir'"
+        "Ignored environment 'fir2', which is listed under 'fir'"
     )
 
 

@@ -101,8 +101,10 @@ def test_a_stream_hands_on_calls_states_and_remarks() -> None:
             if isinstance(one, Call) and one.name == "received_all_environments":
                 break
         assert stream.is_connected
-    assert [one.text for one in found if isinstance(one, Remark)] == ["Ignored environment 'fir2', which came as 'fir'"]
-    assert stream.ignored == ["Ignored environment 'fir2', which came as 'fir'"]
+    assert [one.text for one in found if isinstance(one, Remark)] == [
+        "Ignored environment 'fir2', which is listed under 'fir'"
+    ]
+    assert stream.ignored == ["Ignored environment 'fir2', which is listed under 'fir'"]
     assert [one.name for one in found if isinstance(one, Call)] == ["add_environment", "received_all_environments"]
     assert [one.state for one in found if isinstance(one, StreamStatus)] == [StreamState.VALID]
 
@@ -130,7 +132,7 @@ def test_calls_in_json() -> None:
 def test_json_lines_are_one_line_each_and_not_escaped(capsys: Capture) -> None:
     name = "日本\n\u2028"
     put_event(Call("add_environment", replace(DOCS, env_name=name).to_params()), mask)
-    put_event(Remark("Ignored environment 'x', which came as 'y'"), mask)
+    put_event(Remark("Ignored environment 'x', which is listed under 'y'"), mask)
     put_event(VALID, mask)
     out = capsys.readouterr().out
     first, second, third = out.strip("\n").split("\n")

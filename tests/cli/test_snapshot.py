@@ -98,7 +98,7 @@ def test_an_empty_profile_is_a_configuration(capsys: Capture) -> None:
     ("answer", "reason"),
     [
         (put(BAD), "ash: sdkKeys has an entry without a value"),
-        (FOREIGN, "Ignored environment 'fir2', which came as 'fir'"),
+        (FOREIGN, "Ignored environment 'fir2', which is listed under 'fir'"),
         (b"event: put\ndata: {\n\n", 'malformed "put" event'),
         (put(environment("oak", "Oak", version="1")), "version"),
     ],
@@ -125,7 +125,7 @@ def test_what_is_refused_or_ignored_is_counted_and_named(capsys: Capture) -> Non
     assert out.endswith("1 environment, 0 filters\n")
     assert err.splitlines() == [
         "autoconfig: warning: refused: ash: sdkKeys has an entry without a value",
-        "autoconfig: warning: ignored: Ignored environment 'fir2', which came as 'fir'",
+        "autoconfig: warning: ignored: Ignored environment 'fir2', which is listed under 'fir'",
         "autoconfig: warning: the configuration: 1 refused, 1 ignored; the rest is complete",
     ]
 

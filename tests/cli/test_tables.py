@@ -135,7 +135,7 @@ def test_what_was_deleted_is_shown_for_a_while(monkeypatch: pytest.MonkeyPatch) 
 def test_the_newest_log_lines_are_below_the_table() -> None:
     board = board_of(demo.DOCS, log=[f"line {number}" for number in range(9)])
     assert drawn(board, 80)[-4:] == ["line 5", "line 6", "line 7", "line 8"]
-    board.show(Remark("Ignored environment 'x', which came as 'y'"))
+    board.show(Remark("Ignored environment 'x', which is listed under 'y'"))
     board.take(Call("environment_refused", "ash", "sdkKeys has an entry without a value"))
     board = board_of(demo.DOCS)
     board.take(Call("environment_refused", "ash", "why"))

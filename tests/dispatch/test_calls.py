@@ -115,7 +115,7 @@ def test_a_slow_call_is_a_warning(
     one.begin()
     for _ in range(2):
         assert one.call(one.method(method), *arguments) is error
-    text = f"The handler's {method} took 7.2 s, and held up all that came after it"
+    text = f"The handler's {method} took 7.2 s; later calls waited"
     assert caplog.record_tuples == [("autoconfig", logging.WARNING, text)] * 2
 
 
