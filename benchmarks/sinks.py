@@ -84,51 +84,50 @@ class LatencySink(Sink):
         super().changed(environment)
 
 
-class WorkSink(Sink):
-    """Works for about 50 µs a patch."""
-
-    def work(self) -> None:
-        """Do what a patch costs."""
-        raise NotImplementedError
-
-    def changed(self, environment: Environment) -> None:
-        self.work()
-        super().changed(environment)
-
-    def bound(self, calls: int) -> tuple[float, float]:
-        """Return how many microseconds a call takes when nothing else runs: by the clock, and of CPU."""
-        spare = copy.copy(self)
-        spare._changes = -1  # never finishes
-        start, cpu = time.perf_counter(), time.thread_time()
-        for _ in range(calls):
-            spare.changed(None)
-        scale = 1e6 / calls
-        return (time.perf_counter() - start) * scale, (time.thread_time() - cpu) * scale
-
-
-class SpinSink(WorkSink):
+class SpinSink(Sink):
     """
-    Holds the GIL while it works.
+    Works for about 50 µs a patch, and holds the GIL.
 
     A number of turns and not a time: a loop that looks at the clock would finish its work while another thread has
     the GIL.
+
+    Attributes:
+        worked: Seconds of CPU that the work itself took. They are counted in the run, because the speed of a processor
+            core changes by half from one second to the next if another machine shares it.
     """
 
     def __init__(self, changes: int) -> None:
         super().__init__(changes)
         self._turns = range(1000)
-        self._turns = range(round(1000 * 50 / min(self.bound(1)[0] for _ in range(200))))
+        self._turns = range(round(1000 * 50e-6 / min(self._work() for _ in range(200))))
+        self.worked = 0.0
 
-    def work(self) -> None:
+    def changed(self, environment: Environment) -> None:
+        self.worked += self._work()
+        super().changed(environment)
+
+    def _work(self) -> float:
+        start = time.thread_time()
         for _ in self._turns:
             pass
+        return time.thread_time() - start
 
 
-class WaitSink(WorkSink):
-    """Waits without the GIL; with the timer's slack, 50 µs take about 110."""
+class WaitSink(Sink):
+    """Waits for 50 µs a patch, without the GIL; with the timer's slack, that takes about 110."""
 
-    def work(self) -> None:
+    def changed(self, environment: Environment) -> None:
         time.sleep(50e-6)
+        super().changed(environment)
+
+    def bound(self, calls: int) -> float:
+        """Return how many microseconds a call takes when nothing else runs."""
+        spare = copy.copy(self)
+        spare._changes = -1  # never finishes
+        start = time.perf_counter()
+        for _ in range(calls):
+            spare.changed(None)
+        return (time.perf_counter() - start) * 1e6 / calls
 
 
 class IdleSink(Sink):

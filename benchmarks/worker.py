@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .clients import CLIENTS
 from .memory import kept_bytes, resident
 from .peers import Follow
-from .sinks import IdleSink, LatencySink, Sink, SpinSink, Ticker, WaitSink, WorkSink
+from .sinks import IdleSink, LatencySink, Sink, SpinSink, Ticker, WaitSink
 from .steps import steps_of_one_patch
 
 Metrics = dict[str, float]
@@ -60,19 +60,25 @@ def _stall(follow: Follow, url: str, changes: int) -> Metrics:
     return {"stall": ticker.longest * 1e3, **_clocks(sink)}
 
 
-def _handler(kind: type[WorkSink]) -> Callable[[Follow, str, int], Metrics]:
-    def measure(follow: Follow, url: str, changes: int) -> Metrics:
-        sink = kind(changes)
-        before = sink.bound(changes // 4)
-        _follow(follow, url, sink)
-        after = sink.bound(changes // 4)  # around the run, because the machine's speed drifts
-        bound, bound_cpu = (statistics.fmean(pair) for pair in zip(before, after, strict=True))
-        each = (sink.times["finish"] - sink.times["put"]) / changes / 1e3
-        # What of the process's CPU time is the handler's own; unlike the clock it does not mind other processes.
-        share = bound_cpu * changes / (sink.cpu * 1e6)
-        return {"bound": bound, "each": each, "fraction": bound / each, "cpu_share": share}
+def _spin(follow: Follow, url: str, changes: int) -> Metrics:
+    sink = SpinSink(changes)
+    _follow(follow, url, sink)
+    bound, each = sink.worked * 1e6 / changes, _microseconds_each(sink, changes)
+    # What of the process's CPU time is the handler's own; unlike the clock it does not mind other processes.
+    return {"bound": bound, "each": each, "fraction": bound / each, "cpu_share": sink.worked / sink.cpu}
 
-    return measure
+
+def _wait(follow: Follow, url: str, changes: int) -> Metrics:
+    sink = WaitSink(changes)
+    before = sink.bound(changes // 4)
+    _follow(follow, url, sink)
+    bound = (before + sink.bound(changes // 4)) / 2  # around the run, because the machine's speed drifts
+    each = _microseconds_each(sink, changes)
+    return {"bound": bound, "each": each, "fraction": bound / each}
+
+
+def _microseconds_each(sink: Sink, changes: int) -> float:
+    return (sink.times["finish"] - sink.times["put"]) / changes / 1e3
 
 
 def _idle(follow: Follow, url: str, changes: int) -> Metrics:
@@ -95,8 +101,8 @@ _KINDS: dict[str, Callable[[Follow, str, int], Metrics]] = {
     "second-put": _second_put,
     "stall": _stall,
     "steps": lambda follow, url, changes: steps_of_one_patch(url)._asdict(),
-    "spin": _handler(SpinSink),
-    "wait": _handler(WaitSink),
+    "spin": _spin,
+    "wait": _wait,
     "idle": _idle,
 }
 
