@@ -29,6 +29,7 @@ from .validation import (
 Path = str | os.PathLike[str]
 
 _SOCKS = frozenset({"socks5", "socks5h"})
+_LONGEST_PASSWORD = 1024  # bytes; OpenSSL takes no longer one
 # The protocol sets these; other values would break the stream or replace the key.
 _RESERVED_HEADERS = frozenset({"accept", "accept-encoding", "authorization", "cache-control", "host", "last-event-id"})
 
@@ -125,6 +126,8 @@ def _key_password(config: HTTPConfig, attribute: attrs.Attribute[Any], value: st
         raise ValueError(f"{attribute.name} must not be empty")
     if not config.client_cert:
         raise ValueError(f"{attribute.name} is for the key in client_cert, which is not given")
+    if len(value.encode("utf-8", "replace")) > _LONGEST_PASSWORD:
+        raise ValueError(f"{attribute.name} must not be longer than {_LONGEST_PASSWORD:,} bytes")
 
 
 def _to_headers(value: Mapping[str, str]) -> Mapping[str, str]:

@@ -83,6 +83,12 @@ WRONG_POLICIES: list[tuple[str, Any, type[Exception]]] = [
 ]
 
 
+def test_the_longest_passphrase_is_that_of_openssl() -> None:
+    HTTPConfig(client_cert=__file__, client_key_password="é" * 512)
+    with pytest.raises(ValueError, match=r"^client_key_password must not be longer than 1,024 bytes$"):
+        HTTPConfig(client_cert=__file__, client_key_password="é" * 512 + "a")
+
+
 def test_the_defaults_of_how_to_connect() -> None:
     """These numbers are promised."""
     assert attrs.asdict(HTTPConfig(), recurse=False) == {
