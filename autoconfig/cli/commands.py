@@ -323,8 +323,8 @@ def replay(**options: Any) -> dict[str, Any]:
     FILE holds the bytes of an event stream, as `curl -N` saves them; - stands for stdin. The output has the calls that
     a handler would get from the real parser, decoder and version logic, without a network. With --explain it also has
     each event, what the client does with it, and why. Where the client would reconnect, the output says so, and takes
-    the rest of FILE for the next connection. The exit code is 1 if an event was malformed or refused, or if there is
-    none.
+    the rest of FILE for the next connection. The exit code is 1 if an event was malformed or refused, or if FILE has
+    no event.
     """
     return options
 
