@@ -81,7 +81,7 @@ def check_handler(handler: object) -> None:
 
 def check_methods(handler: object, names: list[str], described: str) -> None:
     """
-    Check that a handler has these methods, and that no method, optional ones included, does nothing when it is called.
+    Check that a handler has these methods, and that calls of them and of the optional ones do their work at once.
 
     Raises:
         TypeError: As of :func:`check_handler`.

@@ -118,7 +118,7 @@ def _print_lines(glance: float, *sources: Iterator[str | None]) -> int:
 
 
 def guests(service: Emulator) -> Iterator[str | None]:
-    """Yield a line for each client that connects or disconnects."""
+    """Yield lines that say how many clients connect and disconnect, and which requests are refused."""
     seen = inside = 0
     while True:
         requests, seen = service.requests_since(seen)

@@ -22,7 +22,7 @@ from .words import Show
 
 _KEY = 12  # columns of a masked key: sdk-…9f2a, and +2 for two more
 _KEY_IN_FULL = 40
-_LEAST, _SPLIT = 18, 26  # width for the names: the least beside a key; from here on project and environment are apart
+_LEAST, _SPLIT = 18, 26  # columns for the names: the fewest beside a key; enough to show project and environment apart
 
 
 def run(source: Callable[[], Source], *, timeout: float, form: str, reveal: bool) -> int:

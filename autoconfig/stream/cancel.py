@@ -123,7 +123,7 @@ class _Watched(_socket.socket):
 
     def abandon(self) -> None:
         """
-        Close the duplicate, and put a closed pipe in the original's place.
+        Close the duplicate, and put a pipe that has ended in the original's place.
 
         The original's number stays in use, because an event loop may watch it; the owner of the socket closes it.
         """

@@ -48,7 +48,7 @@ class TLSContexts:
 
     Attributes:
         own: The application's context for https to the service, instead of one that is made here; not for proxies. It
-            may hold a client certificate, so it is removed when a redirect leads to another host.
+            may hold a client certificate, so it is removed when a redirect leads to another origin.
     """
 
     def __init__(self, config: HTTPConfig, token: CancelToken) -> None:
