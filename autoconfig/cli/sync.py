@@ -193,6 +193,8 @@ class Commands(CallHandler):
             _end(process)
 
     def _run_for(self, call: Call) -> None:
+        if self.stopped:
+            raise CommandFailedError("is not run any more")
         if call.name == "environment_refused":  # what was known of it stays
             return
         document = call_json(call, str)

@@ -22,6 +22,7 @@ from support.waiting import wait_until
 
 from autoconfig import EnvironmentID, SDKKey
 from autoconfig.cli import demo, main
+from autoconfig.cli.sync import CommandFailedError, Commands
 from autoconfig.messages import EnvironmentRep, SDKKeyRep
 from autoconfig.testing import Emulator
 
@@ -266,6 +267,15 @@ def test_a_signal_ends_a_hanging_command_too(start: Start, tmp_path: Path, numbe
         assert time.monotonic() - begin < 30
     assert running.stderr == "", "a command that was stopped has not failed"
     assert_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_no_command_begins_once_they_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call after the one that was ended comes before the manager is closed."""
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a command has begun"))
+    commands = Commands("true", 5)
+    commands.stop()
+    with pytest.raises(CommandFailedError, match="is not run any more"):
+        commands.add_environment(rep("e1", "one").to_params())
 
 
 NEW_PIDS = "unshare --user --map-root-user --pid --fork --kill-child=SIGKILL"
