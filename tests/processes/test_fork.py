@@ -42,7 +42,7 @@ def check_everything(fork: Agent, *, pending: bool) -> None:
         with pytest.raises(FailedError, match="ForkedError"):
             fork.ask("result")
     assert len(fork.wait_for_warning()) == 1
-    assert "has to make and start its own" in fork.warnings[0]
+    assert "make and start another one in this process" in fork.warnings[0]
 
 
 @pytest.mark.parametrize(("state", "pending"), [(name, name in PENDING) for name in STATES], indirect=["state"])

@@ -50,7 +50,7 @@ def test_a_manager_that_the_import_has_started(serve: Serve, emulator: Emulator)
     for pid in workers:
         server.wait_for_warning(pid)
         (text,) = server.warnings(pid)
-        assert "has to make and start its own" in text
+        assert "make and start another one in this process" in text
     assert server.warnings(server.process.pid) == []
     assert server.stop() == 0
     assert "Traceback" not in server.log
