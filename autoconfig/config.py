@@ -29,7 +29,7 @@ from .validation import (
 Path = str | os.PathLike[str]
 
 _SOCKS = frozenset({"socks5", "socks5h"})
-_LONGEST_PASSWORD = 1024  # bytes; OpenSSL takes no longer one
+_LONGEST_PASSWORD = 1024  # bytes; OpenSSL refuses a longer passphrase
 # The protocol sets these; other values would break the stream or replace the key.
 _RESERVED_HEADERS = frozenset({"accept", "accept-encoding", "authorization", "cache-control", "host", "last-event-id"})
 

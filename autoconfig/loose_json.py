@@ -146,11 +146,11 @@ def _exact(value: Any, kind: Type, extra: dict[str, Any] | None = None) -> Any:
                 if extra is not None:
                     extra[name] = member
                 continue
-            exact, kind, has_parts = field
-            if member is None and not isinstance(kind, AnyType):
-                found.pop(exact, None)
+            exact_name, member_kind, has_parts = field
+            if member is None and not isinstance(member_kind, AnyType):
+                found.pop(exact_name, None)
             else:
-                found[exact] = _exact(member, kind) if has_parts else member
+                found[exact_name] = _exact(member, member_kind) if has_parts else member
         return found
     if isinstance(kind, VarTupleType) and isinstance(value, list | tuple):
         # An object is not an array, even without members.
