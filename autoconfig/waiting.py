@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+# Seconds that one system call waits. A signal that comes right before the call, or that another thread gets, does not
+# interrupt it, and Python calls the signal's handler only afterwards.
+_SLICE = 1.0
+
 
 class SignalSafeCondition:
     """
@@ -33,9 +37,10 @@ class SignalSafeCondition:
         self._locks.append(mine)
         try:
             while not predicate():  # first after the append, so that a later change wakes this thread
-                left = -1 if deadline is None else deadline - time.monotonic()
-                if (deadline is not None and left <= 0) or not mine.acquire(timeout=left):
-                    return predicate()
+                left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+                if left <= 0:
+                    return False
+                mine.acquire(timeout=left)
             return True
         finally:
             self._locks.remove(mine)

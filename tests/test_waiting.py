@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from support.threads import AT_ONCE, LONG, at_once, background, forget_handled_exception, handled
+from support.threads import AT_ONCE, LONG, at_once, background, forget_handled_exception, handled, wait_until_asleep
 
 from autoconfig import waiting
 from autoconfig.waiting import SignalSafeCondition
@@ -98,6 +98,18 @@ def test_a_signal_from_another_thread_does_the_same() -> None:
     assert main
     kill = background(lambda: signal.pthread_kill(main, signal.SIGUSR1))
     with handled(signal.SIGUSR1, flag.set), at_once(), kill:
+        assert flag.wait(LONG)
+
+
+def test_a_signal_that_interrupts_no_system_call_is_handled_soon() -> None:
+    """As one that comes right before such a call; here another thread gets it."""
+    flag, waiter = Flag(), threading.current_thread()
+
+    def send() -> None:
+        wait_until_asleep(waiter)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    with handled(signal.SIGUSR1, flag.set), at_once(), background(send):
         assert flag.wait(LONG)
 
 

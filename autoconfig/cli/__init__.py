@@ -6,10 +6,13 @@ This module imports next to nothing, so that ``--help`` is quick and Ctrl-C is h
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from types import FrameType
@@ -41,18 +44,52 @@ def interruptible() -> Iterator[None]:
     Outside of the block the program ends at once: nothing is open, and an exception could come in the middle of an
     import, or be swallowed there.
     """
+    seen: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
     before = {}
     try:
         with suppress(ValueError):  # outside of the main thread, where there are no signals
             for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, _raise)
-        yield
+                before[number] = signal.signal(number, interrupt)
+        with _insisting(seen) if before and hasattr(signal, "pthread_kill") else nullcontext():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
+@contextmanager
+def _insisting(seen: list[int]) -> Iterator[None]:
+    """
+    Interrupt the main thread's system calls from when a signal comes until it is in the list.
+
+    Python calls the handler of a signal between two bytecodes. If the signal comes right before a system call, or if
+    another thread gets it, that call is not interrupted, and a read may take a minute.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # as set_wakeup_fd() demands
+
+    def insist() -> None:
+        if os.read(reader, 1):  # nothing if the block has ended
+            while not seen:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=insist, name="autoconfig-signals", daemon=True)
+    handler = signal.signal(signal.SIGURG, lambda number, frame: None)  # it only interrupts
+    descriptor = signal.set_wakeup_fd(writer)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
+        signal.signal(signal.SIGURG, handler)

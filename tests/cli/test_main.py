@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.threads import at_once, wait_until_asleep
 
 from autoconfig.cli import main
 from autoconfig.testing import Emulator
@@ -52,7 +57,32 @@ def test_a_signal_during_the_imports_ends_it_silently(
     assert "KeyboardInterrupt" not in rest
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+def test_a_signal_that_interrupts_no_system_call_ends_it(number: int, code: int, tmp_path: Path) -> None:
+    """As one that comes right before such a call; here another thread gets it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as threads:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+        def send() -> socket.socket:
+            connection = silent.accept()[0]
+            assert connection.recv(1)
+            wait_until_asleep(threading.main_thread())
+            signal.pthread_kill(threading.get_ident(), number)
+            return connection
+
+        connection = threads.submit(send)
+        with at_once():  # and not only after the minute for which the service may be silent
+            try:
+                ended = main(["fetch-archive", "--uri", uri, "--key", "rel-x", "--output", str(tmp_path / "archive")])
+            except SystemExit as end:
+                ended = end.code
+        connection.result().close()
+    assert ended == code
+
+
 def test_the_callers_signal_handlers_are_left_alone(service: Emulator) -> None:
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGURG]
+    before = [signal.getsignal(number) for number in numbers]
     main(["watch", "--uri", service.uri, "--key", "rel-x"])
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.set_wakeup_fd(-1) == -1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 from examples.conftest import STAGING, Start, need
 from msgspec.structs import replace
 from support.running import DEADLINE, get
 from support.waiting import wait_until
+from support.workers import ask_each
 
 from autoconfig.testing import Emulator
 
@@ -16,29 +18,26 @@ pytestmark = need("gunicorn")
 RUN = ["-m", "gunicorn", "-c", "python:prefork_gunicorn", "-b", "127.0.0.1:0", "prefork_gunicorn:app"]
 
 
-def answers(address: str, workers: int) -> dict[int, list[str]]:
-    """Request until so many workers have answered; return what each of them knows."""
-    found: dict[int, list[str]] = {}
+def answers(address: str) -> dict[int, list[str]]:
+    """Return what each of the two workers knows."""
 
-    def all_have_answered() -> bool:
+    def ask() -> dict[str, Any]:
         status, answer = get(address)
         assert status == 200
-        found[answer["worker"]] = answer["environments"]
-        return len(found) >= workers
+        return {"pid": answer["worker"], **answer}
 
-    wait_until(all_have_answered, f"answers of {workers} workers")
-    return found
+    return {pid: answer["environments"] for pid, answer in ask_each(2, ask).items()}
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preload"])
 def test_each_worker_follows_the_stream(options: list[str], start: Start, service: Emulator) -> None:
     server = start("prefork_gunicorn.py", *RUN, *options)
     address = server.address()
-    assert list(answers(address, 2).values()) == [["Shop / Production", "Shop / Staging"]] * 2
+    assert list(answers(address).values()) == [["Shop / Production", "Shop / Staging"]] * 2
     assert (service.connections, len(service.requests)) == (2, 2)
     service.set_environment(replace(STAGING, env_name="QA"))
     wait_until(
-        lambda: list(answers(address, 2).values()) == [["Shop / Production", "Shop / QA"]] * 2, "the change in both"
+        lambda: list(answers(address).values()) == [["Shop / Production", "Shop / QA"]] * 2, "the change in both"
     )
     server.terminate()
     assert server.ended() == 0
@@ -50,11 +49,11 @@ def test_each_worker_follows_the_stream(options: list[str], start: Start, servic
 def test_a_new_worker_starts_anew(start: Start, service: Emulator) -> None:
     server = start("prefork_gunicorn.py", *RUN)
     address = server.address()
-    before = set(answers(address, 2))
+    before = set(answers(address))
     server.process.send_signal(signal.SIGHUP)  # gunicorn replaces its workers
     service.wait_for_requests(4, DEADLINE)
     service.wait_for_connections(2, DEADLINE)
-    assert not before & set(answers(address, 2))
+    assert not before & set(answers(address))
     assert " WARNING autoconfig" not in server.output
 
 

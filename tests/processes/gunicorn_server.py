@@ -17,6 +17,7 @@ from gunicorn import version_info  # type: ignore[import-untyped]
 from processes.control import KEY, TESTS, WAITING
 from support.running import end_process
 from support.waiting import wait_until
+from support.workers import ask_each
 
 WORKERS = 2
 STOPPING = 20.0  # seconds that it may take to stop; after 30 it kills its workers
@@ -94,15 +95,10 @@ class Gunicorn:
 
     def wait_for_answers(self, **values: Any) -> None:
         """Request until every worker has said this."""
-        said: set[int] = set()
-
-        def asked() -> bool:
-            answer = self.get()
-            if answer.items() >= values.items():
-                said.add(answer["pid"])
-            return said >= self.workers
-
-        wait_until(asked, f"{values} from all workers")
+        try:
+            ask_each(WORKERS, self.get, lambda answer: answer.items() >= values.items())
+        except AssertionError as error:
+            raise AssertionError(f"{error}; wanted {values}; its log:\n{self.log}") from None
 
     def reload(self) -> None:
         """Have new workers, gracefully."""

@@ -8,6 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from support.waiting import wait_until
 
 AT_ONCE = 20.0  # seconds; what happens at once takes milliseconds, also on a busy machine
 LONG = 60.0  # seconds that nothing should wait to the end
@@ -48,6 +51,12 @@ def handled(number: signal.Signals, handler: Callable[[], object]) -> Iterator[N
         yield
     finally:
         signal.signal(number, before)
+
+
+def wait_until_asleep(thread: threading.Thread) -> None:
+    """Wait until a thread of this process is in a system call that takes a while (Linux only)."""
+    stat = Path(f"/proc/self/task/{thread.native_id}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", f"a system call of {thread.name}")
 
 
 @contextmanager
