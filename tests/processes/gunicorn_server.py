@@ -45,6 +45,9 @@ class Gunicorn:
         if version_info >= (25, 1):
             command.append("--no-control-socket")  # it would be in the home directory
         environment = {**os.environ, "STREAM_URI": uri, "STREAM_KEY": KEY, "PYTHONPATH": _path()}
+        # The buffer of stderr has a lock. A worker that is forked while a thread of the master writes a log line would
+        # hang at its own first line, which is no matter of the library.
+        environment["PYTHONUNBUFFERED"] = "1"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, f"processes.app:{application}"],
