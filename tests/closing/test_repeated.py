@@ -13,12 +13,13 @@ import pytest
 from closing import states
 from closing.run import MakeRun, Serve, descriptors
 from support.peer import HEAD, PUT, WAITING, Line, Script, flood
+from support.random_data import repetitions
 from support.waiting import wait_until
 
 from autoconfig import ClosedError
 
-ROUNDS = {"http": 200, "https": 60}
 WARM = 20  # rounds before the first look: modules, certificates and pools are there then
+ROUNDS = {"http": WARM + repetitions(180), "https": WARM + repetitions(40)}
 LONGEST = 0.02  # seconds between start and close; a stream is there after half of it
 
 

@@ -1,4 +1,4 @@
-"""Forks that run no hook of Python's, forks while TLS contexts are made, and what happens before a fork: nothing."""
+"""Forks that run no hook of Python's, and what happens before a fork: nothing."""
 
 from __future__ import annotations
 
@@ -73,25 +73,6 @@ assert manager.close()
 service.close()
 """
 
-FORK_WHILE_CONTEXTS_ARE_MADE = """
-import gc
-from autoconfig import RetryPolicy
-gc.freeze()  # what was imported is of no interest to the children, whose last collections would look at all of it
-at_once = RetryPolicy(max_delay=0.001)
-manager = StreamManager(DEMO_KEY, "https://127.0.0.1:9", Handler(), retry_policy=at_once)
-manager.start()
-for _ in range(20):
-    children = []
-    for _ in range(10):
-        pid = os.fork()
-        if not pid:
-            sys.exit(0)  # like any program, with the clean-up of OpenSSL
-        children.append(pid)
-    codes = {end_of(pid) for pid in children}
-    assert codes == {0}, codes
-assert manager.close()
-"""
-
 NOTHING_BEFORE_A_FORK = """
 import queue
 from logging.handlers import QueueHandler
@@ -147,11 +128,6 @@ def run(program: str) -> None:
 def test_a_fork_that_c_code_makes_is_noticed_at_the_first_use(first: str) -> None:
     """As uWSGI does it: no hook of Python's runs, so the process id is looked at."""
     run(f"{SETUP}\nfirst = {first!r}\n{USE_AFTER_A_C_FORK}")
-
-
-def test_hundreds_of_forks_while_tls_contexts_are_made_end_like_any_program() -> None:
-    """At its end, OpenSSL waits for locks that a fork may have copied while another thread held them."""
-    run(SETUP + FORK_WHILE_CONTEXTS_ARE_MADE)
 
 
 def test_nothing_happens_before_a_fork_and_nothing_is_logged_by_it() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from processes.programs import PROMPT, TERMINATED, run_forks_to_end, run_to_end
 from processes.states import STATES, State
+from support.random_data import repetitions
 
 BROKEN = ("Logging error", "closed file", "Fatal Python error", "Traceback", "Exception ignored")
 
@@ -41,11 +42,11 @@ def test_a_program_without_a_manager(tmp_path: Path, seconds: list[float]) -> No
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("state", ["flood"], indirect=True)
-def test_the_end_in_a_flood_twenty_times(
+def test_the_end_in_a_flood_many_times(
     state: State, debug: bool, certificates: dict[str, str], tmp_path: Path, seconds: list[float]
 ) -> None:
     """The threads can be anywhere at that moment, in the middle of writing a log line to stderr too."""
-    for ended in run_forks_to_end(tmp_path, state, 20, ca=certificates["ca"], debug=debug):
+    for ended in run_forks_to_end(tmp_path, state, repetitions(21), ca=certificates["ca"], debug=debug):
         seconds.append(ended.seconds)
         assert ended[:2] == (0, "")
         assert ended.seconds < PROMPT

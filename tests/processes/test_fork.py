@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from processes.control import Agent, Agents, FailedError
 from processes.states import STATES, State
+from support.random_data import repetitions
 from support.waiting import wait_until
 
 PENDING = {"stalled", "black hole", "back-off", "TLS stalled"}
@@ -60,13 +61,14 @@ def test_a_fork_can_do_anything_and_leave(pending: bool, agents: Agents, parent:
 
 
 @pytest.mark.parametrize("state", ["flood", "TLS flood"], indirect=True)
-def test_fifty_forks_at_random_moments_of_a_flood(agents: Agents, parent: Agent) -> None:
+def test_forks_at_random_moments_of_a_flood(agents: Agents, parent: Agent) -> None:
     """Each checks everything by itself, and leaves by ``os._exit`` or like any program."""
-    for _ in range(5):
+    rounds = repetitions(6)
+    for _ in range(rounds):
         assert parent.ask("fork_many", 10, True) == [0] * 10
     assert parent.ask("wait_for_count", parent.ask("count") + 500)
     warned = [line.split()[0] for line in agents.log.read_text("utf-8").splitlines() if " WARNING " in line]
-    assert len(warned) == len(set(warned)) == 50
+    assert len(warned) == len(set(warned)) == 10 * rounds
     assert parent.warnings == []
     assert parent.ask("close") is True
 

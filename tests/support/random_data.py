@@ -1,4 +1,4 @@
-"""How many random examples a test tries."""
+"""How many random examples a test tries, and how often it repeats what goes wrong once in many times."""
 
 from __future__ import annotations
 
@@ -12,4 +12,9 @@ SHARE = 3  # of the examples, one in so many is enough for a developer's run, wh
 
 def examples(count: int, **more: int) -> settings:
     """Return settings with so many examples in ``.ci/run``, and fewer elsewhere."""
-    return settings(max_examples=count if ALL else count // SHARE, **more)  # type: ignore[arg-type]
+    return settings(max_examples=repetitions(count), **more)  # type: ignore[arg-type]
+
+
+def repetitions(count: int) -> int:
+    """Return this number in ``.ci/run``, and a smaller one elsewhere."""
+    return count if ALL else count // SHARE
