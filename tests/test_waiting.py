@@ -103,7 +103,7 @@ def test_a_signal_from_another_thread_does_the_same() -> None:
 
 def test_a_signal_that_interrupts_no_system_call_is_handled_soon() -> None:
     """As one that comes right before such a call; here another thread gets it."""
-    flag, waiter = Flag(), threading.current_thread()
+    flag, waiter = Flag(), threading.get_native_id()
 
     def send() -> None:
         wait_until_asleep(waiter)

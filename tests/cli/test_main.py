@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -66,7 +67,7 @@ def test_a_signal_that_interrupts_no_system_call_ends_it(number: int, code: int,
         def send() -> socket.socket:
             connection = silent.accept()[0]
             assert connection.recv(1)
-            wait_until_asleep(threading.main_thread())
+            wait_until_asleep(os.getpid())
             signal.pthread_kill(threading.get_ident(), number)
             return connection
 

@@ -13,6 +13,7 @@ import pytest
 from closing.run import Serve
 from closing.states import idle, refusing, silent_after_the_request
 from support.peer import WAITING, Script, accepted_and_silent, flood
+from support.threads import wait_until_asleep
 
 TESTS = Path(__file__).parent.parent
 STATES = [accepted_and_silent, silent_after_the_request, refusing, idle, flood]
@@ -86,6 +87,7 @@ def test_sigterm(wait: str, serve: Serve) -> None:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         peer.wait_until_reached()
+        wait_until_asleep(process.pid)  # a signal right before a system call does not interrupt it
         process.send_signal(signal.SIGTERM)
         assert_ends(process)
     peer.wait_until_left()

@@ -53,10 +53,10 @@ def handled(number: signal.Signals, handler: Callable[[], object]) -> Iterator[N
         signal.signal(number, before)
 
 
-def wait_until_asleep(thread: threading.Thread) -> None:
-    """Wait until a thread of this process is in a system call that takes a while (Linux only)."""
-    stat = Path(f"/proc/self/task/{thread.native_id}/stat")
-    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", f"a system call of {thread.name}")
+def wait_until_asleep(id: int) -> None:
+    """Wait until a thread, or the main thread of a process, is in a system call that takes a while (Linux only)."""
+    stat = Path(f"/proc/{id}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", f"a system call of {id}")
 
 
 @contextmanager
