@@ -10,12 +10,14 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import FrameType
+
+from ..waiting import SignalSafeCondition
 
 OK = 0
 FAILURE = 1
@@ -45,9 +47,11 @@ def interruptible() -> Iterator[None]:
     import, or be swallowed there.
     """
     seen: list[int] = []
+    changed = SignalSafeCondition()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         seen.append(number)
+        changed.notify_all()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
@@ -57,7 +61,8 @@ def interruptible() -> Iterator[None]:
         with suppress(ValueError):  # outside of the main thread, where there are no signals
             for number in (signal.SIGINT, signal.SIGTERM):
                 before[number] = signal.signal(number, interrupt)
-        with _insisting(seen) if before and hasattr(signal, "pthread_kill") else nullcontext():
+        was_seen = partial(changed.wait_for, lambda: bool(seen))
+        with _insisting(was_seen) if before and hasattr(signal, "pthread_kill") else nullcontext():
             yield
     finally:
         for number, handler in before.items():
@@ -65,21 +70,24 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _insisting(seen: list[int]) -> Iterator[None]:
+def _insisting(was_seen: Callable[[float], bool]) -> Iterator[None]:
     """
-    Interrupt the main thread's system calls from when a signal comes until it is in the list.
+    Interrupt the main thread's system calls from when a signal comes until its handler was called.
 
     Python calls the handler of a signal between two bytecodes. If the signal comes right before a system call, or if
     another thread gets it, that call is not interrupted, and a read may take a minute.
+
+    Args:
+        was_seen: Waits at most so many seconds for the handler, and returns whether it was called.
     """
+    main_thread = threading.get_ident()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)  # as set_wakeup_fd() demands
 
     def insist() -> None:
         if os.read(reader, 1):  # nothing if the block has ended
-            while not seen:
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
-                time.sleep(0.05)
+            while not was_seen(0.05):
+                signal.pthread_kill(main_thread, signal.SIGURG)
 
     thread = threading.Thread(target=insist, name="autoconfig-signals", daemon=True)
     handler = signal.signal(signal.SIGURG, lambda number, frame: None)  # it only interrupts

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from cli.plain_service import PlainService, environment, put
 from support.archives import write_archive
+from support.running import state_of
 from support.samples import service_environment
 from support.waiting import wait_until
 
@@ -245,14 +246,7 @@ def test_a_command_that_hangs_is_killed_with_all_it_started(start: Start, tmp_pa
 
 def assert_gone(pid: int) -> None:
     """Wait until the process has ended; what nobody has waited for counts."""
-
-    def gone() -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-        except FileNotFoundError:
-            return True
-
-    wait_until(gone)
+    wait_until(lambda: state_of(pid) in {"Z", "X", ""})
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -99,7 +99,8 @@ class Gunicorn:
     def wait_for_answers(self, **values: Any) -> None:
         """Request until every worker has said this."""
         try:
-            ask_each(WORKERS, self.get, lambda answer: answer.items() >= values.items())
+            right = ask_each(WORKERS, self.get, lambda answer: answer.items() >= values.items())
+            assert right.keys() >= self.workers, f"{right} of {self.workers}"
         except AssertionError as error:
             raise AssertionError(f"{error}; wanted {values}; its log:\n{self.log}") from None
 

@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 
 SETUP = """
 import ctypes, logging, os, sys, threading, time
-from autoconfig import ClosedError, ForkedError, HTTPConfig, MessageHandler, StreamManager, StreamState, stream_threads
+from autoconfig import ForkedError, MessageHandler, StreamManager, StreamState, stream_threads
 from autoconfig.testing import DEMO_KEY, Emulator
 from support.children import end_of
 from support.waiting import wait_until

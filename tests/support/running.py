@@ -103,6 +103,14 @@ def get(address: str, path: str = "/") -> tuple[int, Any]:
         return answer.status, json.load(answer)
 
 
+def state_of(id: int) -> str:
+    """Return the state of a process, or of a thread, as the letter that /proc has for it; empty if it is gone."""
+    try:
+        return Path(f"/proc/{id}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def end_process(process: subprocess.Popen[bytes]) -> None:
     """Kill the group of a process that was started as a group of its own, and collect the process."""
     with suppress(ProcessLookupError):  # all have ended

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from support.running import state_of
 from support.waiting import wait_until
 
 AT_ONCE = 20.0  # seconds; what happens at once takes milliseconds, also on a busy machine
@@ -55,8 +55,7 @@ def handled(number: signal.Signals, handler: Callable[[], object]) -> Iterator[N
 
 def wait_until_asleep(id: int) -> None:
     """Wait until a thread, or the main thread of a process, is in a system call that takes a while (Linux only)."""
-    stat = Path(f"/proc/{id}/stat")
-    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", f"a system call of {id}")
+    wait_until(lambda: state_of(id) == "S", f"a system call of {id}")
 
 
 @contextmanager

@@ -6,9 +6,9 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from support.running import state_of
 from support.waiting import wait_until
 
 Answer = dict[str, Any]
@@ -50,7 +50,6 @@ def ask_each(
 
 def _stop(pid: int) -> None:
     """Stop a process, and wait until it runs no more."""
-    with suppress(ProcessLookupError, FileNotFoundError):  # it has ended
+    with suppress(ProcessLookupError):  # it has ended
         os.kill(pid, signal.SIGSTOP)
-        stat = Path(f"/proc/{pid}/stat")
-        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", f"the stop of {pid}")
+    wait_until(lambda: state_of(pid) in {"T", "Z", ""}, f"the stop of {pid}")
